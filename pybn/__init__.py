@@ -1,0 +1,1 @@
+from pybn import reference

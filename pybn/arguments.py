@@ -1,0 +1,242 @@
+"""What both implementations accept: axes, shapes, dtypes, masks, and the text of every error.
+
+Every message names the argument, the rule and the value that broke it.  Nothing here computes
+batch normalization; nothing elsewhere words an error about its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# float16 is computed in a wider type and given back; longdouble would have to be narrowed.
+ACCEPTED = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Moments(NamedTuple):
+    """What one batch says of each feature: `count` elements, their `mean` and population `variance`.
+
+    count is one int; mean and variance are float64 arrays with the shape of the feature axes.
+    """
+
+    count: int
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+class Batch(NamedTuple):
+    """A checked input: x in native byte order, its feature axes ascending, the mask of x's rank."""
+
+    x: np.ndarray
+    axes: tuple[int, ...]
+    mask: np.ndarray | None  # bool, size 1 along the feature axes; None: every element counts
+    count: int
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of scale, offset, mean and variance."""
+        return tuple(self.x.shape[axis] for axis in self.axes)
+
+    @property
+    def reduced_axes(self) -> tuple[int, ...]:
+        """The axes that the statistics sum over."""
+        return tuple(axis for axis in range(self.x.ndim) if axis not in self.axes)
+
+    def along_features(self, values: np.ndarray) -> np.ndarray:
+        """`values`, one for each feature, shaped to broadcast against x."""
+        return values.reshape([size if axis in self.axes else 1 for axis, size in enumerate(self.x.shape)])
+
+
+def batch(x: Any, feature_axis: Any = -1, mask: Any = None) -> Batch:
+    """Check x, its feature axes and its mask together; ValueError or TypeError with the rule."""
+    x = float_array("x", x)
+    if x.ndim < 2:
+        raise ValueError(f"x must have rank 2 or more (a batch axis and a feature axis), got shape {x.shape}")
+    axes = feature_axes(feature_axis, x.ndim)
+    if mask is not None:
+        mask = mask_array(mask, x.shape, axes)
+    count = _count(x.shape, axes, mask)
+    if count == 0:
+        raise ValueError(
+            f"x must have at least one {'unmasked ' if mask is not None else ''}element per feature, "
+            f"got count 0 for x of shape {x.shape} with feature axes {axes}"
+        )
+    return Batch(x, axes, mask, count)
+
+
+def float_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a native-endian float16, float32 or float64 array; TypeError for anything else."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a numpy.ma.MaskedArray; pass mask= (True = real) instead")
+    array = np.asarray(value)
+    native = array.dtype.newbyteorder("=")
+    if native not in ACCEPTED:
+        raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}; convert it with astype")
+    return array.astype(native, copy=False)
+
+
+def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
+    """The feature axes as ascending non-negative ints: `feature_axis` is one int or a tuple of ints."""
+    given = tuple(feature_axis) if isinstance(feature_axis, Sequence) else (feature_axis,)
+    if not given:
+        raise ValueError("feature_axis must name at least one axis, got an empty tuple")
+    for axis in given:
+        if isinstance(axis, bool | np.bool_) or not isinstance(axis, numbers.Integral):
+            raise TypeError(f"feature_axis must be an int or a tuple of ints, got {feature_axis!r}")
+        if not -ndim <= axis < ndim:
+            raise ValueError(f"feature_axis must lie in [-{ndim}, {ndim}) for x of rank {ndim}, got {feature_axis!r}")
+    axes = tuple(sorted(int(axis) % ndim for axis in given))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"feature_axis must not name an axis twice, got {feature_axis!r} for x of rank {ndim}")
+    if len(axes) == ndim:
+        raise ValueError(
+            f"feature_axis must leave at least one axis to reduce, got {feature_axis!r} for x of rank {ndim}"
+        )
+    return axes
+
+
+def mask_array(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """The mask with the rank of x and size 1 along the feature axes, so that `count` is one number."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_:
+        raise TypeError(f"mask must be boolean (True = a real element), got {array.dtype}")
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    if array.ndim == len(others):
+        array = array.reshape(_scattered(array.shape, others, len(shape)))
+    wanted = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    if array.ndim != len(shape) or any(got not in (1, want) for got, want in zip(array.shape, wanted, strict=True)):
+        raise ValueError(
+            f"mask must broadcast to the axes of x that are not features: shape {tuple(shape[a] for a in others)}, "
+            f"or {wanted}, or with ones for sizes; got {np.shape(mask)} for x of shape {shape}"
+        )
+    return array
+
+
+def feature_values(name: str, value: Any, batch: Batch) -> np.ndarray:
+    """One float of any accepted type for each feature: scale, offset, mean, variance."""
+    if value is None:
+        raise TypeError(f"{name} must be an array of shape {batch.feature_shape}, got None")
+    array = float_array(name, value)
+    if array.shape != batch.feature_shape:
+        raise ValueError(f"{name} must have the shape of the feature axes {batch.feature_shape}, got {array.shape}")
+    return array
+
+
+def output_gradient(dy: Any, batch: Batch) -> np.ndarray:
+    """The gradient that arrives from y: the shape and the dtype of x."""
+    dy = float_array("dy", dy)
+    if dy.shape != batch.x.shape:
+        raise ValueError(f"dy must have the shape of x {batch.x.shape}, got {dy.shape}")
+    if dy.dtype != batch.x.dtype:
+        raise TypeError(f"dy must have the dtype of x, {batch.x.dtype}, got {dy.dtype}")
+    return dy
+
+
+def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np.ndarray | None:
+    """`out` if it can receive the result: x's shape and dtype, writeable, apart from the inputs.
+
+    `may_be` names the one input that `out` may be itself (x, in inference).
+    """
+    if out is None:
+        return None
+    x = batch.x
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if out.shape != x.shape:
+        raise ValueError(f"out must have the shape of x {x.shape}, got {out.shape}")
+    if out.dtype != x.dtype:
+        raise TypeError(f"out must have the dtype of x, {x.dtype}, got {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")
+    for other in inputs:
+        if isinstance(other, np.ndarray) and _overlap(out, other) and not (
+            other is may_be and _same_elements(out, other)
+        ):
+            raise ValueError("out must not share memory with an input (only inference may write over x itself)")
+    if _repeats_elements(out):
+        raise ValueError(f"out must have an element of its own for each result, got strides {out.strides}")
+    return out
+
+
+def epsilon(value: Any) -> float:
+    """A finite number >= 0, the constant under the root; 0 is allowed."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"epsilon must be a number, got {value!r}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"epsilon must be finite and not negative, got {value!r}")
+    return float(value)
+
+
+def momentum(value: Any) -> float:
+    """The fraction of the OLD average that is kept, in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"momentum must be a number, got {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"momentum must lie in [0, 1] (the fraction of the old average kept), got {value!r}")
+    return float(value)
+
+
+def moments(name: str, value: Any) -> Moments:
+    """A (count, mean, variance) triple with float64 statistics of one shape."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        raise TypeError(f"{name} must be Moments(count, mean, variance), got {type(value).__name__}")
+    count, mean, variance = value
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral):
+        raise TypeError(f"{name}.count must be an int, got {count!r}")
+    if count < 0:
+        raise ValueError(f"{name}.count must not be negative, got {count}")
+    mean = float_array(f"{name}.mean", mean).astype(np.float64, copy=False)
+    variance = float_array(f"{name}.variance", variance).astype(np.float64, copy=False)
+    if mean.shape != variance.shape:
+        raise ValueError(f"{name}.mean and {name}.variance must have one shape, got {mean.shape} and {variance.shape}")
+    return Moments(int(count), mean, variance)
+
+
+def mergeable(a: Any, b: Any) -> tuple[Moments, Moments]:
+    """Two checked Moments of the same features, with at least one element between them."""
+    a, b = moments("a", a), moments("b", b)
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"a and b must describe the same features, got shapes {a.mean.shape} and {b.mean.shape}")
+    if a.count + b.count == 0:
+        raise ValueError("a and b must have at least one element between them, got counts 0 and 0")
+    return a, b
+
+
+def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | None) -> int:
+    """How many elements each feature has: those where the mask, spread over x, is True."""
+    reduced = [axis for axis in range(len(shape)) if axis not in axes]
+    if mask is None:
+        return math.prod(shape[axis] for axis in reduced)
+    spread = math.prod(shape[axis] for axis in reduced if mask.shape[axis] == 1)
+    return int(np.count_nonzero(mask)) * spread
+
+
+def _scattered(sizes: Sequence[int], positions: Sequence[int], ndim: int) -> list[int]:
+    """A shape of rank `ndim` with `sizes` at `positions` and 1 elsewhere."""
+    shape = [1] * ndim
+    for position, size in zip(positions, sizes, strict=True):
+        shape[position] = size
+    return shape
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    try:
+        # The exact answer is a hard integer problem for odd strides; 1e5 steps take about 1 ms.
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _same_elements(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether a and b are one array: the same element at each index."""
+    here, there = a.__array_interface__["data"][0], b.__array_interface__["data"][0]
+    return here == there and a.strides == b.strides and a.dtype == b.dtype
+
+
+def _repeats_elements(a: np.ndarray) -> bool:
+    """Whether two indices of `a` name one element, as in a broadcast view."""
+    return any(stride == 0 and size > 1 for stride, size in zip(a.strides, a.shape, strict=True))
