@@ -153,8 +153,10 @@ def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
     for other in inputs:
-        if isinstance(other, np.ndarray) and _overlap(out, other) and not (
-            other is may_be and _same_elements(out, other)
+        if (
+            isinstance(other, np.ndarray)
+            and _overlap(out, other)
+            and not (other is may_be and _same_elements(out, other))
         ):
             raise ValueError("out must not share memory with an input (only inference may write over x itself)")
     if _repeats_elements(out):
@@ -164,20 +166,18 @@ def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np
 
 def epsilon(value: Any) -> float:
     """A finite number >= 0, the constant under the root; 0 is allowed."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"epsilon must be a number, got {value!r}")
-    if not (math.isfinite(value) and value >= 0):
+    number = _real("epsilon", value)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"epsilon must be finite and not negative, got {value!r}")
-    return float(value)
+    return number
 
 
 def momentum(value: Any) -> float:
     """The fraction of the OLD average that is kept, in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"momentum must be a number, got {value!r}")
-    if not 0 <= value <= 1:
+    number = _real("momentum", value)
+    if not 0 <= number <= 1:
         raise ValueError(f"momentum must lie in [0, 1] (the fraction of the old average kept), got {value!r}")
-    return float(value)
+    return number
 
 
 def moments(name: str, value: Any) -> Moments:
@@ -206,6 +206,12 @@ def mergeable(a: Any, b: Any) -> tuple[Moments, Moments]:
     return a, b
 
 
+def _real(name: str, value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
 def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | None) -> int:
     """How many elements each feature has: those where the mask, spread over x, is True."""
     reduced = [axis for axis in range(len(shape)) if axis not in axes]
@@ -226,7 +232,7 @@ def _scattered(sizes: Sequence[int], positions: Sequence[int], ndim: int) -> lis
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     try:
         # The exact answer is a hard integer problem for odd strides; 1e5 steps take about 1 ms.
-        return np.shares_memory(a, b, max_work=100_000)
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

@@ -226,9 +226,8 @@ def _centred(batch):
 
 def _first_element(batch):
     """The first element of each feature that is not masked, in float64."""
-    position = [0] * batch.x.ndim
-    if batch.mask is not None:
-        position = np.unravel_index(np.argmax(batch.mask), batch.mask.shape)
+    mask = np.ones([1] * batch.x.ndim, bool) if batch.mask is None else batch.mask
+    position = np.unravel_index(np.argmax(mask), mask.shape)
     index = tuple(slice(None) if axis in batch.axes else slice(at, at + 1) for axis, at in enumerate(position))
     return batch.x[index].astype(np.float64)
 
