@@ -23,7 +23,7 @@ class Moments(NamedTuple):
     count is one int; mean and variance are float64 arrays with the shape of the feature axes.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     mean: np.ndarray
     variance: np.ndarray
 
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     x: np.ndarray
     axes: tuple[int, ...]
     mask: np.ndarray | None  # bool, size 1 along the feature axes; None: every element counts
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
     for axis in given:
         if isinstance(axis, bool | np.bool_) or not isinstance(axis, numbers.Integral):
             raise TypeError(f"feature_axis must be an int or a tuple of ints, got {feature_axis!r}")
-        if not -ndim <= axis < ndim:
+        if not -ndim <= int(axis) < ndim:
             raise ValueError(f"feature_axis must lie in [-{ndim}, {ndim}) for x of rank {ndim}, got {feature_axis!r}")
     axes = tuple(sorted(int(axis) % ndim for axis in given))
     if len(set(axes)) < len(axes):
