@@ -1,0 +1,72 @@
+"""Which implementation a test runs on: named by a fixture, and missing means an error.
+
+`pytest --reference-only` is for machines without a compiler; the header of the run says that it was given.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import hypothesis
+import numpy as np
+import pytest
+
+MODULES = {"reference": "pybn.reference", "compiled": "pybn_ext"}
+
+# The same examples in every run: what is green here is green there.  Kernels warm up, so no deadline.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--reference-only",
+        action="store_true",
+        help="run without pybn_ext: nothing compiled is tested, and the header says so",
+    )
+
+
+def pytest_report_header(config):
+    if config.getoption("--reference-only"):
+        return "pybn: --reference-only was given: the compiled implementation is NOT tested"
+    try:
+        build = importlib.import_module("pybn_ext").build_info()
+    except ImportError as missing:
+        return f"pybn: the compiled implementation is MISSING, its tests will fail: {missing}"
+    return "pybn_ext: " + ", ".join(f"{key} {value}" for key, value in build.items())
+
+
+def pytest_generate_tests(metafunc):
+    """One run for each implementation of every test that takes `implementation`, directly or through a fixture."""
+    if "implementation" in metafunc.fixturenames:
+        names = ["reference"] if metafunc.config.getoption("--reference-only") else list(MODULES)
+        metafunc.parametrize("implementation", names, scope="session")
+
+
+@pytest.fixture(scope="session")
+def kernels(implementation):
+    """The module with the operations.  A missing one is an ImportError here, never a skip."""
+    return importlib.import_module(MODULES[implementation])
+
+
+@pytest.fixture(scope="session")
+def compiled(request):
+    """`pybn_ext`, for what only it can do."""
+    if request.config.getoption("--reference-only"):
+        pytest.skip("--reference-only was given")
+    return importlib.import_module(MODULES["compiled"])
+
+
+@pytest.fixture
+def backend(implementation):
+    """Graph and layer compute with this implementation for the length of the test; its name."""
+    from pybn import use_backend
+
+    with use_backend(implementation):
+        yield implementation
+
+
+@pytest.fixture
+def rng():
+    """A fresh generator: no test depends on which ran before."""
+    return np.random.default_rng(20150211)
