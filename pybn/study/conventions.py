@@ -188,7 +188,7 @@ _ONNX = ("scale", "B", "input_mean", "input_var", None)
 _KEYWORDS = dict.fromkeys(("PyTorch", "MLX", "tinygrad"), ("momentum", "eps")) | {"Haiku": ("decay_rate", "eps")}
 
 # fmt: off
-#: The table, by the short name of each library: its names, what its momentum keeps, its defaults, the variance averaged.
+#: The table, by the short name of each library.
 LIBRARIES: Mapping[str, Library] = MappingProxyType({
     # name            title               names         keeps   default      epsilon  averages       rule
     "pybn":     Library("pybn",           *_OWN,        "old",  0.99,        1e-3,    "population",  _debiased),
