@@ -1,6 +1,49 @@
-"""pybn: batch normalization to read, to run and to teach with."""
+"""pybn: batch normalization to read, to run and to teach with.
 
-from pybn import reference
+`pybn.reference` holds the equations on NumPy arrays, `pybn_ext` its compiled twin,
+`pybn.batchnorm` the layer, `pybn.framework` the small training library that it lives in, and
+`pybn.study` the tools to hold implementations and models against it.
+"""
+
+from pybn import batchnorm, reference
 from pybn.backend import backend_name, use_backend
+from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
+from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
+from pybn.framework.context import Context, Variable
+from pybn.framework.datasets import InMemoryDataset
+from pybn.framework.graph import Node, gradient
+from pybn.framework.progress import ProgressBar, progress_bar
+from pybn.framework.train import Loop, Trainer, every_n_steps, exponential_callback
 
-__all__ = ["backend_name", "reference", "use_backend"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "Context",
+    "InMemoryDataset",
+    "Loop",
+    "Node",
+    "NonFiniteStatisticsError",
+    "ProgressBar",
+    "SmallBatchWarning",
+    "Trainer",
+    "Variable",
+    "backend_name",
+    "batch_norm",
+    "batchnorm",
+    "checkpoints",
+    "datasets",
+    "every_n_steps",
+    "exponential_callback",
+    "gradient",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "ops",
+    "optimizers",
+    "progress_bar",
+    "reference",
+    "reset_weights",
+    "update_averages",
+    "use_backend",
+]

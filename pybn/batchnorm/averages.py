@@ -1,0 +1,97 @@
+"""The moving averages of one layer: the rule by which they move, and when they do.
+
+    w <- w + 1    k = min(momentum, 1 - 1/w)    M <- k M + (1 - k) mean    V <- k V + (1 - k) variance
+
+so they are the plain mean of the batches until w reaches 1 / (1 - momentum), and an exponential
+average afterwards: the first values M = 0, V = 1 leave no trace.  All of it is float64.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pybn import backend
+from pybn.arguments import Moments
+
+if TYPE_CHECKING:
+    from pybn.batchnorm.layer import Layer
+    from pybn.framework.context import NewValues
+
+
+class SmallBatchWarning(UserWarning):
+    """A batch with one element per feature: its variance is 0, and the layer's output its offset."""
+
+
+class NonFiniteStatisticsError(ArithmeticError):
+    """A batch's statistics are NaN or infinite; no variable was changed."""
+
+
+class Averages(NamedTuple):
+    """M, V and how many batches they have seen."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    avg_weight: float
+
+    def after(self, mean: np.ndarray, variance: np.ndarray, momentum: float) -> Averages:
+        """The averages after one more batch.
+
+        >>> averages = Averages(np.zeros(1), np.ones(1), 0.0)
+        >>> for batch_mean in (1.0, 3.0, 8.0):
+        ...     averages = averages.after(np.array([batch_mean]), np.zeros(1), momentum=0.5)
+        ...     print(averages.mean)
+        [1.]
+        [2.]
+        [5.]
+        """
+        weight = self.avg_weight + 1
+        keep = effective_momentum(weight, momentum)
+        if keep == 0:  # not 0 * M + mean: an M of NaN would stay for ever, even after reset_weights
+            return Averages(mean, variance, weight)
+        return Averages(
+            keep * self.mean + (1 - keep) * mean,
+            keep * self.variance + (1 - keep) * variance,
+            weight,
+        )
+
+
+def effective_momentum(avg_weight: float, momentum: float) -> float:
+    """The fraction of the old average that batch number `avg_weight` (counted from 1) keeps."""
+    return min(momentum, 1 - 1 / avg_weight)
+
+
+def check_finite(layer: Layer, batch: Moments) -> None:
+    """Raise NonFiniteStatisticsError where a statistic is NaN or infinite, naming scope and features."""
+    finite = np.isfinite(batch.mean) & np.isfinite(batch.variance)
+    if finite.all():
+        return
+    features = np.argwhere(~finite)
+    names = [int(each[0]) if each.size == 1 else tuple(map(int, each)) for each in features[:8]]
+    more = f" and {len(features) - len(names)} more" if len(features) > len(names) else ""
+    raise NonFiniteStatisticsError(
+        f"batch normalization in {layer.scope}: the batch has NaN or infinite statistics in features {names}{more}; "
+        "no variable was changed. Look for NaN or infinity in the data, or for a learning rate that diverges"
+    )
+
+
+class PendingUpdate:
+    """What a layer saw in the step under way; its averages move when the step is applied.
+
+    A layer that is used more than once in a step saw all of these batches: they are pooled, and the
+    averages move once.
+    """
+
+    def __init__(self, layer: Layer, batch: Moments) -> None:
+        self._layer = layer
+        self.batch = batch
+
+    def add(self, batch: Moments) -> None:
+        """One more batch in the same step."""
+        self.batch = backend.active().merge_moments(self.batch, batch)
+
+    def __call__(self) -> NewValues:
+        """The layer's variables after the step."""
+        layer, batch = self._layer, self.batch
+        return layer.new_values(layer.averages.after(batch.mean, batch.variance, layer.momentum))

@@ -1,0 +1,270 @@
+"""Recompute the moving averages over one epoch, so that they are those of the model as it is now.
+
+What went wrong in training (averages that lag behind fast weights, too few batches, a data set
+that changed) is repaired without touching a weight.  Whatever happens on the way, an error or an
+interrupt, the averages are then as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pybn import backend
+from pybn.arguments import Moments
+from pybn.batchnorm.averages import Averages, check_finite
+from pybn.batchnorm.layer import AVERAGES_UPDATES_TRIGGER_PARAM, ROLES, STRATEGY, Layer
+from pybn.framework.context import Context
+from pybn.framework.datasets import Dataset
+from pybn.framework.graph import Node, depth_along
+from pybn.framework.train import Trainer, register_averages_updater
+
+# (batches done, batches in all where known, what is being done)
+Progress = Callable[[int, int | None, str], None]
+Epoch = Callable[[str], Iterator[Any]]
+
+
+def update_averages(
+    trainer: Trainer,
+    one_epoch_dataset: Dataset | None,
+    *,
+    method: str = "exact",
+    progress: Progress | None = None,
+    max_batches: int = 100_000,
+) -> bool:
+    """Recompute M and V of every layer that is trainable and not frozen, over one epoch.
+
+    Parameters
+    ----------
+    trainer : whose model and context are used; no weight changes
+    one_epoch_dataset : re-iterable; each `iter()` starts the same epoch
+    method : "exact" pools each layer's input over the whole data set, depth by depth, with every
+        earlier layer already in inference on its own exact averages: the result is what inference
+        will see, whatever the batches.  One pass per depth.
+        "one_pass" pools by count in one pass, each layer normalizing with its batch's statistics.
+        "two_phase" is GoMLX's: the averages rule over two passes, the first normalizing with the
+        batch's statistics and the second with the averages just updated.
+    progress : called with (batches done, batches in all or None, text); a ProgressBar is one
+    max_batches : an epoch longer than this is taken for an endless data set
+
+    Returns
+    -------
+    bool : whether averages were updated; False, with nothing touched, where the data set is None
+        or no layer that may move was ever built
+
+    Raises ValueError for an empty, one-shot or endless data set, NonFiniteStatisticsError, and
+    what the model or the data set raise; the averages are then as they were.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {tuple(_METHODS)}, got {method!r}")
+    root = trainer.context.in_absolute_path("/")
+    if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
+        return False
+    epoch = _epochs(one_epoch_dataset, max_batches, progress)
+    with _restored_on_error(root):
+        return _METHODS[method](trainer, epoch)
+
+
+# --- the methods --------------------------------------------------------------------------------
+
+
+def _exact(trainer: Trainer, epoch: Epoch) -> bool:
+    depths = _layers_by_depth(trainer, epoch)
+    for depth, uses in enumerate(depths):
+        pool = _Pool(uses)
+        for inputs in epoch(f"depth {depth + 1} of {len(depths)}"):
+            try:
+                _run(trainer, inputs, pool.measure_only)
+            except _AllMeasured:
+                pass
+            pool.end_batch()
+        pool.assign()
+    return bool(depths)
+
+
+def _one_pass(trainer: Trainer, epoch: Epoch) -> bool:
+    pool = _Pool()
+    for inputs in epoch("one pass"):
+        _run(trainer, inputs, pool.normalize_with_batch)
+        pool.end_batch()
+    pool.assign()
+    return bool(pool.layers)
+
+
+def _two_phase(trainer: Trainer, epoch: Epoch) -> bool:
+    moved: set[str] = set()
+
+    def batch_statistics(layer: Layer, x: Node) -> Node:
+        if not layer.moves:
+            return layer.with_averages(x)
+        if layer.scope not in moved:
+            moved.add(layer.scope)
+            layer.avg_weight.value = 0.0
+        y, batch = layer.with_batch_statistics(x)
+        _assign(layer, layer.averages.after(batch.mean, batch.variance, layer.momentum))
+        return y
+
+    def averages_just_updated(layer: Layer, x: Node) -> Node:
+        batch_statistics(layer, x)
+        return layer.with_averages(x)
+
+    for phase, strategy in enumerate((batch_statistics, averages_just_updated)):
+        for inputs in epoch(f"phase {phase + 1} of 2"):
+            _run(trainer, inputs, strategy)
+    return bool(moved)
+
+
+_METHODS: dict[str, Callable[[Trainer, Epoch], bool]] = {
+    "exact": _exact,
+    "two_phase": _two_phase,
+    "one_pass": _one_pass,
+}
+
+
+class _AllMeasured(BaseException):
+    """Ends a pass's batch when its last layer has been measured; the model must not catch it."""
+
+
+class _Pool:
+    """The moments of several layers, pooled by count over the batches of an epoch."""
+
+    def __init__(self, uses: dict[str, int] | None = None) -> None:
+        self._uses = uses or {}  # how often each layer to measure is used in a batch
+        self._seen = 0
+        self._batches = 0
+        self.layers: dict[str, Layer] = {}
+        self._moments: dict[str, Moments] = {}
+
+    def measure_only(self, layer: Layer, x: Node) -> Node:
+        """Take the moments of x where the layer is to be measured; stop the model after the last."""
+        if layer.scope in self._uses:
+            self._add(layer, backend.active().moments(x.value, **_without_epsilon(layer)))
+            self._seen += 1
+            if self._seen == sum(self._uses.values()):
+                raise _AllMeasured
+        return layer.with_averages(x)
+
+    def normalize_with_batch(self, layer: Layer, x: Node) -> Node:
+        """Normalize with the batch's statistics, and pool them."""
+        if not layer.moves:
+            return layer.with_averages(x)
+        y, batch = layer.with_batch_statistics(x)
+        self._add(layer, batch)
+        return y
+
+    def end_batch(self) -> None:
+        """Every layer that is to be measured must have been, in every batch."""
+        if self._uses and self._seen != sum(self._uses.values()):
+            raise ValueError(
+                f"the model used {self._seen} of the batch normalizations {sorted(self._uses)} in this batch, and "
+                f"{sum(self._uses.values())} in the first: it must use the same ones for every batch"
+            )
+        self._seen = 0
+        self._batches += 1
+
+    def assign(self) -> None:
+        """Make the pooled moments the averages; they weigh as many batches as there were."""
+        for scope, layer in self.layers.items():
+            moments = self._moments[scope]
+            _assign(layer, Averages(moments.mean, moments.variance, self._batches))
+
+    def _add(self, layer: Layer, batch: Moments) -> None:
+        check_finite(layer, batch)
+        before = self._moments.get(layer.scope)
+        self.layers[layer.scope] = layer
+        self._moments[layer.scope] = batch if before is None else backend.active().merge_moments(before, batch)
+
+
+def _layers_by_depth(trainer: Trainer, epoch: Epoch) -> list[dict[str, int]]:
+    """For each depth, the layers that may move and how often a batch uses them, found on the first batch.
+
+    A layer's depth is the number of such layers on the longest path to its input: those of one
+    depth do not feed each other, and are measured in one pass.
+    """
+    calls: list[tuple[str, Node, Node]] = []
+
+    def note(layer: Layer, x: Node) -> Node:
+        y = layer.with_averages(x)
+        if layer.moves:
+            calls.append((layer.scope, x, y))
+        return y
+
+    first = epoch("finding the layers")
+    _run(trainer, next(first), note)
+    outputs = [y for _, _, y in calls]
+    depths: list[dict[str, int]] = []
+    found: dict[str, int] = {}
+    for scope, x, _ in calls:
+        depth = depth_along(x, outputs)
+        if found.setdefault(scope, depth) != depth:
+            raise ValueError(
+                f"the layer {scope} is used on its own output, so its exact averages depend on themselves; "
+                "use method='one_pass'"
+            )
+        depths.extend({} for _ in range(depth + 1 - len(depths)))
+        depths[depth][scope] = depths[depth].get(scope, 0) + 1
+    return [uses for uses in depths if uses]
+
+
+# --- runs, epochs, and the way back ---------------------------------------------------------------
+
+
+def _run(trainer: Trainer, inputs: Any, strategy: Callable[[Layer, Node], Node]) -> None:
+    """The model on one batch in evaluation, its batch normalizations as `strategy` says."""
+    with trainer.context.forward_pass(training=False), trainer.context.offering(STRATEGY, strategy):
+        trainer.run_model(inputs)
+
+
+def _assign(layer: Layer, averages: Averages) -> None:
+    for variable, value in layer.new_values(averages).items():
+        variable.value = value
+
+
+def _without_epsilon(layer: Layer) -> dict[str, Any]:
+    return {key: value for key, value in layer.options.items() if key != "epsilon"}
+
+
+def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Epoch:
+    """A function that starts an epoch of inputs, and checks that each is like the first."""
+    if iter(dataset) is dataset:
+        raise ValueError(
+            f"the data set must be re-iterable (each iter() starts an epoch), got a one-shot "
+            f"{type(dataset).__name__}; wrap it in a class with __iter__, or use InMemoryDataset"
+        )
+    total: int | None = None
+
+    def epoch(text: str) -> Iterator[Any]:
+        nonlocal total
+        done = 0
+        for done, (inputs, _) in enumerate(dataset, start=1):
+            if done > max_batches:
+                raise ValueError(f"the data set gave more than max_batches={max_batches} batches: is it endless?")
+            if progress is not None:
+                progress(done, total, text)
+            yield inputs
+        if done == 0 or total not in (None, done):
+            raise ValueError(
+                f"the data set gave {done} batches in this epoch"
+                + (f" and {total} in the one before" if total is not None else "")
+                + ": it must not be empty, and each iter() must start the same epoch"
+            )
+        total = done
+
+    return epoch
+
+
+@contextmanager
+def _restored_on_error(root: Context) -> Iterator[None]:
+    """Put the averages and their weights back if the block raises or is interrupted."""
+    roles = {ROLES[name] for name in ("mean", "variance", "avg_weight")}
+    before = {variable: variable.value for variable in root.variables() if variable.role in roles}
+    try:
+        yield
+    except BaseException:
+        for variable, value in before.items():
+            variable.value = value
+        raise
+
+
+register_averages_updater(update_averages)

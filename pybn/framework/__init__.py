@@ -1,0 +1,1 @@
+"""Just enough of a training library to host the layer: graph, context, layers, trainer."""

@@ -1,0 +1,379 @@
+"""Context: a tree of scopes over one store of variables, parameters and the mode of the run.
+
+A layer is a function of (ctx, x); what it keeps between calls are variables in ctx's scope.  What
+it wants done after a training step (moving an average) it leaves with the run, and all of that
+happens together or not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from pybn.framework import initializers
+from pybn.framework.graph import Node
+
+ROOT = "/"
+NewValues = dict["Variable", Any]
+
+
+class Variable:
+    """A named array that outlives the runs: a weight, or a statistic.
+
+    Parameters
+    ----------
+    path : its absolute name, such as "/layer_0/weights"
+    value : array; its shape and dtype stay
+    trainable : whether an optimizer may change it
+    role : what it is to the layer that owns it, however the scope is spelled; "" for nothing special
+    """
+
+    __slots__ = ("_node", "_value", "path", "role", "trainable")
+
+    def __init__(self, path: str, value: np.ndarray, trainable: bool = True, role: str = "") -> None:
+        self.path = path
+        self.trainable = trainable
+        self.role = role
+        self._value = value
+        self._node: Node | None = None
+
+    @property
+    def value(self) -> np.ndarray:
+        """The array, read-only; assign to `value` to change it."""
+        return self._value
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        self._value = self.checked(new)
+        self._node = None
+
+    def checked(self, new: Any) -> np.ndarray:
+        """`new` as this variable could hold it; ValueError for another shape."""
+        array = np.array(new, dtype=self._value.dtype)
+        if array.shape != self._value.shape:
+            raise ValueError(f"{self.path} must keep its shape {self._value.shape}, got {array.shape}")
+        array.flags.writeable = False
+        return array
+
+    @property
+    def node(self) -> Node:
+        """The value as a leaf of the graph, the same one until the value changes."""
+        if self._node is None:
+            self._node = Node(self._value)
+        return self._node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the value's elements."""
+        return self._value.dtype
+
+    @property
+    def scope(self) -> str:
+        """The path without the name."""
+        return self.path.rpartition("/")[0] or ROOT
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    def __repr__(self) -> str:
+        kind = "trainable" if self.trainable else "not trainable"
+        return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
+
+
+class Run:
+    """One run of the model: its mode, and what its layers leave to be done when it ends well."""
+
+    def __init__(self, training: bool = False) -> None:
+        self.training = training
+        self.losses: list[Node] = []
+        self.claimed: set[str] = set()
+        # By the layer's path: what it saw, as plain arrays, for whoever records the training.
+        self.observed: dict[str, Any] = {}
+        # By the owner's path: a function that prepares new values, or raises and changes nothing.
+        self.after_step: dict[str, Callable[[], NewValues]] = {}
+
+    def prepared(self) -> NewValues:
+        """The new values of everything that waits for the end of the step."""
+        return {variable: value for prepare in self.after_step.values() for variable, value in prepare().items()}
+
+
+class _Store:
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.variables: dict[str, Variable] = {}
+        self.parameters: dict[str, dict[str, Any]] = {}
+        self.rng = rng
+        self.run = Run()
+        self.services: dict[str, Any] = {}
+        self.notified: set[tuple[str, str]] = set()
+
+
+class Context:
+    """A scope in a store of variables; scopes made from it share the store.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator or seed; the source of first values and of dropout
+
+    >>> ctx = Context(rng=0)
+    >>> ctx.in_scope("layer_0").variable("weights", shape=(2, 3)).path
+    '/layer_0/weights'
+    """
+
+    def __init__(self, rng: np.random.Generator | int = 0) -> None:
+        self._store = _Store(np.random.default_rng(rng))
+        self._scope = ROOT
+        self._reuse = False
+        self._checked = True
+        self._initializer: initializers.Initializer = initializers.he
+
+    # --- where: scopes ----------------------------------------------------------------------
+
+    @property
+    def scope(self) -> str:
+        """The path of this scope, "/" at the root."""
+        return self._scope
+
+    def in_scope(self, name: str) -> Context:
+        """The scope `name` under this one."""
+        if not name or "/" in name:
+            raise ValueError(f"a scope's name must be one part of a path, without '/', got {name!r}")
+        return self._with(_scope=self._path(name))
+
+    def in_absolute_path(self, path: str) -> Context:
+        """The scope at `path`, from the root."""
+        if not path.startswith(ROOT):
+            raise ValueError(f"an absolute path must start with '/', got {path!r}")
+        return self._with(_scope=path.rstrip("/") or ROOT)
+
+    def reuse(self) -> Context:
+        """The scope, whose variables must exist and may be used again in one run (shared weights)."""
+        return self._with(_reuse=True)
+
+    def unique(self) -> Context:
+        """The scope, whose variables may be used once in a run: the default."""
+        return self._with(_reuse=False, _checked=True)
+
+    def checked(self, check: bool = True) -> Context:
+        """The scope with, or without, the check that a run uses each variable once."""
+        return self._with(_checked=check)
+
+    def with_initializer(self, initializer: initializers.Initializer) -> Context:
+        """The scope, where new variables start as `initializer` says (default: He)."""
+        return self._with(_initializer=initializer)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a variable may be asked for more than once in a run."""
+        return self._reuse or not self._checked
+
+    # --- what: variables --------------------------------------------------------------------
+
+    def variable(
+        self,
+        name: str,
+        shape: Sequence[int] = (),
+        dtype: Any = np.float32,
+        initializer: initializers.Initializer | None = None,
+        trainable: bool = True,
+        role: str = "",
+    ) -> Variable:
+        """The variable `name` of this scope, made where it does not exist yet.
+
+        One that exists keeps its dtype and its role.  Raises ValueError where it was asked for in
+        this run already (unless the scope reuses), where reuse finds none, or for another shape.
+        """
+        path = self._path(name)
+        self._claim(path)
+        found = self._store.variables.get(path)
+        if found is None:
+            if self._reuse:
+                raise ValueError(f"reuse() needs a variable that exists, but there is no {path}")
+            return self._create(path, tuple(shape), np.dtype(dtype), initializer or self._initializer, trainable, role)
+        if found.shape != tuple(shape):
+            raise ValueError(f"{path} exists with shape {found.shape}, but {tuple(shape)} was asked for")
+        return found
+
+    def get_variable(self, path: str) -> Variable:
+        """The variable at `path`, absolute or relative to this scope; KeyError where there is none."""
+        absolute = path if path.startswith(ROOT) else self._path(path)
+        try:
+            return self._store.variables[absolute]
+        except KeyError:
+            known = ", ".join(self._store.variables) or "none yet"
+            raise KeyError(f"there is no variable {absolute}; there are: {known}") from None
+
+    def variables(self, *, trainable: bool | None = None, role: str | None = None) -> list[Variable]:
+        """The variables in and under this scope, in the order they were made, of one kind or all."""
+        return [
+            variable
+            for variable in self._store.variables.values()
+            if self._holds(variable.path) and trainable in (None, variable.trainable) and role in (None, variable.role)
+        ]
+
+    def add_variable(self, variable: Variable) -> None:
+        """Put a variable where its path says; a checkpoint's way in."""
+        if variable.path in self._store.variables:
+            raise ValueError(f"there is a variable {variable.path} already")
+        self._store.variables[variable.path] = variable
+
+    def delete_variables(self) -> int:
+        """Forget the variables in and under this scope; returns how many."""
+        doomed = [variable.path for variable in self.variables()]
+        for path in doomed:
+            del self._store.variables[path]
+        return len(doomed)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers an optimizer may change in and under this scope."""
+        return sum(variable.value.size for variable in self.variables(trainable=True))
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The source of first values and of dropout."""
+        return self._store.rng
+
+    # --- how: parameters --------------------------------------------------------------------
+
+    def get_param(self, key: str, default: Any = None) -> Any:
+        """The parameter `key` of this scope or of the nearest one above that sets it."""
+        scope = self._scope
+        while True:
+            here = self._store.parameters.get(scope, {})
+            if key in here:
+                return here[key]
+            if scope == ROOT:
+                return default
+            scope = scope.rpartition("/")[0] or ROOT
+
+    def set_param(self, key: str, value: Any) -> None:
+        """Set a parameter for this scope and those under it."""
+        self._store.parameters.setdefault(self._scope, {})[key] = value
+
+    def set_params(self, values: Mapping[str, Any]) -> None:
+        """Set several parameters for this scope and those under it."""
+        for key, value in values.items():
+            self.set_param(key, value)
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Every parameter that is set, by scope; a copy."""
+        return copy.deepcopy(self._store.parameters)
+
+    @property
+    def services(self) -> dict[str, Any]:
+        """What layers offer to the trainer, or a block of code to the layers, by name; never saved."""
+        return self._store.services
+
+    @contextmanager
+    def offering(self, key: str, service: Any) -> Iterator[None]:
+        """Offer `service` for the length of a block; what was offered before is back afterwards."""
+        before = dict(self._store.services)
+        self._store.services[key] = service
+        try:
+            yield
+        finally:
+            self._store.services.clear()
+            self._store.services.update(before)
+
+    # --- when: runs -------------------------------------------------------------------------
+
+    @property
+    def is_training(self) -> bool:
+        """Whether layers behave as in training; set it, or use `forward_pass`."""
+        return self._store.run.training
+
+    @is_training.setter
+    def is_training(self, training: bool) -> None:
+        self._store.run.training = bool(training)
+
+    @property
+    def run(self) -> Run:
+        """The run that is under way."""
+        return self._store.run
+
+    @contextmanager
+    def forward_pass(self, *, training: bool = False) -> Iterator[Run]:
+        """A run of the model; what its layers left is dropped at the end unless `apply` took it.
+
+        Scopes may be used afresh, and the mode before is back afterwards, also after an error.
+        """
+        before, self._store.run = self._store.run, Run(training)
+        try:
+            yield self._store.run
+        finally:
+            self._store.run = before
+
+    def apply(self, new_values: NewValues | None = None) -> None:
+        """End a training step: `new_values` and what the layers left, all together or none.
+
+        Every value is prepared and checked before the first is assigned.
+        """
+        everything = self._store.run.prepared() | (new_values or {})
+        checked = [(variable, variable.checked(value)) for variable, value in everything.items()]
+        for variable, value in checked:
+            variable.value = value
+        self._store.run.after_step.clear()
+
+    def add_loss(self, loss: Node) -> None:
+        """Add a scalar to the loss of this run (a regularizer)."""
+        self._store.run.losses.append(loss)
+
+    def first_time(self, what: str) -> bool:
+        """Whether `what` is said for the first time in this scope."""
+        key = (self._scope, what)
+        first = key not in self._store.notified
+        self._store.notified.add(key)
+        return first
+
+    # ----------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"Context({self._scope}, {len(self.variables())} variables)"
+
+    def _with(self, **changes: Any) -> Context:
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
+
+    def _path(self, name: str) -> str:
+        return f"{self._scope.rstrip('/')}/{name}"
+
+    def _holds(self, path: str) -> bool:
+        return self._scope == ROOT or path.startswith(self._scope + "/")
+
+    def _claim(self, path: str) -> None:
+        """Note that this run uses the variable; an error if it does so twice unasked."""
+        claimed = self._store.run.claimed
+        if path in claimed and not self.reuses:
+            raise ValueError(
+                f"{path} is used twice in one run: give each layer a scope of its own with ctx.in_scope(...), "
+                "or share the weights with ctx.reuse(); a new run starts with ctx.forward_pass()"
+            )
+        claimed.add(path)
+
+    def _create(
+        self,
+        path: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        initializer: initializers.Initializer,
+        trainable: bool,
+        role: str,
+    ) -> Variable:
+        value = initializer(self.rng, shape, dtype)
+        variable = Variable(path, value, trainable, role)
+        variable.value = value
+        self._store.variables[path] = variable
+        return variable

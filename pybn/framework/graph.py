@@ -1,0 +1,194 @@
+"""Node: an array that remembers how it was made; gradient: the chain rule, walked backwards.
+
+A node holds its value, its parents, and for each parent a vector-Jacobian product: a function
+from dy, the gradient that arrives at the node, to the gradient that leaves for the parent.  Both
+are nodes, so the gradient of a gradient is asked for in the same way, to any order.
+
+Gradients are returned, never stored on nodes; a node knows its parents and nothing knows its
+children, so a step's whole graph is gone as soon as its loss is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+VectorJacobianProduct = Callable[["Node"], "Node"]
+JointProduct = Callable[["Node"], Sequence["Node | None"]]
+
+
+class Node:
+    """An array and how it was made.
+
+    Parameters
+    ----------
+    value : array
+    edges : pairs (parent, vjp), where vjp(dy) is the gradient that leaves for that parent;
+        a vjp of None lets no gradient through
+    """
+
+    __slots__ = ("__weakref__", "joint", "parents", "products", "value")
+    # NumPy arrays leave `array * node` to the node's own operators.
+    __array_ufunc__ = None
+
+    def __init__(self, value: Any, *edges: tuple[Node, VectorJacobianProduct | None]) -> None:
+        self.value: np.ndarray = value if type(value) is np.ndarray else np.asarray(value)
+        self.parents: tuple[Node, ...] = tuple([parent for parent, _ in edges])
+        self.products: tuple[VectorJacobianProduct | None, ...] = tuple([product for _, product in edges])
+        self.joint: JointProduct | None = None
+
+    @classmethod
+    def with_joint_product(cls, value: Any, parents: Sequence[Node], joint: JointProduct) -> Node:
+        """A node whose gradients for all parents come from one call: joint(dy) -> one for each parent."""
+        node = cls(value)
+        node.parents, node.joint = tuple(parents), joint
+        return node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """The rank of the value."""
+        return self.value.ndim
+
+    @property
+    def size(self) -> int:
+        """How many elements the value has."""
+        return self.value.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the value's elements."""
+        return self.value.dtype
+
+    def __repr__(self) -> str:
+        return f"Node({self.value!r})"
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    # Without this, `for row in node` would fall back on __getitem__ and never end.
+    __iter__ = None
+
+    if TYPE_CHECKING:  # the operators are installed by pybn.framework.ops, next to their derivatives
+
+        def __add__(self, other: Any) -> Node: ...
+        def __radd__(self, other: Any) -> Node: ...
+        def __sub__(self, other: Any) -> Node: ...
+        def __rsub__(self, other: Any) -> Node: ...
+        def __mul__(self, other: Any) -> Node: ...
+        def __rmul__(self, other: Any) -> Node: ...
+        def __truediv__(self, other: Any) -> Node: ...
+        def __rtruediv__(self, other: Any) -> Node: ...
+        def __pow__(self, exponent: float) -> Node: ...
+        def __neg__(self) -> Node: ...
+        def __matmul__(self, other: Any) -> Node: ...
+        def __getitem__(self, index: Any) -> Node: ...
+
+
+def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = False) -> list[Node]:
+    """The gradient of y with respect to each of `nodes`, as nodes.
+
+    Parameters
+    ----------
+    y : Node; a scalar, unless dy is given
+    nodes : the nodes to differentiate with respect to
+    dy : array or Node of y's shape, the gradient that arrives at y; default 1
+    partial : take each of `nodes` for independent of the others (do not look behind them)
+
+    Returns
+    -------
+    list of Node : one for each of `nodes`, of its shape; zeros where y does not depend on it
+
+    >>> from pybn.framework import ops
+    >>> x = Node(np.array([1.0, 2.0]))
+    >>> (slope,) = gradient(ops.sum(x**3), [x])
+    >>> (curvature,) = gradient(ops.sum(slope), [x])
+    >>> slope.value, curvature.value
+    (array([ 3., 12.]), array([ 6., 12.]))
+    """
+    for node in nodes:
+        if not isinstance(node, Node):
+            raise TypeError(f"gradient needs Nodes to differentiate by, got {type(node).__name__}; see Variable.node")
+    wanted = set(nodes)
+    order = _paths_to(wanted, y, partial)
+    on_path = set(order)
+    arriving = {y: _seed(y, dy)}
+    for node in reversed(order):
+        if node not in arriving or (partial and node in wanted):
+            continue
+        here = arriving[node] if node in wanted else arriving.pop(node)
+        for parent, leaving in _leaving(node, here, on_path):
+            arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
+    return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
+
+
+def depth_along(node: Node, marked: Iterable[Node]) -> int:
+    """How many of the `marked` nodes lie on the longest path that leads to `node`, itself included."""
+    marks = set(marked)
+    depth: dict[Node, int] = {}
+    for each in ancestors_first(node):
+        depth[each] = max((depth[parent] for parent in each.parents), default=0) + (each in marks)
+    return depth[node]
+
+
+def _seed(y: Node, dy: Any) -> Node:
+    if dy is None:
+        if y.size != 1:
+            raise ValueError(f"gradient needs a scalar, or dy for an output of shape {y.shape}")
+        return Node(np.ones_like(y.value))
+    dy = dy if isinstance(dy, Node) else Node(np.asarray(dy, dtype=y.dtype))
+    if dy.shape != y.shape:
+        raise ValueError(f"dy must have the shape of y {y.shape}, got {dy.shape}")
+    return dy
+
+
+def _leaving(node: Node, dy: Node, on_path: set[Node]) -> list[tuple[Node, Node]]:
+    """The gradient that leaves `node` for each parent that needs one."""
+    if node.joint is not None:
+        pairs = zip(node.parents, node.joint(dy), strict=True)
+        return [(parent, leaving) for parent, leaving in pairs if leaving is not None and parent in on_path]
+    return [
+        (parent, product(dy))
+        for parent, product in zip(node.parents, node.products, strict=True)
+        if product is not None and parent in on_path
+    ]
+
+
+def _paths_to(wanted: set[Node], y: Node, partial: bool) -> list[Node]:
+    """The nodes from which y can be reached and that depend on a wanted one, parents first."""
+
+    def parents(node: Node) -> Sequence[Node]:
+        return () if partial and node in wanted else node.parents
+
+    found: dict[Node, None] = {}
+    for node in ancestors_first(y, parents):
+        if node in wanted or any(parent in found for parent in node.parents):
+            found[node] = None
+    return list(found)
+
+
+def ancestors_first(y: Node, parents: Callable[[Node], Sequence[Node]] = lambda node: node.parents) -> list[Node]:
+    """Y and everything it was made of, parents before children (a loop: a graph may be deep)."""
+    order: list[Node] = []
+    seen = {y}
+    open_nodes = [(y, iter(parents(y)))]
+    while open_nodes:
+        node, rest = open_nodes[-1]
+        for parent in rest:
+            if parent not in seen:
+                seen.add(parent)
+                open_nodes.append((parent, iter(parents(parent))))
+                break
+        else:
+            order.append(node)
+            open_nodes.pop()
+    return order

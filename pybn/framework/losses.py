@@ -1,0 +1,35 @@
+"""Losses: functions (labels, predictions) -> a scalar node, the mean over the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pybn.framework import ops
+from pybn.framework.graph import Node
+
+
+def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
+    """Mean of -log softmax(logits) at each label: integer labels (N,), logits (N, classes)."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, one class for each example, got {labels.dtype}")
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels (N,) must go with logits (N, classes), got {labels.shape} and {logits.shape}")
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"labels must be one or more classes in [0, {logits.shape[1]}), got {_range_of(labels)}")
+    return ops.mean(ops.cross_entropy(logits, labels))
+
+
+def mean_squared_error(labels: Any, predictions: Node) -> Node:
+    """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
+    labels = np.asarray(labels, dtype=predictions.dtype)
+    if labels.shape != predictions.shape:
+        raise ValueError(f"labels must have the shape of the predictions {predictions.shape}, got {labels.shape}")
+    difference = predictions - labels
+    return ops.mean(difference * difference)
+
+
+def _range_of(labels: np.ndarray) -> str:
+    return f"[{labels.min()}, {labels.max()}]" if labels.size else "none"

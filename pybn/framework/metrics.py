@@ -1,0 +1,41 @@
+"""Metrics: functions (labels, predictions) -> float, the mean over a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pybn.framework.graph import Node
+
+
+def accuracy(labels: Any, logits: Node) -> float:
+    """The fraction of examples whose largest logit is their label's."""
+    return float(np.mean(np.argmax(logits.value, axis=-1) == np.asarray(labels)))
+
+
+class WeightedMean:
+    """Means of named values over batches, each batch weighted by its number of examples.
+
+    >>> mean = WeightedMean()
+    >>> mean.add({"loss": 1.0}, 3)
+    >>> mean.add({"loss": 5.0}, 1)
+    >>> mean.result()
+    {'loss': 2.0}
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._weight = 0
+
+    def add(self, values: dict[str, float], weight: int) -> None:
+        """Count `values` with `weight` examples."""
+        for name, value in values.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value * weight
+        self._weight += weight
+
+    def result(self) -> dict[str, float]:
+        """The means so far; ValueError before the first batch."""
+        if not self._weight:
+            raise ValueError("there is no mean over no examples: the data set is empty")
+        return {name: total / self._weight for name, total in self._totals.items()}

@@ -1,0 +1,230 @@
+"""Batch normalization as nodes: values from the active implementation, derivatives to any order.
+
+The first gradient is the implementation's fused one.  For the second and higher, the gradient is
+written once more with primitive operations, in float64, and differentiated; that form is built
+only when somebody asks for it.  The implementation is bound in the forward pass, so a backward
+pass never mixes the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pybn import arguments, backend
+from pybn.framework.graph import Node, gradient
+from pybn.framework.ops import shapes
+from pybn.framework.ops.elementwise import as_node, cast, sqrt, where
+
+Composed = Callable[..., tuple[Node, Node, Node]]
+
+
+class Options(NamedTuple):
+    """What forward and backward share: the keywords of the operations."""
+
+    feature_axis: int | tuple[int, ...]
+    epsilon: float
+    mask: np.ndarray | None
+
+    def keywords(self) -> dict[str, Any]:
+        """For a call of the implementation."""
+        return self._asdict()
+
+
+def batch_norm_training(
+    x: Node,
+    scale: Node | None,
+    offset: Node | None,
+    *,
+    feature_axis: int | tuple[int, ...] = -1,
+    epsilon: float = 1e-3,
+    mask: Any = None,
+) -> tuple[Node, np.ndarray, np.ndarray]:
+    """Normalize with the batch's own statistics.
+
+    Returns
+    -------
+    y, mean, variance : Node, and the statistics as plain float64 arrays, which no tape holds
+    """
+    kernels = backend.active()  # bound here: the gradient uses the same one
+    options = Options(feature_axis, epsilon, mask)
+    y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options.keywords())
+
+    def joint(dy: Node) -> list[Node]:
+        return _training_gradient(kernels, x, scale, offset, mean, variance, dy, options)
+
+    return Node.with_joint_product(y, _present(x, scale, offset), joint), mean, variance
+
+
+def batch_norm_inference(
+    x: Node,
+    scale: Node | None,
+    offset: Node | None,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    *,
+    feature_axis: int | tuple[int, ...] = -1,
+    epsilon: float = 1e-3,
+    mask: Any = None,
+) -> Node:
+    """Normalize with given statistics, which are constants."""
+    kernels = backend.active()
+    options = Options(feature_axis, epsilon, mask)
+    y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options.keywords())
+
+    def joint(dy: Node) -> list[Node]:
+        return _inference_gradient(kernels, x, scale, offset, mean, variance, dy, options)
+
+    return Node.with_joint_product(y, _present(x, scale, offset), joint)
+
+
+def composed_inference(
+    x: Node,
+    scale: Node | None,
+    offset: Node | None,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    *,
+    feature_axis: int | tuple[int, ...] = -1,
+    epsilon: float = 1e-3,
+    mask: Any = None,
+) -> Node:
+    """As `batch_norm_inference`, written with primitive operations, in float64 within."""
+    batch = arguments.batch(x.value, feature_axis, mask)
+    mean, variance = (batch.along_features(np.asarray(each, np.float64)) for each in (mean, variance))
+    inverse = _inverse_deviation(Node(variance), arguments.epsilon(epsilon))
+    y = (_wide(x) - mean) * inverse
+    if scale is not None:
+        y = y * _along_features(scale, batch)
+    if offset is not None:
+        y = y + _along_features(offset, batch)
+    return cast(_where_real(batch, y, _wide(x)), batch.x.dtype)
+
+
+# --- first gradients: the implementation's ---------------------------------------------------
+
+
+def _training_gradient(
+    kernels: ModuleType,
+    x: Node,
+    scale: Node | None,
+    offset: Node | None,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dy: Node,
+    options: Options,
+) -> list[Node]:
+    def composed(x: Node, scale: Node | None, dy: Node) -> tuple[Node, Node, Node]:
+        return _composed_training_gradient(x, scale, dy, options)
+
+    values = kernels.batch_norm_gradient(x.value, _value(scale), mean, variance, dy.value, **options.keywords())
+    return _as_nodes(values, composed, x, scale, offset, dy)
+
+
+def _inference_gradient(
+    kernels: ModuleType,
+    x: Node,
+    scale: Node | None,
+    offset: Node | None,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dy: Node,
+    options: Options,
+) -> list[Node]:
+    def composed(x: Node, scale: Node | None, dy: Node) -> tuple[Node, Node, Node]:
+        return _composed_inference_gradient(x, scale, mean, variance, dy, options)
+
+    values = kernels.batch_norm_inference_gradient(
+        x.value, _value(scale), mean, variance, dy.value, **options.keywords()
+    )
+    return _as_nodes(values, composed, x, scale, offset, dy)
+
+
+def _as_nodes(
+    values: Sequence[np.ndarray | None], composed: Composed, x: Node, scale: Node | None, offset: Node | None, dy: Node
+) -> list[Node]:
+    """dx, dscale, doffset as nodes that can be differentiated again, without those that are not asked for."""
+    parents = _present(x, scale, dy)
+
+    def higher(which: int) -> Callable[[Node], list[Node]]:
+        # Partial: x, scale and dy are this operation's arguments, whatever they depend on.
+        return lambda ddy: gradient(composed(x, scale, dy)[which], parents, ddy, partial=True)
+
+    def wrapped(which: int, like: Node) -> Node:
+        return cast(Node.with_joint_product(values[which], parents, higher(which)), like.dtype)
+
+    present = [(0, x), (1, scale), (2, offset)]
+    return [wrapped(which, like) for which, like in present if like is not None]
+
+
+# --- the gradients written with primitives, for the orders above the first -------------------
+
+
+def _composed_training_gradient(x: Node, scale: Node | None, dy: Node, options: Options) -> tuple[Node, Node, Node]:
+    batch = arguments.batch(x.value, options.feature_axis, options.mask)
+    real_x, real_dy = _where_real(batch, _wide(x), 0.0), _where_real(batch, _wide(dy), 0.0)
+    mean = _sum(real_x, batch) * (1 / batch.count)
+    centred = _where_real(batch, real_x - mean, 0.0)
+    variance = _sum(centred * centred, batch) * (1 / batch.count)
+    inverse = _inverse_deviation(variance, options.epsilon)
+    normalized = centred * inverse
+
+    doffset = _sum(real_dy, batch)
+    dscale = _sum(real_dy * normalized, batch)
+    gain = inverse if scale is None else inverse * _along_features(scale, batch)
+    dx = gain * (real_dy - doffset * (1 / batch.count) - normalized * dscale * (1 / batch.count))
+    return _in_dtype_of(x, batch, _where_real(batch, dx, _wide(dy)), dscale, doffset)
+
+
+def _composed_inference_gradient(
+    x: Node, scale: Node | None, mean: np.ndarray, variance: np.ndarray, dy: Node, options: Options
+) -> tuple[Node, Node, Node]:
+    batch = arguments.batch(x.value, options.feature_axis, options.mask)
+    mean, variance = (batch.along_features(np.asarray(each, np.float64)) for each in (mean, variance))
+    inverse = _inverse_deviation(Node(variance), options.epsilon)
+    real_dy = _where_real(batch, _wide(dy), 0.0)
+    normalized = _where_real(batch, (_wide(x) - mean) * inverse, 0.0)
+
+    gain = inverse if scale is None else inverse * _along_features(scale, batch)
+    dx = _where_real(batch, gain * _wide(dy), _wide(dy))
+    return _in_dtype_of(x, batch, dx, _sum(real_dy * normalized, batch), _sum(real_dy, batch))
+
+
+def _inverse_deviation(variance: Node, epsilon: float) -> Node:
+    """1 / sqrt(variance + epsilon), and 0, with derivative 0, where that would be 1 / 0."""
+    beneath = variance + epsilon
+    zero = beneath.value == 0
+    return where(zero, 0.0, 1.0 / sqrt(where(zero, 1.0, beneath)))
+
+
+def _in_dtype_of(x: Node, batch: arguments.Batch, dx: Node, dscale: Node, doffset: Node) -> tuple[Node, Node, Node]:
+    """The three results in x's dtype, those of the parameters in their shape."""
+    dscale, doffset = (shapes.reshape(each, batch.feature_shape) for each in (dscale, doffset))
+    return cast(dx, x.dtype), cast(dscale, x.dtype), cast(doffset, x.dtype)
+
+
+def _sum(x: Node, batch: arguments.Batch) -> Node:
+    return shapes.sum(x, axis=batch.reduced_axes, keepdims=True)
+
+
+def _where_real(batch: arguments.Batch, x: Node, otherwise: Any) -> Node:
+    return x if batch.mask is None else where(batch.mask, x, otherwise)
+
+
+def _along_features(values: Node, batch: arguments.Batch) -> Node:
+    return shapes.reshape(_wide(values), batch.along_features(values.value).shape)
+
+
+def _wide(x: Node) -> Node:
+    return cast(x, np.float64)
+
+
+def _value(node: Node | None) -> np.ndarray | None:
+    return None if node is None else node.value
+
+
+def _present(*nodes: Node | None) -> list[Node]:
+    return [as_node(node) for node in nodes if node is not None]

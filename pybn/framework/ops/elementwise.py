@@ -1,0 +1,148 @@
+"""Operations on each element, with broadcasting: the value and, beside it, its derivatives.
+
+dy is the gradient that arrives.  Where a derivative is made of the result itself (exp, sqrt, ...)
+it is written with a node of that same value, so that it can be differentiated again; a node must
+not hold itself, or a training step would outlive its loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pybn.framework.graph import Node
+from pybn.framework.ops.shapes import sum_to
+
+
+def as_node(value: Any, like: Node | None = None) -> Node:
+    """`value` as a constant node; a Python number takes the dtype of `like`."""
+    if isinstance(value, Node):
+        return value
+    if like is not None and isinstance(value, int | float):
+        return Node(np.asarray(value, dtype=like.dtype))
+    return Node(np.asarray(value))
+
+
+def add(a: Any, b: Any) -> Node:
+    """A + b, broadcasting."""
+    a, b = _pair(a, b)
+    return Node(a.value + b.value, (a, lambda dy: sum_to(dy, a)), (b, lambda dy: sum_to(dy, b)))
+
+
+def subtract(a: Any, b: Any) -> Node:
+    """A - b, broadcasting."""
+    a, b = _pair(a, b)
+    return Node(a.value - b.value, (a, lambda dy: sum_to(dy, a)), (b, lambda dy: sum_to(-dy, b)))
+
+
+def multiply(a: Any, b: Any) -> Node:
+    """A * b, broadcasting."""
+    a, b = _pair(a, b)
+    return Node(a.value * b.value, (a, lambda dy: sum_to(dy * b, a)), (b, lambda dy: sum_to(dy * a, b)))
+
+
+def divide(a: Any, b: Any) -> Node:
+    """A / b, broadcasting."""
+    a, b = _pair(a, b)
+    return Node(a.value / b.value, (a, lambda dy: sum_to(dy / b, a)), (b, lambda dy: sum_to(-dy * a / (b * b), b)))
+
+
+def negative(x: Node) -> Node:
+    """-x."""
+    return Node(-x.value, (x, lambda dy: -dy))
+
+
+def power(x: Node, exponent: float) -> Node:
+    """x ** exponent for a constant exponent."""
+    if not isinstance(exponent, int | float):
+        raise TypeError(f"power takes a constant exponent, got {exponent!r}; write exp(exponent * log(x)) for a Node")
+    if exponent == 0:
+        return Node(np.ones_like(x.value), (x, lambda dy: dy * 0.0))
+    return Node(x.value**exponent, (x, lambda dy: dy * (exponent * power(x, exponent - 1))))
+
+
+def exp(x: Any) -> Node:
+    """e ** x."""
+    x = as_node(x)
+    return _exp(x, np.exp(x.value))
+
+
+def _exp(x: Node, value: np.ndarray) -> Node:
+    return Node(value, (x, lambda dy: dy * _exp(x, value)))
+
+
+def log(x: Any) -> Node:
+    """Natural logarithm of x."""
+    x = as_node(x)
+    return Node(np.log(x.value), (x, lambda dy: dy / x))
+
+
+def sqrt(x: Any) -> Node:
+    """Square root of x."""
+    x = as_node(x)
+    return _sqrt(x, np.sqrt(x.value))
+
+
+def _sqrt(x: Node, value: np.ndarray) -> Node:
+    return Node(value, (x, lambda dy: dy / (2.0 * _sqrt(x, value))))
+
+
+def tanh(x: Any) -> Node:
+    """Hyperbolic tangent of x."""
+    x = as_node(x)
+    return _tanh(x, np.tanh(x.value))
+
+
+def _tanh(x: Node, value: np.ndarray) -> Node:
+    return Node(value, (x, lambda dy: dy * (1.0 - _tanh(x, value) ** 2)))
+
+
+def sigmoid(x: Any) -> Node:
+    """1 / (1 + e ** -x)."""
+    x = as_node(x)
+    # 0.5 (1 + tanh(x / 2)) is the same function and overflows nowhere.
+    return _sigmoid(x, 0.5 * (1 + np.tanh(0.5 * x.value)))
+
+
+def _sigmoid(x: Node, value: np.ndarray) -> Node:
+    return Node(value, (x, lambda dy: dy * _sigmoid(x, value) * (1.0 - _sigmoid(x, value))))
+
+
+def relu(x: Any) -> Node:
+    """max(x, 0), whose derivative at 0 is taken for 0."""
+    x = as_node(x)
+    value = np.maximum(x.value, 0)
+    return Node(value, (x, lambda dy: dy * (value > 0)))
+
+
+def where(condition: Any, a: Any, b: Any) -> Node:
+    """A where the constant `condition` is true, else b; broadcasting."""
+    a, b = _pair(a, b)
+    condition = np.asarray(condition)
+    return Node(
+        np.where(condition, a.value, b.value),
+        (a, lambda dy: sum_to(where(condition, dy, 0.0), a)),
+        (b, lambda dy: sum_to(where(condition, 0.0, dy), b)),
+    )
+
+
+def cast(x: Any, dtype: Any) -> Node:
+    """X in another floating-point type; the gradient comes back in x's."""
+    x = as_node(x)
+    return x if x.dtype == dtype else Node(x.value.astype(dtype), (x, lambda dy: cast(dy, x.dtype)))
+
+
+def stop_gradient(x: Any) -> Node:
+    """X, taken for a constant by `gradient`."""
+    x = as_node(x)
+    return Node(x.value, (x, None))
+
+
+def _pair(a: Any, b: Any) -> tuple[Node, Node]:
+    """Both as nodes; a Python number takes the dtype of the other."""
+    if not isinstance(a, Node):
+        a = as_node(a, like=b if isinstance(b, Node) else None)
+    if not isinstance(b, Node):
+        b = as_node(b, like=a)
+    return a, b

@@ -1,0 +1,42 @@
+"""Softmax and the cross-entropy that a classifier is trained with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pybn.framework.graph import Node
+from pybn.framework.ops import shapes
+
+
+def softmax(x: Node) -> Node:
+    """e ** x over its sum along the last axis."""
+    return _softmax(x, np.exp(_log_softmax(x.value)))
+
+
+def _softmax(x: Node, value: np.ndarray) -> Node:
+    def product(dy: Node) -> Node:
+        y = _softmax(x, value)
+        return y * (dy - shapes.sum(dy * y, axis=-1, keepdims=True))
+
+    return Node(value, (x, product))
+
+
+def log_softmax(x: Node) -> Node:
+    """Logarithm of the softmax along the last axis, without overflow."""
+    return Node(_log_softmax(x.value), (x, lambda dy: dy - softmax(x) * shapes.sum(dy, axis=-1, keepdims=True)))
+
+
+def cross_entropy(logits: Node, labels: np.ndarray) -> Node:
+    """-log softmax(logits) at each label: logits (N, classes), integer labels (N,) -> (N,)."""
+    rows = np.arange(len(labels))
+    log_probability = _log_softmax(logits.value)
+    one_hot = np.zeros_like(log_probability)
+    one_hot[rows, labels] = 1
+    value = -log_probability[rows, labels]
+    # d(-log p_label)/dlogits = p - 1 at the label, p elsewhere
+    return Node(value, (logits, lambda dy: shapes.reshape(dy, (-1, 1)) * (softmax(logits) - one_hot)))
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

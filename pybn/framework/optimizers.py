@@ -1,0 +1,93 @@
+"""Optimizers: new values for variables from their gradients.
+
+An optimizer changes nothing itself: it returns what the variables, and its own state beside them,
+should become, and `Context.apply` assigns all of it together with the moving averages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from pybn.framework.context import Context, NewValues, Variable
+from pybn.framework.initializers import zeros
+
+SCOPE = "/optimizer"
+
+
+class Optimizer(Protocol):
+    """What a Trainer asks of an optimizer."""
+
+    learning_rate: float
+
+    def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
+        """What each variable should become, and the optimizer's own state."""
+        ...
+
+
+class SGD:
+    """Stochastic gradient descent: w - learning_rate * gradient.
+
+    With momentum: v = momentum * v + gradient, w - learning_rate * v (Polyak 1964).
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
+        self.learning_rate = _rate(learning_rate)
+        self.momentum = _fraction("momentum", momentum)
+
+    def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
+        """One step down the gradient."""
+        new: NewValues = {}
+        for variable, gradient in zip(variables, gradients, strict=True):
+            step = gradient
+            if self.momentum:
+                velocity = state(ctx, variable, "velocity")
+                step = new[velocity] = self.momentum * velocity.value + gradient
+            new[variable] = variable.value - self.learning_rate * step
+        return new
+
+
+class Adam:
+    """Adaptive moments (Kingma & Ba 2015, Algorithm 1)."""
+
+    def __init__(
+        self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+    ) -> None:
+        self.learning_rate = _rate(learning_rate)
+        self.beta1, self.beta2 = _fraction("beta1", beta1), _fraction("beta2", beta2)
+        self.epsilon = epsilon
+
+    def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
+        """One step with the moments of each gradient, corrected for their start at 0."""
+        new: NewValues = {}
+        for variable, gradient in zip(variables, gradients, strict=True):
+            first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
+            steps = state(ctx, variable, "steps", shape=())
+            t = new[steps] = steps.value + 1
+            m = new[first] = self.beta1 * first.value + (1 - self.beta1) * gradient
+            v = new[second] = self.beta2 * second.value + (1 - self.beta2) * gradient**2
+            m_hat, v_hat = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
+            new[variable] = variable.value - self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+        return new
+
+
+def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
+    """What an optimizer keeps for a variable: a variable of the same shape, saved with the others."""
+    scope = ctx.in_absolute_path(SCOPE + variable.path).checked(False)
+    if shape is None:
+        return scope.variable(name, variable.shape, variable.dtype, zeros, trainable=False)
+    return scope.variable(name, shape, np.float64, zeros, trainable=False)
+
+
+def _rate(value: float) -> float:
+    if not value >= 0 or not np.isfinite(value):
+        raise ValueError(f"learning_rate must be finite and not negative, got {value!r}")
+    return value
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    return value

@@ -1,0 +1,20 @@
+"""Terms added to the loss, asked for by a context parameter."""
+
+from __future__ import annotations
+
+from pybn.framework import ops
+from pybn.framework.context import Context, Variable
+
+L2_PARAM = "l2_regularization"
+
+
+def add_l2(ctx: Context, variable: Variable) -> None:
+    """Add amount * sum(variable ** 2) to the loss, where `l2_regularization` is above 0 in ctx.
+
+    In training only: an evaluation reports the loss of the data alone.
+    """
+    amount = ctx.get_param(L2_PARAM, 0.0)
+    if not amount >= 0:
+        raise ValueError(f"the parameter {L2_PARAM} must be 0 or more, got {amount!r}")
+    if amount and ctx.is_training and variable.trainable:
+        ctx.add_loss(amount * ops.sum(variable.node**2))

@@ -1,0 +1,246 @@
+"""Trainer: one step and one evaluation.  Loop: many steps, with hooks.
+
+A training step is a transaction: the weights, the optimizer's state and the moving averages
+change together when everything has been computed, or nothing changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sized
+from typing import Any
+
+import numpy as np
+
+from pybn.framework.context import Context
+from pybn.framework.datasets import Dataset
+from pybn.framework.graph import Node, gradient
+from pybn.framework.metrics import WeightedMean
+from pybn.framework.optimizers import Optimizer
+
+ModelFunction = Callable[[Context, Any], Any]
+LossFunction = Callable[[Any, Any], Node]
+Metric = Callable[[Any, Any], float]
+
+AveragesUpdater = Callable[..., bool]
+_averages_updater: AveragesUpdater | None = None
+
+
+def register_averages_updater(updater: AveragesUpdater) -> None:
+    """Tell how moving averages are recomputed: the layer that keeps them stands a floor above this one."""
+    global _averages_updater
+    _averages_updater = updater
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss of a training step is NaN or infinite; nothing was changed."""
+
+
+class Trainer:
+    """Trains a model function on batches.
+
+    Parameters
+    ----------
+    ctx : Context that holds, or will hold, the model's variables
+    model_fn : function (ctx, inputs) -> predictions, run anew for each batch
+    loss_fn : function (labels, predictions) -> scalar Node
+    optimizer : what turns gradients into new weights; None for a trainer that only evaluates
+    metrics : functions (labels, predictions) -> float, by name
+
+    Inputs reach model_fn as Nodes where they are floats, as arrays otherwise (masks, indices),
+    in the tuple, list or dict that the data set yields.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        model_fn: ModelFunction,
+        loss_fn: LossFunction,
+        optimizer: Optimizer | None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        self.context = ctx
+        self.model_fn = model_fn
+        self.loss_fn = loss_fn
+        self.optimizer = optimizer
+        self.metrics = dict(metrics or {})
+        self.observed: dict[str, Any] = {}
+
+    def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
+        """One step of the optimizer on one batch; returns the loss and the metrics before it.
+
+        Raises NonFiniteLossError, or what the model raises, and then nothing has changed.
+        """
+        if self.optimizer is None:
+            raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
+        ctx = self.context
+        with ctx.forward_pass(training=True) as run:
+            predictions, loss = self._forward(inputs, labels)
+            values = self._measured(labels, predictions, loss)
+            if not np.isfinite(values["loss"]):
+                raise NonFiniteLossError(
+                    f"the loss of this batch is {values['loss']}; nothing was changed. "
+                    "Look for NaN in the data, or lower the learning rate"
+                )
+            variables = [v for v in ctx.in_absolute_path("/").variables(trainable=True) if v.path in run.claimed]
+            gradients = gradient(loss, [variable.node for variable in variables])
+            ctx.apply(self.optimizer.new_values(ctx, variables, [each.value for each in gradients]))
+            self.observed = run.observed
+        return values
+
+    def eval_step(self, inputs: Any, labels: Any) -> dict[str, float]:
+        """The loss and the metrics of one batch in evaluation; changes nothing."""
+        with self.context.forward_pass(training=False):
+            predictions, loss = self._forward(inputs, labels)
+            return self._measured(labels, predictions, loss)
+
+    def eval(self, dataset: Dataset) -> dict[str, float]:
+        """The loss and the metrics over a data set, each example counting alike."""
+        mean = WeightedMean()
+        for inputs, labels in dataset:
+            mean.add(self.eval_step(inputs, labels), len(labels))
+        return mean.result()
+
+    def predict(self, inputs: Any) -> Any:
+        """The predictions for one batch in evaluation, as arrays."""
+        with self.context.forward_pass(training=False):
+            return _map(_as_array, self.run_model(inputs))
+
+    def run_model(self, inputs: Any) -> Any:
+        """model_fn on a batch, in the run that is under way."""
+        return self.model_fn(self.context, _map(_as_input, inputs))
+
+    def batch_normalization_averages_update(self, dataset: Dataset | None, **options: Any) -> bool:
+        """Recompute the moving averages over one epoch, as `pybn.update_averages` says; its options too.
+
+        False, with nothing touched, where no layer of the model keeps moving averages.
+        """
+        return _averages_updater is not None and _averages_updater(self, dataset, **options)
+
+    def _forward(self, inputs: Any, labels: Any) -> tuple[Any, Node]:
+        predictions = self.run_model(inputs)
+        loss = self.loss_fn(labels, predictions)
+        if not isinstance(loss, Node) or loss.size != 1:
+            raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
+        for regularizer in self.context.run.losses:
+            loss = loss + regularizer
+        return predictions, loss
+
+    def _measured(self, labels: Any, predictions: Any, loss: Node) -> dict[str, float]:
+        return {"loss": float(loss), **{name: metric(labels, predictions) for name, metric in self.metrics.items()}}
+
+
+Hook = Callable[["Loop", dict[str, float]], None]
+
+
+class Loop:
+    """Runs a trainer over a data set and calls hooks.
+
+    Hooks are functions (loop, metrics), called in the order of their priority, low numbers first;
+    `on_start` hooks get empty metrics.  `step` counts the training steps taken, over all runs.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.step = 0
+        self.epoch = 0
+        self.end_step: int | None = None  # where the run under way will end, if that is known
+        self._hooks: dict[str, list[tuple[int, Hook]]] = {"start": [], "step": [], "end": []}
+
+    def on_start(self, hook: Hook, priority: int = 0) -> None:
+        """Call `hook` before the first step of a run."""
+        self._add("start", hook, priority)
+
+    def on_step(self, hook: Hook, priority: int = 0) -> None:
+        """Call `hook` after each step."""
+        self._add("step", hook, priority)
+
+    def on_end(self, hook: Hook, priority: int = 0) -> None:
+        """Call `hook` after the last step of a run that ended well."""
+        self._add("end", hook, priority)
+
+    def run_steps(self, dataset: Dataset, steps: int) -> dict[str, float]:
+        """Train for `steps` batches, starting new epochs as needed; returns the last metrics."""
+        return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
+
+    def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:
+        """Train for `epochs` passes over the data set; returns the last metrics."""
+        length = len(dataset) if isinstance(dataset, Sized) else None
+        return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
+
+    def _run(self, batches: Any, end_step: int | None) -> dict[str, float]:
+        self.end_step = end_step
+        metrics: dict[str, float] = {}
+        self._call("start", metrics)
+        for inputs, labels in batches:
+            metrics = self.trainer.train_step(inputs, labels)
+            self.step += 1
+            self._call("step", metrics)
+        self._call("end", metrics)
+        return metrics
+
+    def _batches(self, dataset: Dataset, epochs: int | None) -> Any:
+        for _ in itertools.count() if epochs is None else range(epochs):
+            empty = True
+            for batch in dataset:
+                empty = False
+                yield batch
+            if empty:
+                raise ValueError("the data set gave no batch in this epoch: is it empty, or a generator that ran out?")
+            self.epoch += 1
+
+    def _add(self, when: str, hook: Hook, priority: int) -> None:
+        self._hooks[when].append((priority, hook))
+        self._hooks[when].sort(key=lambda entry: entry[0])
+
+    def _call(self, when: str, metrics: dict[str, float]) -> None:
+        for _, hook in self._hooks[when]:
+            hook(self, metrics)
+
+
+def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
+    """Call `hook` after every n-th step."""
+    if n < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+
+    def counted(loop: Loop, metrics: dict[str, float]) -> None:
+        if loop.step % n == 0:
+            hook(loop, metrics)
+
+    loop.on_step(counted, priority)
+
+
+def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, priority: int = 0) -> None:
+    """Call `hook` after step `start`, and then at intervals that grow by `factor`."""
+    if start < 1 or not factor >= 1:
+        raise ValueError(f"start must be 1 or more and factor 1 or more, got {start} and {factor}")
+    interval, due = float(start), float(start)
+
+    def counted(loop: Loop, metrics: dict[str, float]) -> None:
+        nonlocal interval, due
+        if loop.step >= due:
+            hook(loop, metrics)
+            interval *= factor
+            due = loop.step + interval
+
+    loop.on_step(counted, priority)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` on each leaf of a structure of tuples, lists and dicts."""
+    if isinstance(value, dict):
+        return {key: _map(function, each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_map(function, each) for each in value)
+    return function(value)
+
+
+def _as_input(value: Any) -> Any:
+    if isinstance(value, Node):
+        return value
+    array = np.asarray(value)
+    return Node(array) if array.dtype.kind == "f" else array
+
+
+def _as_array(value: Any) -> np.ndarray:
+    return value.value if isinstance(value, Node) else np.asarray(value)
