@@ -44,7 +44,7 @@ class use_backend:
     """
 
     def __init__(self, name: str) -> None:
-        self._implementation = _load(name)
+        self._implementation = load(name)
         self._before = (_in_block.get(), _for_process)
         self._token: Token[ModuleType | None] | None = None
         _select(self._implementation)
@@ -63,18 +63,8 @@ class use_backend:
         _in_block.reset(self._token)
 
 
-def compiled_is_built() -> bool:
-    """Whether the compiled modules are there.  One that is there and broken raises its own error."""
-    try:
-        _load("compiled")
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "pybn_ext":
-            raise
-        return False
-    return True
-
-
-def _load(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
+    """The implementation of that name; ImportError where it was not built, ValueError for another name."""
     if name == "reference":
         return reference
     if name == "compiled":
@@ -82,6 +72,17 @@ def _load(name: str) -> ModuleType:
 
         return pybn_ext
     raise ValueError(f"the backend must be one of {NAMES}, got {name!r}")
+
+
+def compiled_is_built() -> bool:
+    """Whether the compiled modules are there.  One that is there and broken raises its own error."""
+    try:
+        load("compiled")
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "pybn_ext":
+            raise
+        return False
+    return True
 
 
 def _select(implementation: ModuleType) -> None:
@@ -98,5 +99,5 @@ def _process_default() -> ModuleType:
     global _for_process
     if _for_process is None:
         asked = os.environ.get("PYBN_BACKEND")
-        _for_process = _load(asked or ("compiled" if compiled_is_built() else "reference"))
+        _for_process = load(asked or ("compiled" if compiled_is_built() else "reference"))
     return _for_process

@@ -1,0 +1,1 @@
+"""What a teacher or a student holds against the layer."""

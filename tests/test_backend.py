@@ -1,0 +1,133 @@
+"""Which implementation computes: the default, the switch, and what happens where one is missing."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from pybn import arguments, backend, reference
+from pybn.backend import active, backend_name, use_backend
+from pybn.framework import ops
+from pybn.framework.graph import Node, gradient
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """A stand-in for the compiled implementation, so that the switch is tested where nothing was built."""
+    module = type(sys)("other")
+    vars(module).update({name: getattr(reference, name) for name in reference.__all__})
+    real = backend.load
+    monkeypatch.setattr(backend, "load", lambda name: module if name == "compiled" else real(name))
+    monkeypatch.setattr(backend, "_for_process", None)
+    monkeypatch.delenv("PYBN_BACKEND", raising=False)
+    return module
+
+
+def test_the_compiled_one_is_the_default_where_it_was_built(other):
+    assert active() is other
+    assert backend_name() == "compiled"
+
+
+def test_a_plain_call_holds_from_there_on_in_every_thread(other):
+    use_backend("reference")
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(active()))
+    thread.start()
+    thread.join()
+    assert active() is reference
+    assert seen == [reference]
+
+
+def test_a_block_holds_for_its_length_and_its_thread(other):
+    seen = []
+    with use_backend("reference") as implementation:
+        thread = threading.Thread(target=lambda: seen.append(active()))
+        thread.start()
+        thread.join()
+        assert active() is reference is implementation
+    assert active() is other
+    assert seen == [other]
+
+
+def test_blocks_nest_and_a_call_within_one_ends_with_it(other):
+    with use_backend("reference"):
+        with use_backend("compiled"):
+            assert active() is other
+        assert active() is reference
+        use_backend("compiled")
+        assert active() is other
+    assert active() is other
+    with use_backend("compiled"):
+        use_backend("reference")
+    assert active() is other
+
+
+def test_a_block_that_raises_is_left_as_any_other(other):
+    with pytest.raises(KeyError), use_backend("reference"):
+        raise KeyError
+    assert active() is other
+
+
+def test_another_name_is_an_error_that_changes_nothing(other):
+    with pytest.raises(ValueError, match=r"'reference', 'compiled'.*got 'fast'"):
+        use_backend("fast")
+    assert active() is other
+
+
+def test_a_gradient_uses_the_implementation_of_its_forward_pass(other, monkeypatch):
+    calls = []
+    real = reference.batch_norm_gradient
+    monkeypatch.setattr(other, "batch_norm_gradient", lambda *a, **k: calls.append("other") or real(*a, **k))
+    x = Node(np.arange(6.0).reshape(3, 2))
+    y, _, _ = ops.batch_norm_training(x, None, None)
+    with use_backend("reference"):
+        gradient(ops.sum(y * y), [x])
+    assert calls == ["other"]
+
+
+def _python(code, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return result.returncode, result.stdout.strip(), result.stderr
+
+
+def test_the_environment_variable_decides():
+    assert _python("import pybn; print(pybn.backend_name())", PYBN_BACKEND="reference")[:2] == (0, "reference")
+
+
+def test_the_environment_variable_must_name_an_implementation():
+    code, _, errors = _python("import pybn; pybn.backend_name()", PYBN_BACKEND="fast")
+    assert code == 1
+    assert "got 'fast'" in errors
+
+
+WITHOUT_EXTENSION = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("pybn_ext."):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+import pybn
+"""
+
+
+def test_without_the_extension_the_reference_computes_and_asking_for_the_other_is_an_error():
+    code, printed, errors = _python(WITHOUT_EXTENSION + "print(pybn.backend_name()); pybn.use_backend('compiled')")
+    assert (code, printed) == (1, "reference")
+    assert "ModuleNotFoundError: pybn_ext" in errors.strip().splitlines()[-1]
+    assert "compiler" in errors
+
+
+def test_without_the_extension_the_environment_variable_is_no_wish_but_an_order():
+    code, _, errors = _python(WITHOUT_EXTENSION + "pybn.backend_name()", PYBN_BACKEND="compiled")
+    assert code == 1
+    assert "ModuleNotFoundError: pybn_ext" in errors
+
+
+def test_moments_are_one_type_for_both():
+    assert reference.Moments is arguments.Moments
