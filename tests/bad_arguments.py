@@ -67,6 +67,11 @@ def wrong_shapes(name):
     }
 
 
+def empty(*shape):
+    arrays = {name: f32(*shape) for name in ("x", "dy", "out")}
+    return Bad(arrays, ValueError, ("x must have at least one element per feature", "count 0", str(shape)))
+
+
 AXES = {
     "beyond the rank": Bad({"feature_axis": 3}, ValueError, ("feature_axis", "[-3, 3)", "3")),
     "below the rank": Bad({"feature_axis": -4}, ValueError, ("feature_axis", "[-3, 3)", "-4")),
@@ -87,16 +92,8 @@ X = {
     "None": Bad({"x": None}, TypeError, ("x must be float16, float32 or float64", "object")),
     "a word": Bad({"x": "data"}, TypeError, ("x must be", "<U4")),
     "masked array": Bad({"x": np.ma.masked_array(f32(*SHAPE))}, TypeError, ("x must be", "mask=")),
-    "no rows": Bad(
-        {"x": f32(0, 3, 2), "dy": f32(0, 3, 2), "out": f32(0, 3, 2)},
-        ValueError,
-        ("x must have at least one", "0", "(0, 3, 2)"),
-    ),
-    "no pixels": Bad(
-        {"x": f32(4, 3, 0), "dy": f32(4, 3, 0), "out": f32(4, 3, 0)},
-        ValueError,
-        ("x must have at least one", "0", "(4, 3, 0)"),
-    ),
+    "no rows": empty(0, 3, 2),
+    "no pixels": empty(4, 3, 0),
     **wrong_dtypes("x"),
 }
 MASK = {
@@ -110,7 +107,7 @@ MASK = {
     "of a higher rank": Bad({"mask": np.ones((1, 4, 1, 2), bool)}, ValueError, ("mask must broadcast", "(1, 4, 1, 2)")),
     "of three rows": Bad({"mask": np.ones((3, 1, 2), bool)}, ValueError, ("mask must broadcast", "(3, 1, 2)")),
     "a bare bool": Bad({"mask": True}, ValueError, ("mask must broadcast", "()")),
-}  # fmt: skip
+}
 EPSILON = {
     "negative": Bad({"epsilon": -1e-9}, ValueError, ("epsilon", "not negative", "-1e-09")),
     "infinite": Bad({"epsilon": float("inf")}, ValueError, ("epsilon", "finite", "inf")),

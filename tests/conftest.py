@@ -11,6 +11,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+pytest.register_assert_rewrite("checks")
+
 MODULES = {"reference": "pybn.reference", "compiled": "pybn_ext"}
 
 # The same examples in every run: what is green here is green there.  Kernels warm up, so no deadline.
