@@ -6,15 +6,14 @@ from pybn.batchnorm.averages import (
     SmallBatchWarning,
     effective_momentum,
 )
-from pybn.batchnorm.layer import (
+from pybn.batchnorm.config import (
     AVERAGES_UPDATES_TRIGGER_PARAM,
     BATCH_NORMALIZATION_SCOPE_NAME,
     Config,
     batch_norm,
-    batch_statistics,
     new,
-    reset_weights,
 )
+from pybn.batchnorm.layer import batch_statistics, reset_weights
 from pybn.batchnorm.update import update_averages
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The moving averages of one layer: the rule by which they move, and when they do.
+"""The moving averages of one layer: the rule by which they move, and what stops them.
 
     w <- w + 1    k = min(momentum, 1 - 1/w)    M <- k M + (1 - k) mean    V <- k V + (1 - k) variance
 
@@ -8,16 +8,11 @@ average afterwards: the first values M = 0, V = 1 leave no trace.  All of it is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pybn import backend
 from pybn.arguments import Moments
-
-if TYPE_CHECKING:
-    from pybn.batchnorm.layer import Layer
-    from pybn.framework.context import NewValues
 
 
 class SmallBatchWarning(UserWarning):
@@ -62,8 +57,8 @@ def effective_momentum(avg_weight: float, momentum: float) -> float:
     return min(momentum, 1 - 1 / avg_weight)
 
 
-def check_finite(layer: Layer, batch: Moments) -> None:
-    """Raise NonFiniteStatisticsError where a statistic is NaN or infinite, naming scope and features."""
+def check_finite(scope: str, batch: Moments) -> None:
+    """Raise NonFiniteStatisticsError where a statistic is NaN or infinite, naming the scope and the features."""
     finite = np.isfinite(batch.mean) & np.isfinite(batch.variance)
     if finite.all():
         return
@@ -71,27 +66,6 @@ def check_finite(layer: Layer, batch: Moments) -> None:
     names = [int(each[0]) if each.size == 1 else tuple(map(int, each)) for each in features[:8]]
     more = f" and {len(features) - len(names)} more" if len(features) > len(names) else ""
     raise NonFiniteStatisticsError(
-        f"batch normalization in {layer.scope}: the batch has NaN or infinite statistics in features {names}{more}; "
+        f"batch normalization in {scope}: the batch has NaN or infinite statistics in features {names}{more}; "
         "no variable was changed. Look for NaN or infinity in the data, or for a learning rate that diverges"
     )
-
-
-class PendingUpdate:
-    """What a layer saw in the step under way; its averages move when the step is applied.
-
-    A layer that is used more than once in a step saw all of these batches: they are pooled, and the
-    averages move once.
-    """
-
-    def __init__(self, layer: Layer, batch: Moments) -> None:
-        self._layer = layer
-        self.batch = batch
-
-    def add(self, batch: Moments) -> None:
-        """One more batch in the same step."""
-        self.batch = backend.active().merge_moments(self.batch, batch)
-
-    def __call__(self) -> NewValues:
-        """The layer's variables after the step."""
-        layer, batch = self._layer, self.batch
-        return layer.new_values(layer.averages.after(batch.mean, batch.variance, layer.momentum))

@@ -1,9 +1,8 @@
-"""The layer: a builder of options, and the books it keeps in the context.
+"""A built layer: its variables in the context, the ways it can normalize, and when its averages move.
 
-    y = batchnorm.new(ctx, x, feature_axis=-1).momentum(0.99).epsilon(1e-3).done()
-
-The interface is modelled on the package batchnorm of GoMLX v0.16.1; the arithmetic is in
-pybn.reference and its compiled twin.
+In training the batch's statistics normalize, and the averages move when the step is applied; in
+evaluation the averages normalize.  `update_averages` and `batch_statistics` put another way in
+the place of the mode's.
 """
 
 from __future__ import annotations
@@ -11,20 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
-from pybn import arguments
+from pybn import backend
 from pybn.arguments import Moments
-from pybn.batchnorm.averages import Averages, PendingUpdate, SmallBatchWarning, check_finite
-from pybn.framework import initializers, ops
+from pybn.batchnorm.averages import Averages, SmallBatchWarning, check_finite
+from pybn.framework import ops
 from pybn.framework.context import Context, NewValues, Variable
 from pybn.framework.graph import Node
-from pybn.framework.regularizers import add_l2
-
-BATCH_NORMALIZATION_SCOPE_NAME = "batch_normalization"
-AVERAGES_UPDATES_TRIGGER_PARAM = "batch_normalization_averages_updates_trigger"
 
 # How variables are known for a layer's own, however its scope is spelled.
 ROLES = {name: f"batch_normalization.{name}" for name in ("scale", "offset", "mean", "variance", "avg_weight")}
@@ -65,7 +58,7 @@ class Layer(NamedTuple):
         """X normalized with its own statistics, and these, known to be finite."""
         y, mean, variance = ops.batch_norm_training(x, _node(self.scale), _node(self.offset), **self.options)
         batch = Moments(self.batch_count, mean, variance)
-        check_finite(self, batch)
+        check_finite(self.scope, batch)
         return y, batch
 
     def with_averages(self, x: Node) -> Node:
@@ -73,6 +66,27 @@ class Layer(NamedTuple):
         infer = ops.batch_norm_inference if self.use_backend_inference else ops.composed_inference
         statistics = self.mean.value, self.variance.value
         return infer(x, _node(self.scale), _node(self.offset), *statistics, **self.options)
+
+
+class _PendingUpdate:
+    """What a layer saw in the step under way; its averages move when the step is applied.
+
+    A layer that is used more than once in a step saw all of these batches: they are pooled, and the
+    averages move once.
+    """
+
+    def __init__(self, layer: Layer, batch: Moments) -> None:
+        self._layer = layer
+        self.batch = batch
+
+    def add(self, batch: Moments) -> None:
+        """One more batch in the same step."""
+        self.batch = backend.active().merge_moments(self.batch, batch)
+
+    def __call__(self) -> NewValues:
+        """The layer's variables after the step."""
+        layer, batch = self._layer, self.batch
+        return layer.new_values(layer.averages.after(batch.mean, batch.variance, layer.momentum))
 
 
 class Strategy(Protocol):
@@ -102,10 +116,10 @@ def in_training(layer: Layer, x: Node) -> Node:
     y, batch = layer.with_batch_statistics(x)
     run = layer.ctx.run
     pending = run.after_step.get(layer.scope)
-    if isinstance(pending, PendingUpdate):
+    if isinstance(pending, _PendingUpdate):
         pending.add(batch)
     else:
-        pending = run.after_step[layer.scope] = PendingUpdate(layer, batch)
+        pending = run.after_step[layer.scope] = _PendingUpdate(layer, batch)
     run.observed[layer.scope] = pending.batch
     return y
 
@@ -129,168 +143,10 @@ def batch_statistics(ctx: Context) -> Iterator[None]:
 _CALLER_OF_DONE = 4
 
 
-def new(ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> Config:
-    """Begin a batch normalization of x; set options on what it returns, and end with `done()`.
-
-    Parameters
-    ----------
-    ctx : Context; the variables go under its scope "batch_normalization"
-    x : Node or array of rank >= 2, float16, float32 or float64
-    feature_axis : the axis, or tuple of axes, that is NOT reduced: each index along them has
-        statistics, a scale and an offset of its own
-    """
-    return Config(ctx, x, feature_axis)
-
-
-class Config:
-    """The options of one batch normalization, each with its default, until `done()` builds it."""
-
-    def __init__(self, ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> None:
-        self._ctx = ctx
-        self._x = ops.as_node(x)
-        self._batch = arguments.batch(self._x.value, feature_axis)
-        self._feature_axis = feature_axis
-        self._momentum = 0.99
-        self._epsilon = 1e-3
-        self._center = self._scale = self._trainable = self._backend_inference = True
-        self._frozen_averages = self._current_scope = self._done = False
-        self._mask: Any = None
-
-    def momentum(self, value: float) -> Self:
-        """Fraction of the OLD average that is kept, in [0, 1]; default 0.99.
-
-        Keras, Flax and ONNX count this way.  PyTorch's ``momentum`` is ``1 - value``.
-        """
-        self._momentum = arguments.momentum(value)
-        return self
-
-    def epsilon(self, value: float) -> Self:
-        """Added to the variance under the root, >= 0; default 1e-3."""
-        self._epsilon = arguments.epsilon(value)
-        return self
-
-    def center(self, value: bool) -> Self:
-        """Whether to learn an offset; default True."""
-        self._center = _switch("center", value)
-        return self
-
-    def scale(self, value: bool) -> Self:
-        """Whether to learn a scale; default True."""
-        self._scale = _switch("scale", value)
-        return self
-
-    def trainable(self, value: bool) -> Self:
-        """Whether anything of this layer may change; default True.
-
-        False: the scale and the offset stay, M and V stay, whatever is trained or updated, and the
-        forward pass uses M and V even in training.
-        """
-        self._trainable = _switch("trainable", value)
-        return self
-
-    def frozen_averages(self, value: bool) -> Self:
-        """Whether M and V stay and are used in training too, while scale and offset learn; default False.
-
-        For transfer learning.
-        """
-        self._frozen_averages = _switch("frozen_averages", value)
-        return self
-
-    def current_scope(self) -> Self:
-        """Put the variables straight into ctx's scope, without a sub-scope of their own."""
-        self._current_scope = True
-        return self
-
-    def use_backend_inference(self, value: bool) -> Self:
-        """Whether inference is the implementation's fused operation (default) or composed of primitive ones."""
-        self._backend_inference = _switch("use_backend_inference", value)
-        return self
-
-    def mask(self, value: Any) -> Self:
-        """Boolean, True for real elements; broadcasts to x over the axes that are not features.
-
-        A masked element counts in no statistic, and passes through unchanged.
-        """
-        self._mask = value
-        if value is not None:
-            self._batch = arguments.batch(self._x.value, self._feature_axis, value)
-        return self
-
-    def done(self) -> Node:
-        """Build the layer and return x normalized; a Config is used once."""
-        if self._done:
-            raise RuntimeError("this Config was used already: begin another with batchnorm.new(...)")
-        self._done = True
-        layer = self._layer()
-        if layer.moves:
-            layer.ctx.in_absolute_path("/").set_param(AVERAGES_UPDATES_TRIGGER_PARAM, True)
-        strategy: Strategy = layer.ctx.services.get(STRATEGY, in_mode)
-        return strategy(layer, self._x)
-
-    def _layer(self) -> Layer:
-        ctx = self._ctx if self._current_scope else self._ctx.in_scope(BATCH_NORMALIZATION_SCOPE_NAME)
-        parameter_dtype = np.promote_types(self._x.dtype, np.float32)
-        scale = self._variable(ctx, "scale", parameter_dtype, initializers.ones) if self._scale else None
-        offset = self._variable(ctx, "offset", parameter_dtype, initializers.zeros) if self._center else None
-        for parameter in (scale, offset):
-            if parameter is not None:
-                parameter.trainable = self._trainable
-        if scale is not None:
-            add_l2(ctx, scale)
-        return Layer(
-            ctx=ctx,
-            scale=scale,
-            offset=offset,
-            mean=self._variable(ctx, "mean", np.float64, initializers.zeros),
-            variance=self._variable(ctx, "variance", np.float64, initializers.ones),
-            avg_weight=self._variable(ctx, "avg_weight", np.float64, initializers.zeros, shape=()),
-            moves=self._trainable and not self._frozen_averages,
-            momentum=self._momentum,
-            use_backend_inference=self._backend_inference,
-            options={"feature_axis": self._feature_axis, "epsilon": self._epsilon, "mask": self._mask},
-            batch_count=self._batch.count,
-        )
-
-    def _variable(
-        self, ctx: Context, name: str, dtype: Any, first: initializers.Initializer, shape: tuple[int, ...] | None = None
-    ) -> Variable:
-        shape = self._batch.feature_shape if shape is None else shape
-        return ctx.variable(name, shape, dtype, first, trainable=False, role=ROLES[name])
-
-
-def batch_norm(
-    ctx: Context,
-    x: Any,
-    feature_axis: int | tuple[int, ...] = -1,
-    *,
-    momentum: float = 0.99,
-    epsilon: float = 1e-3,
-    center: bool = True,
-    scale: bool = True,
-    trainable: bool = True,
-    frozen_averages: bool = False,
-    current_scope: bool = False,
-    use_backend_inference: bool = True,
-    mask: Any = None,
-) -> Node:
-    """The layer as one call; the options are those of `Config`."""
-    config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale).mask(mask)
-    config.trainable(trainable).frozen_averages(frozen_averages).use_backend_inference(use_backend_inference)
-    if _switch("current_scope", current_scope):
-        config.current_scope()
-    return config.done()
-
-
 def reset_weights(ctx: Context) -> None:
     """Set `avg_weight` of every batch normalization in ctx's store to 0: the next batch replaces M and V."""
     for variable in ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):
         variable.value = 0.0
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
 
 
 def _node(variable: Variable | None) -> Node | None:

@@ -14,7 +14,8 @@ from typing import Any
 from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
-from pybn.batchnorm.layer import AVERAGES_UPDATES_TRIGGER_PARAM, ROLES, STRATEGY, Layer
+from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
+from pybn.batchnorm.layer import ROLES, STRATEGY, Layer
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, depth_along
@@ -170,7 +171,7 @@ class _Pool:
             _assign(layer, Averages(moments.mean, moments.variance, self._batches))
 
     def _add(self, layer: Layer, batch: Moments) -> None:
-        check_finite(layer, batch)
+        check_finite(layer.scope, batch)
         before = self._moments.get(layer.scope)
         self.layers[layer.scope] = layer
         self._moments[layer.scope] = batch if before is None else backend.active().merge_moments(before, batch)
