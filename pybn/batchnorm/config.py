@@ -105,9 +105,8 @@ class Config:
 
         A masked element counts in no statistic, and passes through unchanged.
         """
+        self._batch = arguments.batch(self._x.value, self._feature_axis, value)
         self._mask = value
-        if value is not None:
-            self._batch = arguments.batch(self._x.value, self._feature_axis, value)
         return self
 
     def done(self) -> Node:

@@ -82,6 +82,7 @@ class _PendingUpdate:
     def add(self, batch: Moments) -> None:
         """One more batch in the same step."""
         self.batch = backend.active().merge_moments(self.batch, batch)
+        check_finite(self._layer.scope, self.batch)  # means 1e200 apart pool to an infinite variance
 
     def __call__(self) -> NewValues:
         """The layer's variables after the step."""

@@ -7,18 +7,21 @@ interrupt, the averages are then as before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any
 
 from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
-from pybn.batchnorm.layer import ROLES, STRATEGY, Layer
+from pybn.batchnorm.layer import STRATEGY, Layer
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
-from pybn.framework.graph import Node, depth_along
+from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.train import Trainer, register_averages_updater
 
 # (batches done, batches in all where known, what is being done)
@@ -71,10 +74,13 @@ def update_averages(
 
 
 def _exact(trainer: Trainer, epoch: Epoch) -> bool:
-    depths = _layers_by_depth(trainer, epoch)
+    batches = epoch("depth 1")
+    first = next(batches)
+    batches = chain([first], batches)
+    depths = _layers_by_depth(trainer, first)
     for depth, uses in enumerate(depths):
         pool = _Pool(uses)
-        for inputs in epoch(f"depth {depth + 1} of {len(depths)}"):
+        for inputs in batches if depth == 0 else epoch(f"depth {depth + 1} of {len(depths)}"):
             try:
                 _run(trainer, inputs, pool.measure_only)
             except _AllMeasured:
@@ -131,18 +137,21 @@ class _Pool:
     """The moments of several layers, pooled by count over the batches of an epoch."""
 
     def __init__(self, uses: dict[str, int] | None = None) -> None:
-        self._uses = uses or {}  # how often each layer to measure is used in a batch
-        self._seen = 0
+        self._to_measure = uses or {}
+        # A layer that is used again and again may be used more often in the next batch: run to the end.
+        self._may_stop = all(count == 1 for count in self._to_measure.values())
+        self._seen: set[str] = set()
         self._batches = 0
         self.layers: dict[str, Layer] = {}
         self._moments: dict[str, Moments] = {}
 
     def measure_only(self, layer: Layer, x: Node) -> Node:
         """Take the moments of x where the layer is to be measured; stop the model after the last."""
-        if layer.scope in self._uses:
-            self._add(layer, backend.active().moments(x.value, **_without_epsilon(layer)))
-            self._seen += 1
-            if self._seen == sum(self._uses.values()):
+        if layer.scope in self._to_measure:
+            batch = backend.active().moments(x.value, **_without_epsilon(layer))
+            check_finite(layer.scope, batch)
+            self._add(layer, batch)
+            if self._may_stop and len(self._seen) == len(self._to_measure):
                 raise _AllMeasured
         return layer.with_averages(x)
 
@@ -156,32 +165,34 @@ class _Pool:
 
     def end_batch(self) -> None:
         """Every layer that is to be measured must have been, in every batch."""
-        if self._uses and self._seen != sum(self._uses.values()):
+        missing = sorted(set(self._to_measure) - self._seen)
+        if missing:
             raise ValueError(
-                f"the model used {self._seen} of the batch normalizations {sorted(self._uses)} in this batch, and "
-                f"{sum(self._uses.values())} in the first: it must use the same ones for every batch"
+                f"the model used the batch normalizations {missing} in the first batch and not in batch "
+                f"{self._batches + 1}: it must use the same ones in every batch"
             )
-        self._seen = 0
+        self._seen.clear()
         self._batches += 1
 
     def assign(self) -> None:
         """Make the pooled moments the averages; they weigh as many batches as there were."""
         for scope, layer in self.layers.items():
             moments = self._moments[scope]
+            check_finite(scope, moments)
             _assign(layer, Averages(moments.mean, moments.variance, self._batches))
 
     def _add(self, layer: Layer, batch: Moments) -> None:
-        check_finite(layer.scope, batch)
         before = self._moments.get(layer.scope)
+        self._seen.add(layer.scope)
         self.layers[layer.scope] = layer
         self._moments[layer.scope] = batch if before is None else backend.active().merge_moments(before, batch)
 
 
-def _layers_by_depth(trainer: Trainer, epoch: Epoch) -> list[dict[str, int]]:
-    """For each depth, the layers that may move and how often a batch uses them, found on the first batch.
+def _layers_by_depth(trainer: Trainer, inputs: Any) -> list[dict[str, int]]:
+    """For each depth, the layers that may move and how often a batch uses them.
 
-    A layer's depth is the number of such layers on the longest path to its input: those of one
-    depth do not feed each other, and are measured in one pass.
+    A layer's depth is the longest chain of such layers behind its inputs: those of one depth do not
+    feed each other, and are measured in one pass.
     """
     calls: list[tuple[str, Node, Node]] = []
 
@@ -191,21 +202,31 @@ def _layers_by_depth(trainer: Trainer, epoch: Epoch) -> list[dict[str, int]]:
             calls.append((layer.scope, x, y))
         return y
 
-    first = epoch("finding the layers")
-    _run(trainer, next(first), note)
-    outputs = [y for _, _, y in calls]
-    depths: list[dict[str, int]] = []
-    found: dict[str, int] = {}
+    _run(trainer, inputs, note)
+    uses = Counter(scope for scope, _, _ in calls)
+    sorter = TopologicalSorter(_feeders(calls))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise ValueError(
+            f"the exact averages of {' and '.join(sorted(set(error.args[1])))} depend on themselves, because a layer "
+            "is used on what it has normalized already; use method='one_pass'"
+        ) from None
+    depths = []
+    while sorter.is_active():
+        scopes = sorter.get_ready()
+        depths.append({scope: uses[scope] for scope in scopes})
+        sorter.done(*scopes)
+    return depths
+
+
+def _feeders(calls: list[tuple[str, Node, Node]]) -> dict[str, set[str]]:
+    """By layer, the layers whose outputs its inputs are made of; calls are (scope, x, y)."""
+    feeders: dict[str, set[str]] = {scope: set() for scope, _, _ in calls}
     for scope, x, _ in calls:
-        depth = depth_along(x, outputs)
-        if found.setdefault(scope, depth) != depth:
-            raise ValueError(
-                f"the layer {scope} is used on its own output, so its exact averages depend on themselves; "
-                "use method='one_pass'"
-            )
-        depths.extend({} for _ in range(depth + 1 - len(depths)))
-        depths[depth][scope] = depths[depth].get(scope, 0) + 1
-    return [uses for uses in depths if uses]
+        behind = set(ancestors_first(x))
+        feeders[scope].update(other for other, _, y in calls if y in behind)
+    return feeders
 
 
 # --- runs, epochs, and the way back ---------------------------------------------------------------
@@ -257,13 +278,12 @@ def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Ep
 
 @contextmanager
 def _restored_on_error(root: Context) -> Iterator[None]:
-    """Put the averages and their weights back if the block raises or is interrupted."""
-    roles = {ROLES[name] for name in ("mean", "variance", "avg_weight")}
-    before = {variable: variable.value for variable in root.variables() if variable.role in roles}
+    """Put every variable back as it was if the block raises or is interrupted."""
+    before = [(variable, variable.value) for variable in root.variables()]
     try:
         yield
     except BaseException:
-        for variable, value in before.items():
+        for variable, value in before:
             variable.value = value
         raise
 

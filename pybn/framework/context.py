@@ -98,6 +98,7 @@ class Run:
         self.training = training
         self.losses: list[Node] = []
         self.claimed: set[str] = set()
+        self.regularized: set[str] = set()  # shared weights are penalized once
         # By the layer's path: what it saw, as plain arrays, for whoever records the training.
         self.observed: dict[str, Any] = {}
         # By the owner's path: a function that prepares new values, or raises and changes nothing.

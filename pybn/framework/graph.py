@@ -10,7 +10,7 @@ children, so a step's whole graph is gone as soon as its loss is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,15 +129,6 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
         for parent, leaving in _leaving(node, here, on_path):
             arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
     return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
-
-
-def depth_along(node: Node, marked: Iterable[Node]) -> int:
-    """How many of the `marked` nodes lie on the longest path that leads to `node`, itself included."""
-    marks = set(marked)
-    depth: dict[Node, int] = {}
-    for each in ancestors_first(node):
-        depth[each] = max((depth[parent] for parent in each.parents), default=0) + (each in marks)
-    return depth[node]
 
 
 def _seed(y: Node, dy: Any) -> Node:

@@ -11,10 +11,12 @@ L2_PARAM = "l2_regularization"
 def add_l2(ctx: Context, variable: Variable) -> None:
     """Add amount * sum(variable ** 2) to the loss, where `l2_regularization` is above 0 in ctx.
 
-    In training only: an evaluation reports the loss of the data alone.
+    In training only: an evaluation reports the loss of the data alone.  Once in a run, however
+    often the variable is used.
     """
     amount = ctx.get_param(L2_PARAM, 0.0)
     if not amount >= 0:
         raise ValueError(f"the parameter {L2_PARAM} must be 0 or more, got {amount!r}")
-    if amount and ctx.is_training and variable.trainable:
+    if amount and ctx.is_training and variable.trainable and variable.path not in ctx.run.regularized:
+        ctx.run.regularized.add(variable.path)
         ctx.add_loss(amount * ops.sum(variable.node**2))

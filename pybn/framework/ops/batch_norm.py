@@ -96,7 +96,8 @@ def composed_inference(
     batch = arguments.batch(x.value, feature_axis, mask)
     mean, variance = (batch.along_features(np.asarray(each, np.float64)) for each in (mean, variance))
     inverse = _inverse_deviation(Node(variance), arguments.epsilon(epsilon))
-    y = (_wide(x) - mean) * inverse
+    # Padding may be NaN, and 0 * NaN would reach the gradient of the scale.
+    y = _where_real(batch, (_wide(x) - mean) * inverse, 0.0)
     if scale is not None:
         y = y * _along_features(scale, batch)
     if offset is not None:
@@ -189,7 +190,7 @@ def _composed_inference_gradient(
     normalized = _where_real(batch, (_wide(x) - mean) * inverse, 0.0)
 
     gain = inverse if scale is None else inverse * _along_features(scale, batch)
-    dx = _where_real(batch, gain * _wide(dy), _wide(dy))
+    dx = _where_real(batch, gain * real_dy, _wide(dy))
     return _in_dtype_of(x, batch, dx, _sum(real_dy * normalized, batch), _sum(real_dy, batch))
 
 
