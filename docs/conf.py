@@ -1,0 +1,78 @@
+"""Sphinx configuration: `sphinx-build -W --keep-going docs docs/_build/html`, without a network."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pybn  # noqa: E402  # found by the line above where pybn is not installed
+
+# MathJax as one file, SVG output without web fonts: a page needs nothing but the site itself.
+# Only this file is copied: the package's whole folder is 24 MB.
+_mathjax = importlib.util.find_spec("sphinx-mathjax-offline")
+if _mathjax is None or _mathjax.origin is None:
+    raise ImportError("the site needs sphinx-mathjax-offline: pip install '.[docs]'")
+MATHJAX = Path(_mathjax.origin).parent / "static" / "mathjax" / "tex-svg.js"
+
+project = "pybn"
+author = "The pybn authors"
+copyright = "the pybn authors, Apache-2.0"
+version = release = pybn.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "myst_parser",
+    "pybn_directives",
+]
+exclude_patterns = ["_build", "_ext", "_static", "_templates"]
+suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
+default_role = "py:obj"  # `x` in a docstring: a link where there is something of that name, else code
+templates_path = ["_templates"]
+nitpicky = False
+
+html_theme = "furo"
+html_title = "pybn"
+html_static_path = ["_static", str(MATHJAX)]
+html_css_files = ["pybn.css"]
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+mathjax_path = "tex-svg.js"
+# The accessible MathML that comes with it would be another file, fetched when first needed.
+mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
+
+autosummary_generate = True
+autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
+autodoc_typehints = "none"  # numpydoc's tables tell the types
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # the class template lists them
+numpydoc_xref_param_type = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../tutorials",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,  # a lesson whose claim fails ends the build
+    "backreferences_dir": "api/generated/backreferences",
+    "doc_module": ("pybn", "pybn_ext"),
+    "image_srcset": ["2x"],
+    "matplotlib_animations": (True, "jshtml"),  # the player is part of the page
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "plot_gallery": "True",
+    "first_notebook_cell": (
+        "# pip install 'pybn[notebook]' brings everything that this lesson needs.\n%matplotlib inline"
+    ),
+}
