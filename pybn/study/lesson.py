@@ -1,0 +1,45 @@
+"""What surrounds a lesson: its figures, shown or saved, and one sentence where they cannot be drawn.
+
+A lesson is a script, a test, a page of the docs and a notebook; here is what differs between these.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot; where matplotlib is missing the lesson ends, with a sentence that says what to install."""
+    try:
+        from matplotlib import pyplot
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise SystemExit(
+            "This lesson draws figures with matplotlib, which is missing: pip install 'pybn[plots]'"
+        ) from None
+    return pyplot
+
+
+def show() -> None:
+    """Show the open figures; a script without a display saves them in the current folder and says so.
+
+    On a page of the docs the page takes them.
+    """
+    plt = pyplot()
+    if plt.get_backend().lower() != "agg":
+        plt.show()
+    elif "sphinx_gallery" not in sys.modules:
+        _save(plt)
+
+
+def _save(plt: Any) -> None:
+    name = Path(getattr(sys.modules["__main__"], "__file__", None) or "figure").stem
+    for number in plt.get_fignums():
+        figure, path = plt.figure(number), Path(f"{name}_{number}.png")
+        if not hasattr(figure, "saved_as"):
+            figure.savefig(path, dpi=150)
+            figure.saved_as = path
+            print(f"figure {number}: {path}")
