@@ -68,7 +68,7 @@ def names_row(library):
 def rules_row(library):
     """How the library averages."""
     keeps = {"old": "old average", "new": "**new** batch"}[library.momentum_keeps]
-    variance = {"population": "population", "sample": "**sample**, n/(n − 1)"}[library.averaged_variance]
+    variance = {"population": "population", "sample": "**sample**, :math:`n/(n-1)`"}[library.averaged_variance]
     return library.title, keeps, str(library.momentum), f"{library.epsilon:g}", variance
 
 
