@@ -73,7 +73,7 @@ class Node:
         return len(self.value)
 
     def __float__(self) -> float:
-        return float(self.value)
+        return float(self.value.item())
 
     # Without this, `for row in node` would fall back on __getitem__ and never end.
     __iter__ = None
@@ -92,6 +92,7 @@ class Node:
         def __neg__(self) -> Node: ...
         def __matmul__(self, other: Any) -> Node: ...
         def __getitem__(self, index: Any) -> Node: ...
+        def astype(self, dtype: Any) -> Node: ...  # noqa: D102
 
 
 def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = False) -> list[Node]:
@@ -118,6 +119,8 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"gradient needs Nodes to differentiate by, got {type(node).__name__}; see Variable.node")
+        if node.dtype.kind != "f":
+            raise TypeError(f"gradient needs Nodes of floats to differentiate by, got one of {node.dtype}")
     wanted = set(nodes)
     order = _paths_to(wanted, y, partial)
     on_path = set(order)
@@ -127,6 +130,8 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
             continue
         here = arriving[node] if node in wanted else arriving.pop(node)
         for parent, leaving in _leaving(node, here, on_path):
+            if leaving.dtype != parent.dtype:  # float32 beside float64 made float64
+                leaving = leaving.astype(parent.dtype)
             arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
     return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
 

@@ -94,6 +94,7 @@ _OPERATORS = {
     "__matmul__": matmul,
     "__rmatmul__": lambda a, b: matmul(b, a),
     "__getitem__": take,
+    "astype": cast,
 }
 for _name, _operation in _OPERATORS.items():
     setattr(Node, _name, _operation)

@@ -16,10 +16,10 @@ from pybn.framework.ops.shapes import sum_to
 
 
 def as_node(value: Any, like: Node | None = None) -> Node:
-    """`value` as a constant node; a Python number takes the dtype of `like`."""
+    """`value` as a constant node; a Python number takes the dtype of `like`, unless that are integers."""
     if isinstance(value, Node):
         return value
-    if like is not None and isinstance(value, int | float):
+    if like is not None and isinstance(value, int | float) and like.dtype.kind == "f":
         return Node(np.asarray(value, dtype=like.dtype))
     return Node(np.asarray(value))
 
