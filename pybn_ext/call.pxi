@@ -1,0 +1,78 @@
+# What one call computes on.  Every contiguous array is seen as (outer, features, inner): the
+# axes before the features, the features, the axes after them.
+
+ctypedef fused real:  # the type of x
+    float
+    double
+
+ctypedef fused wide:  # the type in which an element is finished: that of x, or double where float32 would overflow
+    float
+    double
+
+ctypedef enum Operation:
+    MOMENTS
+    TRAINING
+    GRADIENT
+    INFERENCE
+    INFERENCE_GRADIENT
+
+cdef enum:
+    SAMPLES = 9  # elements of each feature whose median is the shift of its sums: robust to 3 outliers
+
+cdef struct Call:
+    Operation operation
+    bint single              # x is float32, else float64
+    const void* x
+    const void* dy           # NULL outside the gradients
+    void* y                  # y or dx; NULL in MOMENTS
+    const unsigned char* keep  # the mask, one byte for each (outer, inner); NULL: every element is real
+    Py_ssize_t outer
+    Py_ssize_t features
+    Py_ssize_t inner
+    Py_ssize_t count         # unmasked elements of each feature
+    double epsilon
+    # One float64 for each feature.
+    const double* scale      # NULL: 1
+    const double* offset     # NULL: 0
+    double* mean             # result of MOMENTS and TRAINING, argument of the others
+    double* variance
+    double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
+    double* first            # sum of x - shift, or of dy
+    double* second           # sum of (x - shift)^2, or of dy (x - mean)
+    double* table            # 4 x features: constants of the write
+    Py_ssize_t samples[9]    # positions, outer * inner + inner index, where the shift is looked for
+    # The plan.
+    bint by_rows             # features last: rows of glued features; else tiles of whole features
+    Py_ssize_t glue          # rows of x that make one row of lanes
+    Py_ssize_t lanes         # lanes of a row
+    Py_ssize_t parts         # pieces of work, fixed by the shape alone
+    Py_ssize_t tile          # features of a tile
+    Py_ssize_t period        # length of the write's tables until they repeat
+    Py_ssize_t reach         # length of the write's tables
+    bint stream              # write past the caches
+    bint in_double           # the write is finished in double although x is float32
+    double* partial          # sums of each part: parts x 2 x lanes
+    void* shift              # one `real` for each lane
+    void* lane_table         # 4 x reach, `real`, or double where in_double
+    int threads
+
+
+cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline Py_ssize_t element(const Call* call, Py_ssize_t feature, Py_ssize_t position) noexcept nogil:
+    """Where in x the element of a feature at a position (outer * inner + inner index) is."""
+    return ((position // call.inner) * call.features + feature) * call.inner + position % call.inner
+
+
+cdef inline bint takes_sums(const Call* call) noexcept nogil:
+    return call.operation != INFERENCE
+
+
+cdef inline bint is_gradient(const Call* call) noexcept nogil:
+    return call.operation == GRADIENT or call.operation == INFERENCE_GRADIENT

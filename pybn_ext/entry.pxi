@@ -1,0 +1,346 @@
+# The public functions.  The ordinary case (a contiguous float32 or float64 array, one feature
+# axis, parameters of the right shape) is recognised here; anything else goes to `general`.
+# What a function computes, and what it accepts, is told in `pybn.reference`.
+
+__all__ = [
+    "Moments",
+    "batch_norm_gradient",
+    "batch_norm_inference",
+    "batch_norm_inference_gradient",
+    "batch_norm_training",
+    "clear_cache",
+    "get_num_threads",
+    "merge_moments",
+    "moments",
+    "set_num_threads",
+]
+
+cdef enum:
+    LOCKED = 16384  # elements below which the interpreter's lock is kept: giving it up costs 50 ns and more
+
+
+cdef inline bint ordinary(object array) noexcept:
+    """A plain, contiguous, aligned array of native float32 or float64."""
+    cdef int flags = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
+    if not cnp.PyArray_CheckExact(array):
+        return False
+    return (
+        (cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32 or cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64)
+        and cnp.PyArray_FLAGS(array) & flags == flags
+        and cnp.PyArray_ISNOTSWAPPED(array)
+    )
+
+
+cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
+    """Fill in x and its shape as (outer, features, inner); 0 where it is not the ordinary case."""
+    cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)
+    cdef Py_ssize_t axis, i
+    if ndim < 2 or not PyLong_CheckExact(feature_axis) or cnp.PyArray_SIZE(x) == 0:
+        return 0
+    axis = small_int(feature_axis)
+    if axis < -ndim or axis >= ndim:
+        return 0
+    if axis < 0:
+        axis += ndim
+    call.outer = call.inner = 1
+    for i in range(axis):
+        call.outer *= cnp.PyArray_DIM(x, i)
+    call.features = cnp.PyArray_DIM(x, axis)
+    for i in range(axis + 1, ndim):
+        call.inner *= cnp.PyArray_DIM(x, i)
+    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.x = cnp.PyArray_DATA(x)
+    call.dy = NULL
+    call.y = NULL
+    call.keep = NULL
+    call.count = call.outer * call.inner
+    return 1
+
+
+cdef inline Py_ssize_t small_int(object number) noexcept:
+    """Its value, or a value that is no axis where it does not fit."""
+    try:
+        return PyLong_AsSsize_t(number)
+    except OverflowError:
+        return -1 << 30
+
+
+cdef inline bint epsilon_of(object epsilon, Call* call) noexcept:
+    if not PyFloat_CheckExact(epsilon):
+        return False
+    call.epsilon = PyFloat_AS_DOUBLE(epsilon)
+    return 0 <= call.epsilon <= DBL_MAX
+
+
+cdef inline bint one_each(object values, Py_ssize_t features) noexcept:
+    """Whether it is one float32 or float64 for each feature."""
+    return ordinary(values) and cnp.PyArray_NDIM(values) == 1 and cnp.PyArray_DIM(values, 0) == features
+
+
+cdef inline bint like(object array, cnp.ndarray x) noexcept:
+    """Whether it is an ordinary array of x's dtype and shape."""
+    cdef Py_ssize_t i
+    if not ordinary(array) or cnp.PyArray_NDIM(array) != cnp.PyArray_NDIM(x) or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(x):
+        return False
+    for i in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_DIM(array, i) != cnp.PyArray_DIM(x, i):
+            return False
+    return True
+
+
+cdef inline bint apart(object out, object other) noexcept:
+    """Whether the memory of two ordinary arrays is apart; None takes none."""
+    cdef const char* a
+    cdef const char* b
+    if other is None:
+        return True
+    a = <const char*> cnp.PyArray_DATA(out)
+    b = <const char*> cnp.PyArray_DATA(other)
+    return a + cnp.PyArray_NBYTES(out) <= b or b + cnp.PyArray_NBYTES(other) <= a
+
+
+cdef inline bint receives(object out, cnp.ndarray x) noexcept:
+    """Whether `out` is None, or an ordinary writeable array like x."""
+    return out is None or (like(out, x) and cnp.PyArray_ISWRITEABLE(out))
+
+
+cdef inline cnp.ndarray new_statistic(Py_ssize_t features):
+    cdef cnp.npy_intp shape = features
+    return cnp.PyArray_EMPTY(1, &shape, cnp.NPY_FLOAT64, 0)
+
+
+cdef inline double* doubles(object values, Py_ssize_t features, double** room) noexcept:
+    """The values as float64: their own memory, or a copy in `room`, which moves on."""
+    cdef double* copy
+    cdef const float* given
+    cdef Py_ssize_t i
+    if values is None:
+        return NULL
+    if cnp.PyArray_TYPE(values) == cnp.NPY_FLOAT64:
+        return <double*> cnp.PyArray_DATA(values)
+    copy = room[0]
+    given = <const float*> cnp.PyArray_DATA(values)
+    for i in range(features):
+        copy[i] = given[i]
+    room[0] = copy + features
+    return copy
+
+
+cdef int perform(
+    Call* call, object scale, object offset, object mean, object variance, cnp.ndarray dscale, cnp.ndarray doffset
+) except -1:
+    """Plan, take memory, compute; the sums of a gradient go to dscale and doffset."""
+    cdef double* memory
+    cdef double* room
+    plan(call)
+    memory = <double*> malloc(workspace_bytes(call) + 4 * call.features * sizeof(double))
+    if memory == NULL:
+        raise MemoryError("no memory for the sums of the features")
+    divide_workspace(call, memory + 4 * call.features)
+    room = memory
+    call.scale = doubles(scale, call.features, &room)
+    call.offset = doubles(offset, call.features, &room)
+    call.mean = doubles(mean, call.features, &room)
+    call.variance = doubles(variance, call.features, &room)
+    memset(call.low, 0, call.features * sizeof(double))
+    if call.count * call.features < LOCKED:
+        execute(call)
+    else:
+        with nogil:
+            execute(call)
+    if dscale is not None:
+        deliver(call.second, dscale, call.features)
+    if doffset is not None:
+        deliver(call.first, doffset, call.features)
+    free(memory)
+    return 0
+
+
+cdef void deliver(const double* values, cnp.ndarray array, Py_ssize_t features) noexcept:
+    cdef Py_ssize_t i
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
+        memcpy(cnp.PyArray_DATA(array), values, features * sizeof(double))
+    else:
+        for i in range(features):
+            (<float*> cnp.PyArray_DATA(array))[i] = <float> values[i]
+
+
+cdef int compute(
+    Operation operation, cnp.ndarray x, tuple view, cnp.ndarray keep, Py_ssize_t count, double epsilon, object scale, object offset,
+    cnp.ndarray dy, cnp.ndarray y, object mean, object variance, cnp.ndarray dscale, cnp.ndarray doffset
+) except -1:
+    """One call that `general` brought into form."""
+    cdef Call call
+    call.operation = operation
+    call.outer, call.features, call.inner = view
+    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.x = cnp.PyArray_DATA(x)
+    call.dy = NULL if dy is None else cnp.PyArray_DATA(dy)
+    call.y = NULL if y is None else cnp.PyArray_DATA(y)
+    call.keep = NULL
+    if keep is not None:
+        call.keep = <const unsigned char*> cnp.PyArray_DATA(keep)
+    call.count = count
+    call.epsilon = epsilon
+    return perform(&call, scale, offset, mean, variance, dscale, doffset)
+
+
+def moments(x, *, feature_axis=-1, mask=None):
+    """Count, mean and population variance of each feature; see `pybn.reference.moments`."""
+    cdef Call call
+    if not (mask is None and ordinary(x) and see(x, feature_axis, &call)):
+        return _general_moments(x, feature_axis, mask)
+    call.operation = MOMENTS
+    mean, variance = new_statistic(call.features), new_statistic(call.features)
+    perform(&call, None, None, mean, variance, None, None)
+    return Moments(call.count, mean, variance)
+
+
+def merge_moments(a, b):
+    """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
+    a, b = arguments.mergeable(a, b)
+    mean_a, mean_b = np.ascontiguousarray(a.mean), np.ascontiguousarray(b.mean)
+    variance_a, variance_b = np.ascontiguousarray(a.variance), np.ascontiguousarray(b.variance)
+    mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
+    pool_moments(
+        mean.size, a.count, mean_a, variance_a, b.count, mean_b, variance_b, mean, variance
+    )
+    return Moments(a.count + b.count, mean, variance)
+
+
+cdef void pool_moments(
+    Py_ssize_t features, object count_a, cnp.ndarray a_mean, cnp.ndarray a_variance, object count_b, cnp.ndarray b_mean,
+    cnp.ndarray b_variance, cnp.ndarray to_mean, cnp.ndarray to_variance
+):
+    """Exact pooling by count (Chan, Golub & LeVeque 1979)."""
+    cdef double part_a = count_a / (count_a + count_b)
+    cdef double part_b = count_b / (count_a + count_b)
+    cdef const double* mean_a = <const double*> cnp.PyArray_DATA(a_mean)
+    cdef const double* mean_b = <const double*> cnp.PyArray_DATA(b_mean)
+    cdef const double* variance_a = <const double*> cnp.PyArray_DATA(a_variance)
+    cdef const double* variance_b = <const double*> cnp.PyArray_DATA(b_variance)
+    cdef double* mean = <double*> cnp.PyArray_DATA(to_mean)
+    cdef double* variance = <double*> cnp.PyArray_DATA(to_variance)
+    cdef double difference
+    cdef Py_ssize_t c
+    for c in range(features):
+        difference = mean_b[c] - mean_a[c]
+        mean[c] = mean_a[c] + difference * part_b
+        variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + difference * difference * part_a * part_b
+
+
+def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
+    """y, mean and variance of a batch normalized with its own statistics; see `pybn.reference.batch_norm_training`."""
+    cdef Call call
+    if not (
+        mask is None
+        and ordinary(x)
+        and see(x, feature_axis, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, call.features))
+        and (offset is None or one_each(offset, call.features))
+        and receives(out, x)
+        and (out is None or (apart(out, x) and apart(out, scale) and apart(out, offset)))
+    ):
+        return _general_training(x, scale, offset, feature_axis, epsilon, mask, out)
+    call.operation = TRAINING
+    y = new_like(x) if out is None else out
+    call.y = cnp.PyArray_DATA(y)
+    mean, variance = new_statistic(call.features), new_statistic(call.features)
+    perform(&call, scale, offset, mean, variance, None, None)
+    return y, mean, variance
+
+
+def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
+    """y of x normalized with given statistics; see `pybn.reference.batch_norm_inference`."""
+    cdef Call call
+    if not (
+        mask is None
+        and ordinary(x)
+        and see(x, feature_axis, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, call.features))
+        and (offset is None or one_each(offset, call.features))
+        and one_each(mean, call.features)
+        and one_each(variance, call.features)
+        and receives(out, x)
+        and (
+            out is None
+            or ((out is x or apart(out, x)) and apart(out, scale) and apart(out, offset) and apart(out, mean) and apart(out, variance))
+        )
+    ):
+        return _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out)
+    call.operation = INFERENCE
+    y = new_like(x) if out is None else out
+    call.y = cnp.PyArray_DATA(y)
+    perform(&call, scale, offset, mean, variance, None, None)
+    return y
+
+
+def batch_norm_gradient(x, scale, mean, variance, dy, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
+    """dx, dscale and doffset of `batch_norm_training`; see `pybn.reference.batch_norm_gradient`."""
+    return gradient(GRADIENT, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
+
+
+def batch_norm_inference_gradient(x, scale, mean, variance, dy, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
+    """dx, dscale and doffset of `batch_norm_inference`; see `pybn.reference.batch_norm_inference_gradient`."""
+    return gradient(INFERENCE_GRADIENT, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
+
+
+cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
+    cdef Call call
+    cdef cnp.npy_intp features
+    if not (
+        mask is None
+        and ordinary(x)
+        and see(x, feature_axis, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, call.features))
+        and one_each(mean, call.features)
+        and one_each(variance, call.features)
+        and like(dy, x)
+        and receives(out, x)
+        and (
+            out is None
+            or (apart(out, x) and apart(out, dy) and apart(out, scale) and apart(out, mean) and apart(out, variance))
+        )
+    ):
+        return _general_gradient(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
+    call.operation = operation
+    dx = new_like(x) if out is None else out
+    call.dy = cnp.PyArray_DATA(dy)
+    call.y = cnp.PyArray_DATA(dx)
+    features = call.features
+    doffset = cnp.PyArray_EMPTY(1, &features, cnp.PyArray_TYPE(x), 0)
+    dscale = None if scale is None else cnp.PyArray_EMPTY(1, &features, cnp.PyArray_TYPE(x), 0)
+    perform(&call, scale, None, mean, variance, dscale, doffset)
+    return dx, dscale, doffset
+
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define PYBN_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define PYBN_COMPILER "gcc " __VERSION__
+    #elif defined(_MSC_VER)
+    #define PYBN_COMPILER "MSVC"
+    #else
+    #define PYBN_COMPILER "unknown"
+    #endif
+    #ifndef PYBN_FLAGS
+    #define PYBN_FLAGS ""
+    #endif
+    """
+    const char* COMPILER "PYBN_COMPILER"
+    const char* FLAGS "PYBN_FLAGS"
+
+
+def compiled_with():
+    """The part of `build_info` that this module knows of itself."""
+    return {
+        "openmp": bool(openmp),
+        "cython": cython.__version__,
+        "compiler": COMPILER.decode(),
+        "flags": FLAGS.decode(),
+    }

@@ -1,0 +1,39 @@
+# One compiled module: the parts in the order in which a batch passes through them, innermost first.
+#
+#   call      what one call computes on, and how a layout becomes rows of lanes (the plan)
+#   mask      the mask of a stretch of elements
+#   sums      the primitive for sums, and the careful second look where it was not good enough
+#   finish    constants of each feature, in float64
+#   write     the primitive for results
+#   plans     the two plans: rows (features last) and channels (features before the end)
+#   threads   where threads divide the work
+#   pool      memory of large outputs, kept for the next call
+#   general   any input that is not the ordinary case, through pybn.arguments
+#   entry     the public functions
+cimport cython
+cimport numpy as cnp
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsSsize_t, PyLong_CheckExact
+from libc.float cimport DBL_MAX, FLT_MAX, FLT_MIN
+from libc.math cimport fabs, sqrt
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from pybn import arguments
+from pybn.arguments import Moments
+
+cnp.import_array()
+
+include "call.pxi"
+include "mask.pxi"
+include "sums.pxi"
+include "finish.pxi"
+include "write.pxi"
+include "threads.pxi"
+include "plans.pxi"
+include "pool.pxi"
+include "general.pxi"
+include "entry.pxi"

@@ -1,0 +1,98 @@
+# Where threads divide the work.  Pieces are fixed by the shape; a thread takes consecutive ones.
+
+from cython.parallel cimport prange
+import os
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define pybn_openmp 1
+    #define pybn_openmp_threads() omp_get_max_threads()
+    #else
+    #define pybn_openmp 0
+    #define pybn_openmp_threads() 1
+    #endif
+    """
+    const bint openmp "pybn_openmp"
+    int openmp_threads "pybn_openmp_threads"() noexcept nogil
+
+ctypedef void (*Task)(const Call* call, Py_ssize_t part) noexcept nogil
+
+cdef enum:
+    # Elements from which a second thread pays: starting it costs 1 to 2 microseconds while it is
+    # awake, 80 and more when it sleeps, and one thread does 64 k elements in 20.
+    SERIAL = 65536
+
+
+def _default_threads():
+    """The processors that the process may use, or OMP_NUM_THREADS."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return openmp_threads()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+cdef int thread_count = _default_threads() if openmp else 1
+cdef int limit_at_import = openmp_threads()
+cdef bint forked = False
+
+
+def _after_fork_in_child():
+    """A forked child computes on one thread: libgomp's other threads did not survive the fork."""
+    global forked, thread_count
+    forked = True
+    thread_count = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def set_num_threads(n):
+    """Use at most `n` threads for large arrays; results have the same bits for any number."""
+    global thread_count
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"n must be an int, got {n!r}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if forked and n > 1:
+        raise RuntimeError(
+            f"a forked process computes on one thread, got n = {n}: OpenMP's threads do not survive a fork; "
+            "start the process with multiprocessing's 'spawn'"
+        )
+    thread_count = min(n, 1024) if openmp else 1
+
+
+def get_num_threads():
+    """How many threads large arrays are computed on."""
+    return usable_threads()
+
+
+cdef int usable_threads() noexcept nogil:
+    """Ours, or OpenMP's own limit where threadpoolctl or the like lowered it since the import."""
+    cdef int limit
+    if thread_count == 1:
+        return 1
+    limit = openmp_threads()
+    return limit if limit < limit_at_import and limit < thread_count else thread_count
+
+
+cdef void share(Task task, const Call* call, Py_ssize_t parts, int thread, int threads, bint backwards) noexcept nogil:
+    cdef Py_ssize_t start = parts * thread // threads
+    cdef Py_ssize_t stop = parts * (thread + 1) // threads
+    cdef Py_ssize_t i
+    for i in range(stop - start):
+        task(call, stop - 1 - i if backwards else start + i)
+
+
+cdef void run(Task task, const Call* call, bint backwards) noexcept nogil:
+    """Do each part once.  Backwards: a second pass starts with what the first left in the caches."""
+    cdef int threads = call.threads
+    cdef int thread
+    if threads == 1:
+        share(task, call, call.parts, 0, 1, backwards)
+    else:
+        for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+            share(task, call, call.parts, thread, threads, backwards)
