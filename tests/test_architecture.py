@@ -1,0 +1,171 @@
+"""The house: four floors, and a file imports only from a floor below or from its own floor's left.
+
+Read from the sources by `ast`; nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the ground up; within a floor from left to right.  A package stands for all of its files, and its
+# own __init__ is its right-most: it names what its files hold.
+FLOORS = {
+    1: ["pybn.arguments", "pybn.reference", "pybn.backend"],
+    2: [
+        "pybn.framework.graph",
+        "pybn.framework.ops.shapes",
+        "pybn.framework.ops.elementwise",
+        "pybn.framework.ops.linear",
+        "pybn.framework.ops.softmax",
+        "pybn.framework.ops.batch_norm",
+        "pybn.framework.ops",
+        "pybn.framework.initializers",
+        "pybn.framework.context",
+        "pybn.framework.regularizers",
+        "pybn.framework.layers",
+        "pybn.framework.losses",
+        "pybn.framework.metrics",
+        "pybn.framework.optimizers",
+        "pybn.framework.datasets",
+        "pybn.framework.train",
+        "pybn.framework.progress",
+        "pybn.framework.checkpoints",
+        "pybn.framework",
+    ],
+    3: [
+        "pybn.batchnorm.averages",
+        "pybn.batchnorm.layer",
+        "pybn.batchnorm.config",
+        "pybn.batchnorm.update",
+        "pybn.batchnorm",
+    ],
+}
+PLACES = {module: (floor, place) for floor, modules in FLOORS.items() for place, module in enumerate(modules)}
+# Floor 4 is written as a user writes: it may take the public names from pybn itself, in no order within.
+STUDY = "pybn.study"
+
+
+def sources():
+    """Every module of the two packages, by name."""
+    found = {}
+    for package in ("pybn", "pybn_ext"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def imports(module, for_types=False):
+    """The names of all modules that `module` imports, anywhere in it; those for annotations only if asked for."""
+    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+    skipped = set() if for_types else {id(node) for block in _type_checking(tree) for node in ast.walk(block)}
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively: write the whole name"
+            names.update(_target(node.module, alias.name) for alias in node.names)
+    return names
+
+
+def _target(module, name):
+    """`from module import name`: the module that is meant, which `name` may be itself."""
+    return f"{module}.{name}" if f"{module}.{name}" in SOURCES else module
+
+
+def _type_checking(tree):
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+
+
+def place(module):
+    """Its floor, and its place from the left."""
+    if module in PLACES:
+        return PLACES[module]
+    if module in ("pybn", STUDY) or module.startswith(STUDY + "."):
+        return (4, 0)
+    assert module == "pybn.__main__", f"{module} stands nowhere in the drawing: give it a place in FLOORS"
+    return (5, 0)
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.split(".")[0] == "pybn"])
+def test_a_file_imports_only_from_below_or_from_the_left(module):
+    here = place(module)
+    for imported in imports(module):
+        if imported.split(".")[0] != "pybn":
+            continue
+        there = place(imported)
+        ordered = there < here if here[0] <= 3 else there[0] <= here[0]
+        assert ordered, f"{module} {here} imports {imported} {there}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_for_annotations_name_what_exists(module):
+    for imported in imports(module, for_types=True):
+        if imported.split(".")[0] == "pybn":
+            assert imported in SOURCES, f"{module} imports {imported}"
+
+
+def test_the_drawing_names_only_files_that_exist():
+    assert set(PLACES) - set(SOURCES) == set()
+
+
+def test_the_check_sees_imports_within_functions_and_of_submodules():
+    """Else the tests here would pass by reading nothing."""
+    assert "pybn_ext" in imports("pybn.backend")
+    assert {"pybn.arguments", "pybn.backend", "pybn.framework.ops.shapes"} <= imports("pybn.framework.ops.batch_norm")
+    assert "pybn.batchnorm.layer" not in imports("pybn.batchnorm.averages")
+
+
+def importers(package):
+    return {module for module in SOURCES if any(name.split(".")[0] == package for name in imports(module, True))}
+
+
+def test_one_file_names_the_compiled_package():
+    assert {module for module in importers("pybn_ext") if module.split(".")[0] == "pybn"} == {"pybn.backend"}
+
+
+def test_matplotlib_is_imported_where_figures_are_drawn_and_where_lessons_show_them():
+    assert importers("matplotlib") <= {"pybn.study.plots", "pybn.study.lesson"}
+
+
+def test_the_compiled_package_knows_the_arguments_alone():
+    """Its .pyx files are read as text: they are no Python."""
+    names = {name for module in SOURCES if module.split(".")[0] == "pybn_ext" for name in imports(module, True)}
+    for path in [*(ROOT / "pybn_ext").glob("*.pyx"), *(ROOT / "pybn_ext").glob("*.pxd")]:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] == ["import"] or (words[:1] == ["from"] and "import" in words):
+                inner = words[words.index("import") + 1 :] if words[0] == "from" else []
+                names.update({words[1], *(f"{words[1]}.{each.strip('(),')}" for each in inner)})
+    known = {name for name in names if name.split(".")[0] == "pybn"}
+    modules = {name if name in SOURCES else name.rpartition(".")[0] for name in known} - {"pybn"}
+    assert modules <= {"pybn.arguments"}
+
+
+def test_the_library_needs_numpy_alone():
+    """What else is imported is the standard library, or stands in a function of an optional tool."""
+    optional = {
+        "pybn.study.plots": {"matplotlib"},
+        "pybn.study.lesson": {"matplotlib"},
+        "pybn.framework.progress": {"IPython"},
+    }
+    for module in SOURCES:
+        foreign = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names)
+        allowed = {"numpy", "pybn", "pybn_ext"} | optional.get(module, set())
+        assert foreign <= allowed, f"{module} imports {sorted(foreign - allowed)}"
