@@ -6,7 +6,8 @@ Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 USAGE = """usage: python -m pybn COMMAND [OPTION ...]
 
@@ -17,24 +18,25 @@ USAGE = """usage: python -m pybn COMMAND [OPTION ...]
 
 python -m pybn COMMAND --help tells the options."""
 
+# Each has a main(arguments) -> exit status.
+COMMANDS = {
+    "demo": "pybn.study.demo",
+    "compare": "pybn.study.compare",
+    "check": "pybn.study.coursework",
+    "info": "pybn.study.info",
+}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; returns the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
-    command = _commands().get(arguments[0])
-    if command is None:
+    if arguments[0] not in COMMANDS:
         print(f"pybn: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr)
         return 2
-    return command(arguments[1:])
-
-
-def _commands() -> dict[str, Callable[[Sequence[str]], int]]:
-    # Imported here: `python -m pybn info` must work, and say what is missing, where a tool cannot load.
-    from pybn.study import compare, coursework, demo, info
-
-    return {"demo": demo.main, "compare": compare.main, "check": coursework.main, "info": info.main}
+    status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+    return status
 
 
 if __name__ == "__main__":
