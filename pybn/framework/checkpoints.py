@@ -105,7 +105,6 @@ def _variables(path: str | os.PathLike[str], header: dict[str, Any], values: lis
     loaded = {}
     for (name, trainable, role), value in zip(described, values, strict=True):
         loaded[name] = Variable(name, value, trainable, role)
-        loaded[name].value = value
     return loaded
 
 

@@ -38,7 +38,7 @@ class Variable:
         self.path = path
         self.trainable = trainable
         self.role = role
-        self._value = value
+        self._value = _read_only_copy(value)
         self._node: Node | None = None
 
     @property
@@ -48,16 +48,18 @@ class Variable:
 
     @value.setter
     def value(self, new: Any) -> None:
-        self._value = self.checked(new)
-        self._node = None
+        self.hold(self.checked(new))
 
     def checked(self, new: Any) -> np.ndarray:
-        """`new` as this variable could hold it; ValueError for another shape."""
-        array = np.array(new, dtype=self._value.dtype)
+        """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
+        array = _read_only_copy(new, self._value.dtype)
         if array.shape != self._value.shape:
             raise ValueError(f"{self.path} must keep its shape {self._value.shape}, got {array.shape}")
-        array.flags.writeable = False
         return array
+
+    def hold(self, array: np.ndarray) -> None:
+        """Take what `checked` gave for the value."""
+        self._value, self._node = array, None
 
     @property
     def node(self) -> Node:
@@ -147,15 +149,14 @@ class Context:
 
     def in_scope(self, name: str) -> Context:
         """The scope `name` under this one."""
-        if not name or "/" in name:
-            raise ValueError(f"a scope's name must be one part of a path, without '/', got {name!r}")
-        return self._with(_scope=self._path(name))
+        return self._with(_scope=self._path("a scope", name))
 
     def in_absolute_path(self, path: str) -> Context:
         """The scope at `path`, from the root."""
-        if not path.startswith(ROOT):
-            raise ValueError(f"an absolute path must start with '/', got {path!r}")
-        return self._with(_scope=path.rstrip("/") or ROOT)
+        start, *names = path.removesuffix("/").split("/")
+        if start or "" in names or not path:
+            raise ValueError(f"an absolute path must be '/' or names with one '/' before each, got {path!r}")
+        return self._with(_scope=ROOT + "/".join(names))
 
     def reuse(self) -> Context:
         """The scope, whose variables must exist and may be used again in one run (shared weights)."""
@@ -194,20 +195,22 @@ class Context:
         One that exists keeps its dtype and its role.  Raises ValueError where it was asked for in
         this run already (unless the scope reuses), where reuse finds none, or for another shape.
         """
-        path = self._path(name)
-        self._claim(path)
-        found = self._store.variables.get(path)
-        if found is None:
+        path = self._path("a variable", name)
+        self._must_be_unclaimed(path)
+        variable = self._store.variables.get(path)
+        if variable is None:
             if self._reuse:
                 raise ValueError(f"reuse() needs a variable that exists, but there is no {path}")
-            return self._create(path, tuple(shape), np.dtype(dtype), initializer or self._initializer, trainable, role)
-        if found.shape != tuple(shape):
-            raise ValueError(f"{path} exists with shape {found.shape}, but {tuple(shape)} was asked for")
-        return found
+            value = self._first_value(path, tuple(shape), np.dtype(dtype), initializer or self._initializer)
+            variable = self._store.variables[path] = Variable(path, value, trainable, role)
+        elif variable.shape != tuple(shape):
+            raise ValueError(f"{path} exists with shape {variable.shape}, but {tuple(shape)} was asked for")
+        self._store.run.claimed.add(path)
+        return variable
 
     def get_variable(self, path: str) -> Variable:
         """The variable at `path`, absolute or relative to this scope; KeyError where there is none."""
-        absolute = path if path.startswith(ROOT) else self._path(path)
+        absolute = path if path.startswith(ROOT) else self._under(path)
         try:
             return self._store.variables[absolute]
         except KeyError:
@@ -323,8 +326,8 @@ class Context:
         """
         everything = self._store.run.prepared() | (new_values or {})
         checked = [(variable, variable.checked(value)) for variable, value in everything.items()]
-        for variable, value in checked:
-            variable.value = value
+        for variable, array in checked:
+            variable.hold(array)
         self._store.run.after_step.clear()
 
     def add_loss(self, loss: Node) -> None:
@@ -348,33 +351,35 @@ class Context:
         vars(other).update(changes)
         return other
 
-    def _path(self, name: str) -> str:
-        return f"{self._scope.rstrip('/')}/{name}"
+    def _path(self, what: str, name: str) -> str:
+        if not name or "/" in name:
+            raise ValueError(f"{what}'s name must be one part of a path, without '/', got {name!r}")
+        return self._under(name)
+
+    def _under(self, path: str) -> str:
+        return ROOT + path if self._scope == ROOT else f"{self._scope}/{path}"
 
     def _holds(self, path: str) -> bool:
         return self._scope == ROOT or path.startswith(self._scope + "/")
 
-    def _claim(self, path: str) -> None:
-        """Note that this run uses the variable; an error if it does so twice unasked."""
-        claimed = self._store.run.claimed
-        if path in claimed and not self.reuses:
+    def _must_be_unclaimed(self, path: str) -> None:
+        """An error if this run uses the variable twice unasked."""
+        if path in self._store.run.claimed and not self.reuses:
             raise ValueError(
                 f"{path} is used twice in one run: give each layer a scope of its own with ctx.in_scope(...), "
                 "or share the weights with ctx.reuse(); a new run starts with ctx.forward_pass()"
             )
-        claimed.add(path)
 
-    def _create(
-        self,
-        path: str,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        initializer: initializers.Initializer,
-        trainable: bool,
-        role: str,
-    ) -> Variable:
-        value = initializer(self.rng, shape, dtype)
-        variable = Variable(path, value, trainable, role)
-        variable.value = value
-        self._store.variables[path] = variable
-        return variable
+    def _first_value(
+        self, path: str, shape: tuple[int, ...], dtype: np.dtype, initializer: initializers.Initializer
+    ) -> np.ndarray:
+        value = np.asarray(initializer(self.rng, shape, dtype), dtype)
+        if value.shape != shape:
+            raise ValueError(f"the initializer of {path} must give an array of shape {shape}, got {value.shape}")
+        return value
+
+
+def _read_only_copy(value: Any, dtype: np.dtype | None = None) -> np.ndarray:
+    array = np.array(value, dtype)
+    array.flags.writeable = False
+    return array
