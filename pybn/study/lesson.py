@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from pybn import backend
 
 
 def pyplot() -> Any:
@@ -20,7 +23,17 @@ def pyplot() -> Any:
         raise SystemExit(
             "This lesson draws figures with matplotlib, which is missing: pip install 'pybn[plots]'"
         ) from None
+    if not backend.compiled_is_built():
+        print("(pybn_ext is not built here: pybn.reference does the computing, the same numbers in more time)")
     return pyplot
+
+
+def plots() -> ModuleType:
+    """The figures of `pybn.study.plots`, on the same terms as `pyplot`."""
+    pyplot()
+    from pybn.study import plots
+
+    return plots
 
 
 def show() -> None:
