@@ -5,7 +5,7 @@ Every function takes a seed and gives the same numbers for it; nothing here draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,6 +79,10 @@ def trainer(seed: int, model: ModelFunction, learning_rate: float = 0.1) -> Trai
     )
 
 
+# What a layer's averages are, made from the record of its batches.
+AveragesRule = Callable[[record.LayerRecord], Averages]
+
+
 @dataclass(frozen=True)
 class Run:
     """A training under observation, and what was recorded of it so far."""
@@ -98,6 +102,29 @@ class Run:
         """Train for `count` more passes over the digits."""
         self.loop.run_epochs(self.digits.train, count)
         return self
+
+    def accuracy(self, rule: AveragesRule | None = None) -> float:
+        """On the test digits, with the averages as they are, or with those that `rule` makes of each record."""
+        with record.averages_kept(self.trainer.context):
+            if rule is not None:
+                made = {scope: rule(layer) for scope, layer in self.statistics.layers.items()}
+                set_averages(self.trainer.context, made)
+            return self.trainer.eval(self.digits.test)["accuracy"]
+
+    def accuracy_with_batch_statistics(self) -> float:
+        """On the test digits, each batch normalized with its own statistics."""
+        with batchnorm.batch_statistics(self.trainer.context):
+            return self.trainer.eval(self.digits.test)["accuracy"]
+
+    def error_of_averages(self, layer: str, momentum: float, last: int) -> float:
+        """How far averages of that momentum are from the data's mean: root mean square over the features
+        and over the last `last` times that the data was measured, in standard deviations.
+        """
+        statistics, data = self.statistics[layer], self.data[layer]
+        at = np.searchsorted(statistics.step, data.step[-last:])
+        mean, _ = record.replay(statistics, momentum)
+        error = (mean[at] - data.mean[-last:]) / np.sqrt(data.variance[-last:])
+        return float(np.sqrt(np.mean(error**2)))
 
 
 def recorded(
@@ -131,15 +158,31 @@ def set_averages(ctx: Context, averages: dict[str, Averages]) -> None:
             ctx.get_variable(f"{scope.rstrip('/')}/{name}").value = value
 
 
-def plain_averages(batch_means: np.ndarray, batch_variances: np.ndarray, momentum: float) -> Averages:
-    """What an average without debiasing is after the batches (T, F): it starts at 0 and 1 and keeps `momentum`.
+def plain(momentum: float) -> AveragesRule:
+    """The exponential average without debiasing: it starts at M = 0 and V = 1 and keeps `momentum` at every step.
 
-    It is the rule of Keras, Flax and PyTorch, and what `replay` is to be compared with.
+    It is the rule of Keras, Flax and PyTorch.
     """
-    steps = len(batch_means)
-    taken = (1 - momentum) * momentum ** np.arange(steps - 1, -1, -1.0)
-    start = momentum**steps
-    return Averages(taken @ batch_means, start + taken @ batch_variances, float(steps))
+
+    def rule(layer: record.LayerRecord) -> Averages:
+        steps = len(layer.step)
+        taken = (1 - momentum) * momentum ** np.arange(steps - 1, -1, -1.0)
+        left_of_start = momentum**steps
+        mean = np.tensordot(taken, layer.batch_mean, axes=1)
+        variance = left_of_start + np.tensordot(taken, layer.batch_variance, axes=1)
+        return Averages(mean, variance, float(steps))
+
+    return rule
+
+
+def debiased(momentum: float) -> AveragesRule:
+    """pybn's rule: the plain mean of the batches at first, the exponential average once that keeps less."""
+
+    def rule(layer: record.LayerRecord) -> Averages:
+        mean, variance = record.replay(layer, momentum)
+        return Averages(mean[-1], variance[-1], float(len(layer.step)))
+
+    return rule
 
 
 @dataclass(frozen=True)

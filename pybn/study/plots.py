@@ -233,7 +233,38 @@ def update_figure(story: Story) -> Figure:
     return figure
 
 
+# --- anything over seeds ------------------------------------------------------------------------
+
+
+def over_seeds(
+    x: Sequence[float],
+    curves: Mapping[str, Any],
+    labels: tuple[str, str],
+    ax: Axes | None = None,
+    **style: Mapping[str, Any],
+) -> Axes:
+    """Measurements (seeds, len(x)) by name: their mean as a line, from the least to the largest as a band.
+
+    `labels`: of the two axes.  `style`: line options for a curve, by its name with "_" for " ".
+    """
+    ax = _axes(ax)
+    for colour, (name, values) in zip(_colours(curves), curves.items(), strict=True):
+        values = np.asarray(values, dtype=float)
+        options = {"color": colour, "linewidth": 2, "marker": "o", **style.get(name.replace(" ", "_"), {})}
+        ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=options["color"], alpha=0.15, linewidth=0)
+        ax.plot(x, values.mean(axis=0), label=name, **options)
+    _label(ax, *labels)
+    return _legend(ax)
+
+
 # --- shared -------------------------------------------------------------------------------------
+
+
+def panels(rows: int = 1, columns: int = 1, height: float = PAGE[1], **options: Any) -> Any:
+    """The Axes of a new figure of the page's width, as many as are asked for: one, or an array."""
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(PAGE[0], height), layout="constrained", **options)[1]
 
 
 def short_name(scope: str) -> str:
@@ -244,9 +275,7 @@ def short_name(scope: str) -> str:
 def _axes(ax: Axes | None, height: float = PAGE[1]) -> Axes:
     """`ax`, or those of a new figure of the page's width."""
     if ax is None:
-        from matplotlib import pyplot as plt
-
-        _, ax = plt.subplots(figsize=(PAGE[0], height), layout="constrained")
+        ax = panels(height=height)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)

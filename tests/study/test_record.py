@@ -138,9 +138,14 @@ def test_data_recorder_has_what_update_averages_would_make(loop, data):
 def test_averages_are_put_back_after_an_error(loop, data):
     loop.run_steps(data, 2)
     before = record.averages(loop.trainer.context)
-    with pytest.raises(ZeroDivisionError), record.averages_kept(loop.trainer.context):
-        update_averages(loop.trainer, data)
-        raise ZeroDivisionError
+
+    def interrupted():
+        with record.averages_kept(loop.trainer.context):
+            update_averages(loop.trainer, data)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     after = record.averages(loop.trainer.context)
     assert all(np.array_equal(a, b) for scope in before for a, b in zip(before[scope], after[scope], strict=True))
 
