@@ -1,0 +1,164 @@
+"""Each switch of the layer, alone and with all the others, in every situation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import switches_checks as checks
+from networks import assert_close, examples, normalized_first, trainer, unchanged
+from switches_checks import ALL, METHODS, Subject, Switches
+
+from pybn import Context, batchnorm, gradient, ops
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+every_setting = pytest.mark.parametrize("switches", ALL, ids=str)
+
+
+@every_setting
+def test_variables(switches):
+    checks.check_variables(batchnorm, switches)
+
+
+@every_setting
+def test_training(switches):
+    checks.check_training(batchnorm, switches)
+
+
+@every_setting
+def test_evaluation(switches):
+    checks.check_evaluation(batchnorm, switches)
+
+
+@every_setting
+@pytest.mark.parametrize("method", METHODS)
+def test_update(switches, method):
+    checks.check_update(batchnorm, switches, method)
+
+
+def test_switching():
+    checks.check_switching(batchnorm)
+
+
+def test_current_scope_of_the_root():
+    ctx = Context()
+    with ctx.forward_pass(training=True):
+        batchnorm.new(ctx, np.array([[1.0], [3.0]])).current_scope().done()
+        ctx.apply()
+    assert [v.path for v in ctx.variables()] == ["/scale", "/offset", "/mean", "/variance", "/avg_weight"]
+    assert ctx.get_variable("/avg_weight").value == 1
+
+
+def test_not_trainable_keeps_its_variables_from_the_count():
+    """num_parameters counts what an optimizer may change."""
+    ctx = Context()
+    with ctx.forward_pass():
+        batchnorm.batch_norm(ctx.in_scope("learns"), np.ones((2, 3)))
+        batchnorm.batch_norm(ctx.in_scope("stays"), np.ones((2, 3)), trainable=False)
+    assert ctx.num_parameters == 6
+
+
+@pytest.mark.parametrize("where", [{}, {"feature_axis": (1, 2)}, {"feature_axis": 0}], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_both_inferences(rng, where, dtype, masked):
+    """Fused and composed are each within 4 units of the truth (contract), so within 8 of each other."""
+    x = rng.normal(1, 2, (4, 3, 5)).astype(dtype)
+    others = np.delete(x.shape, where.get("feature_axis", 2))
+    mask = rng.permuted(np.arange(np.prod(others)) % 3 > 0).reshape(others) if masked else None
+    ctx = Context()
+
+    def run(fused):
+        with ctx.forward_pass():
+            return batchnorm.new(ctx, x, **where).use_backend_inference(fused).mask(mask).done().value
+
+    run(True)
+    for name in ("scale", "offset", "mean", "variance"):
+        variable = ctx.get_variable(f"/batch_normalization/{name}")
+        variable.value = rng.uniform(0.5, 1.5, variable.shape)
+    fused, composed = run(True), run(False)
+    assert fused.dtype == composed.dtype == x.dtype
+    np.testing.assert_allclose(fused, composed, rtol=0, atol=8 * np.finfo(dtype).eps * max(1, np.abs(fused).max()))
+
+
+def test_the_fused_inference_is_the_implementation_s(backend, monkeypatch):
+    """True calls the active implementation's operation; False does not."""
+    from pybn.backend import active
+
+    called = []
+    real = active().batch_norm_inference
+    monkeypatch.setattr(active(), "batch_norm_inference", lambda *a, **k: called.append(1) or real(*a, **k))
+    ctx = Context()
+    for fused in (False, True):
+        with ctx.forward_pass():
+            batchnorm.new(ctx, np.ones((2, 1))).use_backend_inference(fused).done()
+        assert len(called) == fused
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("masked", [False, True])
+def test_inference_to_the_third_order(rng, fused, masked):
+    """g(x) = sum(c tanh(layer(x))): its third derivative by x, scale and offset, by differences of the second."""
+    x, c = rng.normal(1, 2, (4, 3)), rng.normal(size=(4, 3))
+    directions = rng.normal(size=(3, 4, 3))
+    mask = np.array([True, False, True, True]) if masked else None
+    ctx = Context()
+    with ctx.forward_pass():
+        batchnorm.batch_norm(ctx, x)
+    for name in ("scale", "offset", "mean", "variance"):
+        variable = ctx.get_variable(f"/batch_normalization/{name}")
+        variable.value = rng.uniform(0.5, 1.5, variable.shape)
+    scale = ctx.get_variable("/batch_normalization/scale")
+
+    def derivative(order, at):
+        with ctx.forward_pass():
+            node = ops.as_node(at)
+            y = batchnorm.batch_norm(ctx, node, use_backend_inference=fused, mask=mask)
+            value = ops.sum(ops.tanh(y) * c)
+            for direction in directions[:order]:
+                by_x, by_scale = gradient(value, [node, scale.node])
+                value = ops.sum(by_x * direction) + ops.sum(by_scale * direction[0])
+        return float(value)
+
+    def moved(step):
+        before = scale.value
+        scale.value = before + step * directions[2][0]
+        try:
+            return derivative(2, x + step * directions[2])
+        finally:
+            scale.value = before
+
+    step = 1e-4
+    # Central differences of order 4: h**4 = 1e-16 times the seventh derivative, and rounding 1e-16 * 100 / h.
+    difference = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step)
+    exact = derivative(3, x)
+    assert abs(exact - difference) <= 1e-8 * max(1, abs(exact))
+    assert abs(exact) > 1e-2
+
+
+def test_batch_statistics_in_a_block(rng):
+    """Evaluation with the batch's statistics, frozen layers apart; the averages are used again afterwards."""
+    subject = Subject(batchnorm, Switches())
+    x = subject.before_the_layer()
+    with unchanged(subject.ctx):
+        with batchnorm.batch_statistics(subject.ctx):
+            y = subject.trainer.predict(subject.inputs)
+        after = subject.trainer.predict(subject.inputs)
+    assert_close(y, subject.expected(x.mean(0), x.var(0)), "in the block")
+    assert_close(after, subject.expected(subject.value("mean"), subject.value("variance")), "after it")
+
+
+@pytest.mark.parametrize("switch", [{"trainable": False}, {"frozen_averages": True}], ids=str)
+def test_batch_statistics_leave_frozen_layers_alone(switch):
+    subject = Subject(batchnorm, Switches(**switch))
+    expected = subject.trainer.predict(subject.inputs)
+    with unchanged(subject.ctx), batchnorm.batch_statistics(subject.ctx):
+        np.testing.assert_array_equal(subject.trainer.predict(subject.inputs), expected)
+
+
+def test_batch_statistics_end_with_an_error(rng):
+    inputs, labels = examples(rng)
+    subject = trainer(normalized_first(batchnorm))
+    subject.train_step(inputs, labels)
+    with unchanged(subject.context), pytest.raises(ZeroDivisionError), batchnorm.batch_statistics(subject.context):
+        raise ZeroDivisionError
