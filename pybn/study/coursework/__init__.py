@@ -1,0 +1,102 @@
+"""Someone else's batch normalization, held against the book: what is wrong, where, and what is right.
+
+`check_batch_norm` runs a student's functions on a few designed probes (`probes`), explains each answer
+(`formulas` for outputs, `averages` for what is stored, `jacobian` for gradients), and says it in words
+(`texts`).  It needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pybn.study.coursework.edges import backward_edges, habits, judge_edges
+from pybn.study.coursework.examples import smallest
+from pybn.study.coursework.findings import Finding
+from pybn.study.coursework.gradients import judge_backward
+from pybn.study.coursework.images import judge_spatial
+from pybn.study.coursework.inference import judge_test
+from pybn.study.coursework.report import Report, Verdict, make_report
+from pybn.study.coursework.stored import CONVENTIONS, judge_statistics
+from pybn.study.coursework.student import Student
+from pybn.study.coursework.training import judge_training
+
+__all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm"]
+
+
+def check_batch_norm(
+    forward: Callable[..., Any] | None = None,
+    backward: Callable[..., Any] | None = None,
+    *,
+    alternative_backward: Callable[..., Any] | None = None,
+    spatial_forward: Callable[..., Any] | None = None,
+    spatial_backward: Callable[..., Any] | None = None,
+    convention: str | None = None,
+    time_limit: float = 1.5,
+    points: Mapping[str, float] | None = None,
+) -> Report:
+    """Check an implementation of batch normalization, and say how it departs.
+
+    Parameters
+    ----------
+    forward : function (x, gamma, beta, bn_param) -> (out, cache), x of shape (n, d)
+    backward, alternative_backward : functions (dout, cache) -> (dx, dgamma, dbeta)
+    spatial_forward, spatial_backward : the same for x of shape (n, c, h, w)
+    convention : "course", "keras", "pytorch", "paper", "pybn", or None to accept each of them
+    time_limit : seconds that one call may take
+    points : points of each part, where they shall not be the default
+
+    Returns
+    -------
+    Report : `ok`, `text`, `findings`, `parts`, `points`, `to_dict()`
+
+    Raises ValueError for an unknown convention and TypeError where nothing was handed in; what the
+    student's functions raise is in the report.
+    """
+    if convention is not None and convention not in CONVENTIONS:
+        raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
+    functions = {
+        "forward": forward,
+        "backward": backward,
+        "alternative": alternative_backward,
+        "spatial_forward": spatial_forward,
+        "spatial_backward": spatial_backward,
+    }
+    if forward is None and spatial_forward is None:
+        raise TypeError("check_batch_norm needs forward or spatial_forward, got neither")
+    start = time.perf_counter()
+    student = Student(functions, time_limit)
+    found = _judge(student, convention)
+    found = {part: _with_example(student, part, findings) for part, findings in found.items()}
+    return make_report(found, time.perf_counter() - start, points)
+
+
+def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:
+    """The findings of every part that was handed in."""
+    found: dict[str, list[Finding]] = {}
+    if student.has("forward"):
+        training = judge_training(student)
+        found["training"] = training.findings
+        found["statistics"] = judge_statistics(student, training, convention).findings
+        found["test"] = judge_test(student).findings
+        for role in ("backward", "alternative"):
+            if student.has(role):
+                found[role] = judge_backward(student, role, training).findings
+                found[role] += [] if found[role] else backward_edges(student, role)
+        found["training"] += judge_edges(student, training)
+    if student.has("spatial_forward"):
+        found["spatial"] = judge_spatial(student).findings
+    for habit in habits(student):
+        found.setdefault(habit.part, []).append(habit)
+    return found
+
+
+def _with_example(student: Student, part: str, findings: list[Finding]) -> list[Finding]:
+    """The departures of a part, each with the smallest input that shows them."""
+    if all(found.kind in ("failure", "remark", "shape") for found in findings):
+        return findings
+    example = smallest(student, part)
+    return [
+        found if found.kind in ("failure", "remark", "shape") else found.with_example(example) for found in findings
+    ]

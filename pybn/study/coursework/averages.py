@@ -1,0 +1,229 @@
+"""What is stored: the rule of the moving averages, fitted as new = keep * old + take * statistic.
+
+keep and take are read off the numbers, so a momentum taken the other way round, used twice, or not
+at all are one question and not three candidates.  Which rules are conventions is decided in
+`conventions`, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pybn.study.coursework.formulas import EXACT, SINGLE, fit
+from pybn.study.coursework.probes import COURSE_EPSILON, LARGE_EPSILON, SMALL_EPSILON, Probe
+from pybn.study.coursework.student import Step, Student
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One average's rule: new = keep * old + take * factor * statistic (+ take * extra).
+
+    sense names keep and take together ("right", "swapped", ...); factor is "" for 1, "sample" for
+    n / (n - 1); extra is "" or "epsilon".
+    """
+
+    old: str
+    statistic: str
+    sense: str
+    factor: str = ""
+    extra: str = ""
+    keep: float = 0.0
+    take: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The rules of both averages as found (None: no rule explains them), and the start values."""
+
+    mean: Rule | None
+    variance: Rule | None
+    start_variance: float | None = None  # what the averaged variance starts from where none is given
+    debiased: bool = False  # the first batches are averaged plainly, whatever the start
+
+
+SENSES: Mapping[str, Callable[[float], tuple[float, float]]] = {
+    "right": lambda m: (m, 1 - m),
+    "swapped": lambda m: (1 - m, m),
+    "never": lambda m: (1.0, 0.0),
+    "overwritten": lambda m: (0.0, 1.0),
+    "twice": lambda m: (m * m, 1 - m * m),
+    "twice swapped": lambda m: ((1 - m) ** 2, 1 - (1 - m) ** 2),
+    "added whole": lambda m: (m, 1.0),
+    "old kept whole": lambda m: (1.0, 1 - m),
+    "both kept": lambda m: (m, m),
+    "both taken": lambda m: (1 - m, 1 - m),
+    "old lost": lambda m: (0.0, 1 - m),
+    "summed": lambda m: (1.0, 1.0),
+    "kept alone": lambda m: (m, 0.0),
+}
+
+FACTORS: Mapping[str, Callable[[int], float]] = {
+    "": lambda n: 1.0,
+    "sample": lambda n: n / (n - 1),
+    "sum": lambda n: float(n),
+    "small": lambda n: (n - 1) / n,
+}
+
+
+def stored_rule(probes: Sequence[Probe], steps: Sequence[Step]) -> Stored:
+    """The rules that explain what each step from given averages has stored."""
+    means = [step.mean for step in steps]
+    variances = [step.variance for step in steps]
+    return Stored(_explain("mean", means, probes, steps), _explain("variance", variances, probes, steps))
+
+
+def fresh_rule(student: Student, stored: Stored) -> Stored:
+    """Two steps from no averages at all: the start of the variance, and whether the start is debiased."""
+    first, second = _fresh_steps(student)
+    if first.failure or first.variance is None or first.mean is None:
+        return stored
+    start = _start(first, LARGE_EPSILON)
+    if second.failure or second.mean is None:
+        return replace(stored, start_variance=start)
+    keep = fit([first.mean, COURSE_EPSILON.mean], second.mean, SINGLE)
+    first_is_batch = np.allclose(first.mean, LARGE_EPSILON.mean, rtol=SINGLE)
+    debiased = first_is_batch and keep is not None and bool(np.allclose(keep, [0.5, 0.5], atol=1e-3))
+    return replace(stored, start_variance=None if debiased else start, debiased=debiased)
+
+
+def _fresh_steps(student: Student) -> tuple[Step, Step]:
+    """Two batches through one bn_param that starts without averages."""
+    first = student.forward(*_inputs(LARGE_EPSILON), epsilon=0.3, momentum=0.7)
+    if first.failure or first.mean is None or first.variance is None:
+        return first, first
+    second = student.again(*_inputs(COURSE_EPSILON), first.state)
+    return first, second
+
+
+def _inputs(probe: Probe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return probe.x, probe.scale, probe.offset
+
+
+def _start(step: Step, probe: Probe) -> float | None:
+    """What stands where an old average would: V = take * variance + keep * start, one number for all features."""
+    assert step.variance is not None
+    for statistic in (probe.variance, np.sqrt(probe.variance)):
+        found = fit([statistic, np.ones_like(statistic)], step.variance, SINGLE)
+        if found is not None:
+            rest = 1 - found[0]
+            return float(found[1] / rest) if abs(rest) > 1e-3 else None
+    return None
+
+
+def _explain(
+    name: str, new: Sequence[np.ndarray | None], probes: Sequence[Probe], steps: Sequence[Step]
+) -> Rule | None:
+    """The simplest rule that holds on every probe; None where something is missing or nothing fits."""
+    if any(each is None or not np.isfinite(each).all() for each in new):
+        return None
+    found = [
+        rule
+        for old in ("own", "other", "none")
+        for statistic in _statistics(name, probes[0])
+        for rule in [_rule(name, old, statistic, new, probes)]
+        if rule is not None
+    ]
+    return min(found, key=_departures, default=None)
+
+
+def _rule(name: str, old: str, statistic: str, new, probes: Sequence[Probe]) -> Rule | None:
+    """keep, take and extra for one choice of old value and statistic, and their names."""
+    for constant in (False, True):
+        for tolerance in (EXACT, SINGLE):
+            fits = [
+                _coefficients(name, old, statistic, each, probe, constant, tolerance)
+                for each, probe in zip(new, probes, strict=True)
+            ]
+            if all(each is not None for each in fits):
+                return _named(old, statistic, fits, probes)
+    return None
+
+
+def _coefficients(name, old, statistic, new, probe: Probe, constant: bool, tolerance) -> tuple[float, ...] | None:
+    own, other = probe.averages if name == "mean" else probe.averages[::-1]
+    columns = [] if old == "none" else [own if old == "own" else other]
+    columns.append(_statistics(name, probe)[statistic])
+    columns += [np.ones_like(own)] if constant else []
+    found = fit(columns, new, tolerance)
+    if found is None:
+        return None
+    keep = 0.0 if old == "none" else found[0]
+    take = found[0 if old == "none" else 1]
+    return keep, take, found[-1] if constant else 0.0
+
+
+def _named(old: str, statistic: str, fits, probes: Sequence[Probe]) -> Rule | None:
+    extra = _extra(fits, probes)
+    if extra is None:
+        return None
+    keep, take = float(fits[0][0]), float(fits[0][1])
+    for factor, of_count in FACTORS.items():
+        scaled = [(keep, take / of_count(probe.count)) for (keep, take, _), probe in zip(fits, probes, strict=True)]
+        sense = _sense(scaled, probes)
+        if sense:
+            return Rule(old, statistic, sense, factor, extra, keep, take)
+    return Rule(old, statistic, "unknown", "", extra, keep, take)
+
+
+def _sense(pairs, probes: Sequence[Probe]) -> str:
+    for name, rule in SENSES.items():
+        if all(np.allclose(pair, rule(probe.momentum), atol=1e-3) for pair, probe in zip(pairs, probes, strict=True)):
+            return name
+    same = np.allclose(pairs[0], pairs[1], atol=1e-3)
+    return "fixed" if same and np.isclose(sum(pairs[0]), 1, atol=1e-3) else ""
+
+
+def _extra(fits, probes: Sequence[Probe]) -> str | None:
+    """ "epsilon" where the constant is take * eps on every probe, "" where it is 0, None for another one."""
+    shares = [extra / take if take else extra for _, take, extra in fits]
+    if all(abs(share) <= 1e-4 * probe.epsilon for share, probe in zip(shares, probes, strict=True)):
+        return ""
+    if all(np.isclose(share, probe.epsilon, rtol=1e-2) for share, probe in zip(shares, probes, strict=True)):
+        return "epsilon"
+    return None
+
+
+def _statistics(name: str, probe: Probe) -> dict[str, np.ndarray]:
+    """What may have been averaged; the right one first."""
+    x, mean, variance = probe.x, probe.mean, probe.variance
+    if name == "mean":
+        whole = np.full_like(mean, x.mean())
+        return {"mean": mean, "variance": variance, "global": whole, "median": np.median(x, axis=0)}
+    return {
+        "variance": variance,
+        "deviation": np.sqrt(variance),
+        "deviation with epsilon": np.sqrt(variance + probe.epsilon),
+        "inverse deviation": 1 / np.sqrt(variance + probe.epsilon),
+        "uncentred": (x**2).mean(0),
+        "mean": mean,
+        "global": np.full_like(mean, x.var()),
+        "global deviation": np.full_like(mean, x.std()),
+        "squared": variance**2,
+        "about the old average": ((x - probe.averages[0]) ** 2).mean(0),
+        "about the new average": ((x - _kept(probe, probe.momentum)) ** 2).mean(0),
+        "about the new average, swapped": ((x - _kept(probe, 1 - probe.momentum)) ** 2).mean(0),
+        "output variance": probe.scale**2 * variance / (variance + probe.epsilon),
+    }
+
+
+def _kept(probe: Probe, keep: float) -> np.ndarray:
+    """The averaged mean after this batch."""
+    return keep * probe.averages[0] + (1 - keep) * probe.mean
+
+
+def _departures(rule: Rule) -> tuple[float, ...]:
+    return (
+        (rule.sense == "unknown")
+        + (rule.sense not in ("right", "swapped"))
+        + (rule.old != "own")
+        + (rule.statistic not in ("mean", "variance"))
+        + (rule.factor != "")
+        + (rule.extra != ""),
+        rule.sense != "right",
+    )
+
+
+PROBES = (LARGE_EPSILON, SMALL_EPSILON)

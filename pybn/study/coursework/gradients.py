@@ -1,0 +1,125 @@
+"""The backward's verdict: against the book, against the student's own forward, and term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pybn.study.coursework.findings import Finding, failed, finding, first_difference
+from pybn.study.coursework.formulas import SINGLE, agree
+from pybn.study.coursework.jacobian import (
+    DIFFERENCES,
+    Backward,
+    Coefficients,
+    Matrices,
+    coefficients,
+    own_gradient,
+    own_matrices,
+)
+from pybn.study.coursework.parameters import judge_parameters
+from pybn.study.coursework.probes import Probe
+from pybn.study.coursework.student import Gradients, Student
+from pybn.study.coursework.terms import deviations, name_terms
+from pybn.study.coursework.training import PROBES, Judged, train
+
+
+def judge_backward(student: Student, role: str, training: Judged) -> Judged:
+    """dx, dgamma and dbeta of one backward, "backward" or "alternative"."""
+    if any(step.out is None for step in training.steps):
+        return Judged([finding("not-judged", role, "the training forward gave no cache")])
+    found = [_gradients(student, role, probe)(probe.dy) for probe in PROBES]
+    broken = next((each.failure for each in found if each.failure), None)
+    if broken:
+        return Judged([failed(role, role, broken)])
+    own = None if training.right else [own_matrices(student, probe) for probe in PROBES]
+    matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
+    findings = judge_parameters(role, found, own, matrices) + _inputs(student, role, found, training, matrices)
+    findings = _named_once(findings)
+    findings += _second_call(student, role)
+    return Judged(findings)
+
+
+def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarray], Gradients]:
+    """The backward with a cache of its own for each call, so that a cache used up hides nothing else."""
+    return lambda dy: student.gradients(role, dy, train(student, probe).cache)
+
+
+def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrices: Matrices) -> list[Finding]:
+    if any(each.dx is None for each in found):
+        return [finding("dx-missing", role, student.habits.get(("dx shape", role), ""))]
+    by_book = all(agree(each.dx, probe.dx, SINGLE) for each, probe in zip(found, PROBES, strict=True))
+    if training.right:
+        return [] if by_book else _explain_dx(student, role, found, matrices, None)
+    numeric = [own_gradient(student, probe) for probe in PROBES]
+    if all(n is not None and agree(each.dx, n, DIFFERENCES) for each, n in zip(found, numeric, strict=True)):
+        return [] if by_book else [finding("right-for-own-forward", role)]
+    if by_book:
+        return [finding("right-by-the-book", role)]
+    return _explain_dx(student, role, found, matrices, [own_matrices(student, probe) for probe in PROBES], training)
+
+
+def _explain_dx(student, role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
+    evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
+    if np.isnan(found[0].dx).any():
+        return [finding("dx-not-a-number", role, evidence)]
+    odd = _not_linear(student, role, found[0])
+    measured = matrices.get()
+    if odd or any(each is None for each in measured):
+        return odd or [finding("unexplained-dx", role, evidence)]
+    if not _apart(measured[0], found[0], PROBES[0]):
+        return [finding("features-mixed-in-dx", role, evidence)]
+    terms = [coefficients(each.dx, probe) for each, probe in zip(measured, PROBES, strict=True)]
+    target = _target(own)
+    return name_terms(role, terms, target, deviations(training), measured, evidence)
+
+
+def _not_linear(student, role, found) -> list[Finding]:
+    """A gradient is proportional to dout: dx(0) = 0, dx(2 dout) = 2 dx(dout)."""
+    call = _gradients(student, role, PROBES[0])
+    zero, double = call(np.zeros_like(PROBES[0].dy)), call(2 * PROBES[0].dy)
+    if zero.dx is None or double.dx is None:
+        return []
+    size = np.abs(found.dx).max()
+    if np.abs(zero.dx).max() > SINGLE * size and np.abs(double.dx - found.dx).max() <= SINGLE * size:
+        return [finding("dout-ignored", role, f"with dout = 0, dx[0, 0] is {zero.dx[0, 0]:.6g}")]
+    if not agree(double.dx, 2 * found.dx, SINGLE):
+        evidence = f"dx[0, 0] is {found.dx[0, 0]:.6g} for dout and {double.dx[0, 0]:.6g} for 2 dout"
+        return [finding("not-linear", role, evidence)]
+    return []
+
+
+def _apart(measured: Backward, found: Gradients, probe: Probe) -> bool:
+    """Whether each feature's dx comes from that feature's dout alone, and each row's by superposition."""
+    combined = np.einsum("frk,kf->rf", measured.dx, probe.dy)
+    return bool(np.abs(combined - found.dx).max() <= SINGLE * np.abs(found.dx).max())
+
+
+def _target(own: Sequence[Backward | None] | None) -> list[Coefficients] | None:
+    """The own forward's terms, where it has these terms."""
+    if own is None or any(each is None for each in own):
+        return None
+    terms = [coefficients(each.dx, probe) for each, probe in zip(own, PROBES, strict=True) if each is not None]
+    return terms if all(each.complete for each in terms) else None
+
+
+def _named_once(findings: list[Finding]) -> list[Finding]:
+    """One cause that shows in several gradients (an average for a sum, eps) is one finding."""
+    named: dict[str, Finding] = {}
+    for found in findings:
+        named.setdefault(f"{found.code} {found.what}", found)
+    return list(named.values())
+
+
+def _second_call(student: Student, role: str) -> list[Finding]:
+    """The same cache a second time must give the same gradients."""
+    probe = PROBES[0]
+    cache = train(student, probe).cache
+    first, second = (student.gradients(role, probe.dy, cache) for _ in range(2))
+    if second.failure and not first.failure:
+        return [finding("cache-changed", role, f"the second call: {second.failure.message}")]
+    for name in ("dx", "dscale", "doffset"):
+        a, b = getattr(first, name), getattr(second, name)
+        if a is not None and b is not None and not np.array_equal(a, b, equal_nan=True):
+            return [finding("cache-changed", role, f"second call, {first_difference(name, b, a, 0.0)}")]
+    return []

@@ -1,0 +1,283 @@
+"""The 4-D pair, (n, c, h, w): held against the book and against the student's own 2-D pair.
+
+A spatial version usually calls the 2-D one; then it is right if it equals that one on the rearranged
+array, whatever the 2-D one does, and a 2-D slip is not counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, combinations, permutations
+
+import numpy as np
+
+from pybn.study.coursework.findings import Finding, failed, finding, first_difference
+from pybn.study.coursework.formulas import SINGLE
+from pybn.study.coursework.jacobian import DIFFERENCES
+from pybn.study.coursework.probes import Probe, probe
+from pybn.study.coursework.student import Gradients, Step, Student
+from pybn.study.coursework.training import Judged
+
+SHAPE = (2, 3, 4, 5)  # every size differs, so no wrong axis fits by chance
+CHANNELS = SHAPE[1]
+ROWS = probe(4, 40, epsilon=0.3, momentum=0.7, features=CHANNELS)
+RULES = {
+    (0, 1): "instance-statistics",
+    (1, 2, 3): "position-statistics",
+    (0, 2, 3): "channel-axis",
+}
+
+
+def images(rows: np.ndarray) -> np.ndarray:
+    """Rows (n h w, c) as an array (n, c, h, w)."""
+    n, c, h, w = SHAPE
+    return rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+
+
+def rows(array: np.ndarray) -> np.ndarray:
+    """(n, c, h, w) as rows (n h w, c)."""
+    return array.transpose(0, 2, 3, 1).reshape(-1, array.shape[1])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the student's two forwards made of the same numbers."""
+
+    spatial: Step
+    flat: Step | None  # None: there is no 2-D forward that runs
+
+
+def judge_spatial(student: Student) -> Judged:
+    """Forward, averages, test mode and backward of the 4-D pair."""
+    training = Pair(_forward(student, "spatial_forward"), _flat(student))
+    if training.spatial.failure:
+        return Judged([failed("spatial", "the 4-D forward", training.spatial.failure)])
+    findings = _output(student, training)
+    if not findings:
+        findings = _statistics(training) + _test(student)
+    if student.has("spatial_backward"):
+        findings += _backward(student, training, forward_right=not findings)
+    return Judged(findings, error=0.0)
+
+
+def _forward(student: Student, role: str, *, test: bool = False) -> Step:
+    x = images(ROWS.x) if role == "spatial_forward" else ROWS.x
+    return student.forward(
+        x,
+        ROWS.scale,
+        ROWS.offset,
+        epsilon=ROWS.epsilon,
+        momentum=ROWS.momentum,
+        averages=ROWS.averages,
+        test=test,
+        role=role,
+    )
+
+
+def _flat(student: Student, *, test: bool = False) -> Step | None:
+    if not student.has("forward"):
+        return None
+    step = _forward(student, "forward", test=test)
+    return None if step.failure else step
+
+
+def _matches(array: np.ndarray | None, book: np.ndarray, own: np.ndarray | None, tolerance: float = SINGLE) -> bool:
+    """By the book or by the student's own 2-D version."""
+    return array is not None and any(_close(array, right, tolerance) for right in (book, own) if right is not None)
+
+
+def _close(yours: np.ndarray, right: np.ndarray, tolerance: float = SINGLE) -> bool:
+    return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
+
+
+def _output(student: Student, pair: Pair) -> list[Finding]:
+    out = pair.spatial.out
+    assert out is not None
+    if _matches(out, images(ROWS.out), None if pair.flat is None else images(pair.flat.out)):
+        return []
+    evidence = first_difference("out", out, images(ROWS.out))
+    for code, axes, candidate in _candidates(student):
+        if _close(out, candidate):
+            return [finding(code, "spatial", evidence, axes=axes)]
+    return [finding("images-output", "spatial", evidence)]
+
+
+def _candidates(student: Student) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """Outputs with the statistics kept apart along other axes, and with the axes in another order."""
+    for normalize in _normalizers(student):
+        for axes in chain.from_iterable(combinations(range(4), size) for size in range(5)):
+            yield from _kept_apart(axes, normalize)
+        yield from _reordered(normalize)
+
+
+def _normalizers(student: Student):
+    """The student's own 2-D forward, then the book's."""
+
+    def own(array, scale, offset):
+        averages = np.zeros_like(scale), np.ones_like(scale)
+        step = student.forward(array, scale, offset, epsilon=ROWS.epsilon, momentum=ROWS.momentum, averages=averages)
+        return np.full_like(array, np.nan) if step.out is None else step.out
+
+    def book(array, scale, offset):
+        return scale * (array - array.mean(0)) / np.sqrt(array.var(0) + ROWS.epsilon) + offset
+
+    return (own, book) if student.has("forward") else (book,)
+
+
+def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """Statistics for each index along `axes`, scale and offset for each channel."""
+    x, order = images(ROWS.x), [axis for axis in range(4) if axis not in axes] + list(axes)
+    moved = x.transpose(order)
+    flat = moved.reshape(-1, int(np.prod([SHAPE[axis] for axis in axes], dtype=int)))
+    width = flat.shape[1]
+    normalized = normalize(flat, np.ones(width), np.zeros(width)).reshape(moved.shape).transpose(np.argsort(order))
+    channel = (1, CHANNELS, 1, 1)
+    out = normalized * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
+    if axes != (1,):
+        yield RULES.get(axes, "wrong-axes"), axes, out
+
+
+def _reordered(normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """Every order of axes before flattening to (-1, c), and every order of putting it back."""
+    x = images(ROWS.x)
+    for order in permutations(range(4)):
+        moved = x.transpose(order)
+        out = normalize(moved.reshape(-1, CHANNELS), ROWS.scale, ROWS.offset)
+        code = "put-back-wrong" if order[-1] == 1 else "channels-mixed"
+        for back in _put_back(out):
+            yield code, (), back
+    moved = x.transpose(1, 0, 2, 3).reshape(CHANNELS, -1).reshape(-1, CHANNELS)
+    yield "channels-mixed", (), normalize(moved, ROWS.scale, ROWS.offset).reshape(SHAPE)
+
+
+def _put_back(flat: np.ndarray) -> Iterator[np.ndarray]:
+    """Flat numbers as (n, c, h, w) by every order of axes."""
+    for order in permutations(range(4)):
+        sizes = [SHAPE[axis] for axis in order]
+        yield flat.reshape(sizes).transpose(np.argsort(order))
+
+
+def _statistics(pair: Pair) -> list[Finding]:
+    """The averages of the 4-D version: the own 2-D ones, or the book's."""
+    m, findings = ROWS.momentum, []
+    for name, index, statistic in (("mean", 0, ROWS.mean), ("variance", 1, ROWS.variance)):
+        got = getattr(pair.spatial, name)
+        own = None if pair.flat is None else getattr(pair.flat, name)
+        book = m * ROWS.averages[index] + (1 - m) * statistic
+        if not _matches(got, book, own):
+            shown = {"mean": "running_mean", "variance": "running_var"}[name]
+            evidence = "" if got is None else first_difference(shown, got, book)
+            findings.append(finding("images-statistics", "spatial", evidence, name=shown))
+    return findings if pair.flat is not None else []
+
+
+def _test(student: Student) -> list[Finding]:
+    step, flat = _forward(student, "spatial_forward", test=True), _flat(student, test=True)
+    if step.failure:
+        return [failed("spatial", "the 4-D forward in test mode", step.failure)]
+    if _matches(step.out, images(ROWS.test_out), None if flat is None else images(flat.out)):
+        return []
+    return [finding("images-test", "spatial", first_difference("out", step.out, images(ROWS.test_out)))]
+
+
+# --- backward ---------------------------------------------------------------------------------
+
+
+def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Finding]:
+    got = student.gradients("spatial_backward", images(ROWS.dy), pair.spatial.cache)
+    if got.failure:
+        return [failed("spatial", "the 4-D backward", got.failure)]
+    if got.dx is None:
+        return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
+    own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
+    findings = _dx(student, got, own, forward_right)
+    return findings + _parameters(got, own, forward_right)
+
+
+def _own_backwards(student: Student, pair: Pair) -> list[Gradients]:
+    """The student's 2-D backwards on the rearranged cotangent."""
+    if pair.flat is None:
+        return []
+    roles = [role for role in ("backward", "alternative") if student.has(role)]
+    caches = [_forward(student, "forward").cache for _ in roles]
+    return [student.gradients(role, ROWS.dy, cache) for role, cache in zip(roles, caches, strict=True)]
+
+
+def _dx(student: Student, got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
+    assert got.dx is not None
+    rights = [images(ROWS.dx), *(images(each.dx) for each in own if each.dx is not None)]
+    if any(_close(got.dx, right) for right in rights):
+        return []
+    if not forward_right and _right_for_own(student, got.dx):
+        return [finding("images-right-for-own", "spatial")]
+    evidence = first_difference("dx", got.dx, rights[0])
+    if any(_same_numbers(got.dx, right) for right in rights):
+        return [finding("images-dx-put-back", "spatial", evidence)]
+    return [finding(_dx_code(got.dx), "spatial", evidence)]
+
+
+def _same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.allclose(np.sort(a, axis=None), np.sort(b, axis=None), rtol=1e-6, atol=1e-9))
+
+
+def _dx_code(dx: np.ndarray) -> str:
+    """The three terms' weights in each channel: (1, hw, hw) is a division by n for n h w."""
+    weights = []
+    for feature, column in enumerate(rows(dx).T):
+        d, h = ROWS.dy[:, feature], ROWS.normalized[:, feature]
+        terms = np.stack([d, np.full_like(d, -d.mean()), -h * (d * h).mean()], axis=1)
+        found, *_ = np.linalg.lstsq(terms, column * ROWS.deviation[feature] / ROWS.scale[feature], rcond=None)
+        weights.append(found)
+    first, *rest = np.array(weights).T
+    positions = SHAPE[2] * SHAPE[3]
+    averaged = [np.allclose(each, positions, rtol=1e-3) for each in rest]
+    others = [np.allclose(each, 1, rtol=1e-3) for each in rest]
+    fits = (
+        np.allclose(first, 1, rtol=1e-3)
+        and any(averaged)
+        and all(a or b for a, b in zip(averaged, others, strict=True))
+    )
+    if fits:
+        return "count-without-positions"
+    there = [bool(np.abs(each).max() > 1e-6) for each in rest]
+    missing = ["variance-path-missing"] * there[0] + ["mean-path-missing"] * there[1]
+    return missing[0] if len(missing) == 1 else "images-dx" if missing else "statistics-constant"
+
+
+def _right_for_own(student: Student, dx: np.ndarray) -> bool:
+    """Whether dx is the derivative of the own 4-D forward, by central differences."""
+    step, calls = 1e-4, []
+    x = images(ROWS.x)
+    for index in np.ndindex(SHAPE):
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[index] += sign * step
+            calls.append(moved)
+
+    def arguments(moved):
+        settings = {"mode": "train", "eps": ROWS.epsilon, "momentum": ROWS.momentum}
+        return moved.copy(), ROWS.scale.copy(), ROWS.offset.copy(), settings
+
+    values = student.batch("spatial_forward", [lambda moved=moved: arguments(moved) for moved in calls])
+    if values is None:
+        return False
+    losses = np.array([(np.asarray(value[0]) * images(ROWS.dy)).sum() for value in values])
+    return _close(dx, ((losses[0::2] - losses[1::2]) / (2 * step)).reshape(SHAPE), DIFFERENCES)
+
+
+def _parameters(got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
+    if not forward_right:  # they follow from the axes that were found wrong already
+        return []
+    book = {"dscale": (ROWS.dy * ROWS.normalized).sum(0), "doffset": ROWS.dy.sum(0)}
+    findings = []
+    for name, shown in (("dscale", "dgamma"), ("doffset", "dbeta")):
+        rights = [book[name], *(getattr(each, name) for each in own)]
+        value = getattr(got, name)
+        if value is None or not any(right is not None and _close(value, right) for right in rights):
+            evidence = "" if value is None else first_difference(shown, value, book[name])
+            findings.append(finding("images-parameter", "spatial", evidence, name=shown))
+    return findings
+
+
+__all__ = ["Probe", "judge_spatial"]

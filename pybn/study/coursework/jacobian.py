@@ -1,0 +1,262 @@
+"""What a backward pass does to each feature, as coefficients of a few terms.
+
+Fed with the rows of the identity, a backward shows its whole matrix dx/dout for each feature.  The right
+one is  scale / s * (I - 1 1'/n - h h'/n)  with s the deviation and h the normalized column; slips add to
+it or multiply parts of it, so the fit's coefficients name them.  n^2 equations for nine unknowns leave no
+room for chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from pybn.study.coursework.probes import Probe
+from pybn.study.coursework.student import Student
+
+# Terms of the right gradient, and those that slips are made of; d is the cotangent.
+TERMS = (
+    "dout",  # I:    d
+    "mean(dout)",  # 1 1'/n
+    "x_hat * mean(dout * x_hat)",  # h h'/n
+    "x_hat * mean(dout)",  # h 1'/n
+    "mean(dout * x_hat)",  # 1 h'/n
+    "dout * x_hat",  # diag(h)
+    "dout * x_hat^2",  # diag(h^2)
+    "mean(dout * x_hat^2)",  # 1 (h^2)'/n
+    "x_hat * mean(dout * x_hat^2)",
+)
+# Differences of the own forward are good to 1e-9; the smallest slip at these eps is 1e-3.
+DIFFERENCES = 1e-5
+ROUNDING = 1e-6  # fits agree to 1e-9; the smallest slip at eps 0.3 moves a coefficient by 1e-3
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The matrices of one backward pass: dx[feature, row, from], dscale[feature, from], doffset[feature, from]."""
+
+    dx: np.ndarray
+    dscale: np.ndarray
+    doffset: np.ndarray
+
+
+def measure(gradients: Callable[[np.ndarray], object], probe: Probe) -> Backward | None:
+    """The matrices of a backward pass from n calls, or None where a call fails or gives NaN."""
+    columns: tuple[list, list, list] = ([], [], [])
+    for row in range(probe.count):
+        dy = np.zeros_like(probe.x)
+        dy[row] = 1.0
+        found = gradients(dy)
+        for name, column in zip(("dx", "dscale", "doffset"), columns, strict=True):
+            column.append(getattr(found, name))
+    if any(each is None or not np.isfinite(each).all() for each in columns[0]):
+        return None
+    dx = np.stack(columns[0], axis=-1).transpose(1, 0, 2)
+    return Backward(dx, *(_parameter(column, probe) for column in columns[1:]))
+
+
+def _parameter(column: Sequence[np.ndarray | None], probe: Probe) -> np.ndarray:
+    missing = np.full(probe.x.shape[1], np.nan)
+    return np.stack([missing if each is None else each for each in column], axis=-1)
+
+
+class Matrices:
+    """The matrices of a backward on each probe, measured when first asked for."""
+
+    def __init__(self, calls: Sequence[Callable[[np.ndarray], object]], probes: Sequence[Probe]) -> None:
+        self.calls, self.probes = calls, probes
+        self._measured: list[Any] | None = None
+
+    def get(self) -> list[Any]:
+        """One `Backward` a probe, None where a call fails."""
+        if self._measured is None:
+            self._measured = [measure(call, probe) for call, probe in zip(self.calls, self.probes, strict=True)]
+        return self._measured
+
+
+def own_matrices(student: Student, probe: Probe) -> Backward | None:
+    """The same matrices from differences of the student's own forward.
+
+    Central differences of the fourth order: with steps of 1e-3 deviations they are good to 1e-9.
+    Rows are moved in all features at once, so features are taken to be apart.
+    """
+    step = 1e-3 * np.sqrt(probe.variance)
+    moves = [(row, size) for row in range(probe.count) for size in (1, -1, 2, -2)]
+    xs = [_moved(probe.x, row, size * step) for row, size in moves]
+    outs = _outs(student, probe, [(x, probe.scale, probe.offset) for x in xs])
+    parameters = _outs(
+        student,
+        probe,
+        [
+            (probe.x, probe.scale + 1, probe.offset),
+            (probe.x, probe.scale, probe.offset + 1),
+            (probe.x, probe.scale, probe.offset),
+        ],
+    )
+    if outs is None or parameters is None:
+        return None
+    differences = _fourth_order(outs.reshape(probe.count, 4, *probe.x.shape)) / step
+    # differences[row, from, feature] is d out[from] / d x[row]
+    return Backward(
+        differences.transpose(2, 0, 1), (parameters[0] - parameters[2]).T, (parameters[1] - parameters[2]).T
+    )
+
+
+def own_gradient(student: Student, probe: Probe) -> np.ndarray | None:
+    """d sum(out * dout) / d x of the student's own forward, each element moved alone."""
+    step = 1e-3 * np.sqrt(probe.variance)
+    calls = []
+    for row, feature in np.ndindex(probe.x.shape):
+        for size in (1, -1, 2, -2):
+            x = probe.x.copy()
+            x[row, feature] += size * step[feature]
+            calls.append((x, probe.scale, probe.offset))
+    outs = _outs(student, probe, calls)
+    if outs is None:
+        return None
+    losses = (outs * probe.dy).sum((1, 2)).reshape(*probe.x.shape, 4)
+    return _fourth_order(np.moveaxis(losses, -1, 1)) / step
+
+
+def _fourth_order(values: np.ndarray) -> np.ndarray:
+    """The difference quotient (times the step) from values at +1, -1, +2, -2 along axis 1."""
+    return (8 * (values[:, 0] - values[:, 1]) - (values[:, 2] - values[:, 3])) / 12
+
+
+def _moved(x: np.ndarray, row: int, step: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x[row] += step
+    return x
+
+
+def _outs(student: Student, probe: Probe, calls) -> np.ndarray | None:
+    def arguments(x, scale, offset):
+        mean, variance = probe.averages
+        settings = {"mode": "train", "eps": probe.epsilon, "momentum": probe.momentum}
+        return x.copy(), scale.copy(), offset.copy(), settings | {"running_mean": mean + 0, "running_var": variance + 0}
+
+    values = student.batch("forward", [lambda call=call: arguments(*call) for call in calls])
+    if values is None:
+        return None
+    outs = [value[0] if isinstance(value, tuple | list) else value for value in values]
+    return np.stack([np.asarray(out, dtype=np.float64) for out in outs])
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """dx of each feature in units of scale / s: values[term, feature], and whether the terms suffice."""
+
+    values: np.ndarray
+    complete: bool
+
+    def term(self, name: str) -> np.ndarray:
+        """One term's coefficient in each feature."""
+        return self.values[TERMS.index(name)]
+
+    @property
+    def others(self) -> list[str]:
+        """Terms that do not belong into the gradient and are there."""
+        size = np.abs(self.values).max()
+        return [name for name in TERMS[3:] if np.abs(self.term(name)).max() > ROUNDING * size]
+
+
+def coefficients(dx: np.ndarray, probe: Probe) -> Coefficients:
+    """The terms of each feature's matrix, the three right ones alone where they suffice."""
+    few, rest = _fit(dx, probe, 3)
+    if rest > ROUNDING:
+        few, rest = _fit(dx, probe, len(TERMS))
+    values = np.zeros((len(TERMS), dx.shape[0]))
+    values[: few.shape[0]] = few * (probe.deviation / probe.scale)
+    return Coefficients(values, rest <= ROUNDING)
+
+
+def _fit(dx: np.ndarray, probe: Probe, terms: int) -> tuple[np.ndarray, float]:
+    n, found, rest = probe.count, [], 0.0
+    for matrix, h in zip(dx, probe.normalized.T, strict=True):
+        one = np.ones(n)
+        basis = [np.eye(n), np.outer(one, one) / n, np.outer(h, h) / n, np.outer(h, one) / n, np.outer(one, h) / n]
+        basis += [np.diag(h), np.diag(h * h), np.outer(one, h * h) / n, np.outer(h, h * h) / n]
+        columns = np.stack([each.ravel() for each in basis[:terms]], axis=1)
+        values = np.linalg.lstsq(columns, matrix.ravel(), rcond=None)[0]
+        found.append(values)
+        rest = max(rest, np.abs(columns @ values - matrix.ravel()).max() / (np.abs(matrix).max() + 1e-300))
+    return np.stack(found, axis=1), float(rest)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A number of each feature as sign * constant * scale^p * s^q * (s / other s)^t.
+
+    constant is a rule of n ("n", "1/n", "2", ...), or a number where none holds on every probe.
+    """
+
+    sign: int = 1
+    constant: str = "1"
+    scale: int = 0
+    deviation: int = 0
+    other: str = ""  # the name of the other deviation
+    power: int = 0
+    value: float = field(default=1.0, compare=False)
+
+    @property
+    def departures(self) -> float:
+        """How much it takes to write it down."""
+        odd = 0 if self.constant == "1" else 1 if self.constant in CONSTANTS else 3
+        return (self.sign < 0) + odd + abs(self.scale) + abs(self.deviation) + (self.power != 0) + 0.1 * abs(self.power)
+
+
+CONSTANTS: Mapping[str, Callable[[int], float]] = {
+    "1": lambda n: 1.0,
+    "n": lambda n: float(n),
+    "1/n": lambda n: 1 / n,
+    "2": lambda n: 2.0,
+    "1/2": lambda n: 0.5,
+    "n - 1": lambda n: n - 1.0,
+    "n/(n - 1)": lambda n: n / (n - 1),
+    "(n - 1)/n": lambda n: (n - 1) / n,
+    "n^2": lambda n: float(n * n),
+    "1/n^2": lambda n: 1 / n**2,
+    "3": lambda n: 3.0,
+    "3/2": lambda n: 1.5,
+    "1/4": lambda n: 0.25,
+    "4": lambda n: 4.0,
+    "2 n": lambda n: 2.0 * n,
+}
+
+
+def factor(
+    values: Sequence[np.ndarray], probes: Sequence[Probe], others: Mapping[str, Sequence[np.ndarray]]
+) -> Factor | None:
+    """The simplest Factor that gives these values (one array a probe) on every probe; None where none does."""
+    if any(np.any(each == 0) or not np.isfinite(each).all() for each in values):
+        return None
+    found = []
+    for other, of_probes in {"": None, **others}.items():
+        for p, q, t in product(range(-2, 3), range(-4, 5), (0,) if of_probes is None else (-3, -2, -1, 1, 2, 3)):
+            made = _one_factor(values, probes, other, of_probes, (p, q, t))
+            if made:
+                found.append(made)
+    return min(found, key=lambda each: each.departures, default=None)
+
+
+def _one_factor(values, probes, other, of_probes, powers) -> Factor | None:
+    p, q, t = powers
+    rests = []
+    for index, (each, probe) in enumerate(zip(values, probes, strict=True)):
+        ratio = probe.deviation / of_probes[index] if of_probes else 1.0
+        rest = each / (probe.scale ** float(p) * probe.deviation ** float(q) * ratio**t)
+        if not np.ptp(rest) <= 1e-5 * np.abs(rest).max():
+            return None
+        rests.append(float(rest[0]))
+    sign = 1 if rests[0] > 0 else -1
+    for name, rule in CONSTANTS.items():
+        if all(
+            np.isclose(sign * rest, rule(probe.count), rtol=1e-4) for rest, probe in zip(rests, probes, strict=True)
+        ):
+            return Factor(sign, name, p, q, other, t, rests[0])
+    same = np.allclose(rests, rests[0], rtol=1e-4)
+    return Factor(sign, f"{abs(rests[0]):.4g}", p, q, other, t, rests[0]) if same else None

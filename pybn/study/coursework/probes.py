@@ -1,0 +1,101 @@
+"""The inputs that tell mistakes apart, and what is right on them.
+
+Every size differs.  Columns have means of both signs and standard deviations from 0.1 to 10, so an
+epsilon of 0.3 is large against some variances and small against others: there all ways to place it
+are far apart, while at 1e-5 half of them agree within an ordinary tolerance.  Scales have both signs
+and are never near 1, offsets never near 0, the old averages of mean and variance are unequal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FEATURES = 8
+MEANS = np.array([12.0, -3.0, 5.0, 0.5, 12.0, 2.0, -7.0, 1.0])
+DEVIATIONS = np.array([5.0, 0.3, 0.5, 10.0, 1.5, 0.2, 2.5, 0.1])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One training batch with its parameters, the averages before it, and a random cotangent."""
+
+    x: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+    dy: np.ndarray
+    averages: tuple[np.ndarray, np.ndarray]
+    epsilon: float
+    momentum: float
+
+    @property
+    def count(self) -> int:
+        """Elements per feature."""
+        return self.x.shape[0]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The batch mean."""
+        return self.x.mean(0)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The population variance."""
+        return ((self.x - self.mean) ** 2).mean(0)
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """What line 3 divides by."""
+        return np.sqrt(self.variance + self.epsilon)
+
+    @property
+    def normalized(self) -> np.ndarray:
+        """x-hat, the result of line 3."""
+        return (self.x - self.mean) / self.deviation
+
+    @property
+    def out(self) -> np.ndarray:
+        """What training must return."""
+        return self.scale * self.normalized + self.offset
+
+    @property
+    def test_out(self) -> np.ndarray:
+        """What test mode must return, from the averages before."""
+        mean, variance = self.averages
+        return self.scale * (self.x - mean) / np.sqrt(variance + self.epsilon) + self.offset
+
+    @property
+    def dx(self) -> np.ndarray:
+        """The gradient with all three terms."""
+        along = (self.dy * self.normalized).mean(0)
+        return self.scale / self.deviation * (self.dy - self.dy.mean(0) - self.normalized * along)
+
+
+def signed(random: np.random.Generator, low: float, high: float, size: int) -> np.ndarray:
+    """Numbers of both signs with magnitude in [low, high], half of them negative."""
+    signs = np.where(np.arange(size) % 2, -1.0, 1.0)
+    return random.permutation(signs) * random.uniform(low, high, size)
+
+
+def probe(seed: int, count: int, *, epsilon: float, momentum: float, features: int = FEATURES) -> Probe:
+    """A probe with `count` rows; columns have nearly the standard deviations above."""
+    random = np.random.default_rng(seed)
+    shape = (count, features)
+    rows = random.normal(size=shape)
+    rows = (rows - rows.mean(0)) / rows.std(0)
+    return Probe(
+        x=MEANS[:features] + DEVIATIONS[:features] * rows * random.uniform(0.8, 1.2, features),
+        scale=signed(random, 1.3, 2.7, features),
+        offset=signed(random, 0.4, 0.9, features),
+        dy=random.normal(size=shape) + 0.5,
+        averages=(random.normal(2.0, 3.0, features), random.uniform(0.2, 4.0, features)),
+        epsilon=epsilon,
+        momentum=momentum,
+    )
+
+
+# Two values of each setting: a rule that holds at one of them by chance fails at the other.
+LARGE_EPSILON = probe(1, 7, epsilon=0.3, momentum=0.7)
+SMALL_EPSILON = probe(2, 5, epsilon=0.05, momentum=0.6)
+COURSE_EPSILON = probe(3, 7, epsilon=1e-5, momentum=0.9)

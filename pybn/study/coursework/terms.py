@@ -1,0 +1,203 @@
+"""Names for the terms of dx: what is missing, what does not belong there, what has a wrong factor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from pybn.study.coursework.findings import Finding, finding
+from pybn.study.coursework.jacobian import ROUNDING, Coefficients, Factor, factor
+from pybn.study.coursework.probes import Probe
+from pybn.study.coursework.training import PROBES, Judged
+
+
+def name_terms(role, terms, target, others, measured, evidence) -> list[Finding]:
+    """The slips that the coefficients show: of the book's terms, or of the own forward's where that is nearer."""
+    if not all(each.complete for each in terms):
+        return _outside_terms(role, measured, evidence)
+    by_book = _slips(role, terms, None, others, evidence)
+    if target is None:
+        return by_book
+    by_own = _slips(role, terms, target, others, evidence)
+    return min(by_own, by_book, key=_weight)
+
+
+def _weight(findings: list[Finding]) -> float:
+    """How much a set of slips asks one to believe."""
+    return sum(3.0 if found.code.startswith(("unexplained", "gradient")) else 1.0 for found in findings)
+
+
+def _outside_terms(role, measured, evidence) -> list[Finding]:
+    n, right = PROBES[0].count, measured[0].dx
+    h, scale = PROBES[0].normalized.T, (PROBES[0].scale / PROBES[0].deviation)[:, None]
+    diagonal = scale * (1 - 1 / n - h * h / n)
+    found = np.einsum("frr->fr", right)
+    if np.allclose(found, diagonal, rtol=1e-4) and np.abs(right).sum() <= 1.001 * np.abs(found).sum():
+        return [finding("diagonal-only", role, evidence)]
+    return [finding("unexplained-dx", role, f"{evidence}; {_sums(right)}")]
+
+
+def _sums(matrix: np.ndarray) -> str:
+    """The two sums that are 0 in every right dx."""
+    size = np.abs(matrix).max()
+    of_dx = np.abs(matrix.sum(1)).max() / size
+    along = np.abs(np.einsum("frk,fr->fk", matrix, PROBES[0].normalized.T)).max() / size
+    state = {True: "is 0 as it must be", False: "is not 0"}
+    return (
+        f"sum of dx {state[bool(of_dx < ROUNDING)]}; sum of dx * x_hat {state[bool(along < ROUNDING)]} (for small eps)"
+    )
+
+
+def _slips(role, terms, target, others, evidence) -> list[Finding]:
+    """Missing terms, foreign terms, then factors of the terms that are there."""
+    ratios = [_ratio(each, None if target is None else target[index]) for index, each in enumerate(terms)]
+    present = [bool(np.abs(ratios[0][term]).max() > ROUNDING) for term in range(3)]
+    evidence = f"{evidence}; terms found {_shown(ratios[0])}"
+    foreign = terms[0].others
+    if target is not None:
+        foreign = [name for name in foreign if name not in target[0].others]
+    if foreign:
+        return _foreign(role, present, foreign, evidence)
+    factors = [
+        factor([ratio[term] for ratio in ratios], PROBES, others) if present[term] else None for term in range(3)
+    ]
+    if any(there and each is None for there, each in zip(present, factors, strict=True)):
+        return [finding("gradient-terms", role, evidence)]
+    return [*_missing(role, present, evidence), *_factors(role, factors, evidence)]
+
+
+def _ratio(terms: Coefficients, target: Coefficients | None) -> np.ndarray:
+    """The three coefficients over the right ones (1, -1, -1 by the book)."""
+    right = np.array([[1.0], [-1.0], [-1.0]]) if target is None else target.values[:3]
+    with np.errstate(all="ignore"):
+        ratio = terms.values[:3] / right
+    return np.where(np.abs(right) < ROUNDING, np.where(np.abs(terms.values[:3]) < ROUNDING, 1.0, np.inf), ratio)
+
+
+def _missing(role, present: Sequence[bool], evidence) -> list[Finding]:
+    codes: dict[tuple[bool, ...], str] = {
+        (True, True, False): "variance-path-missing",
+        (True, False, True): "mean-path-missing",
+        (True, False, False): "statistics-constant",
+        (False, True, True): "direct-path-missing",
+        (False, False, False): "dx-zero",
+    }
+    code = codes.get(tuple(present))
+    if code is None and not all(present):
+        code = "gradient-terms"
+    return [finding(code, role, evidence)] if code else []
+
+
+def _foreign(role, present, foreign: Sequence[str], evidence) -> list[Finding]:
+    """Terms that do not belong there: what a sum with a missing or a wrong factor leaves behind."""
+    codes: dict[tuple[str, ...], str] = {
+        ("x_hat * mean(dout)",): "variance-sum-without-factor",
+        ("mean(dout * x_hat)",): "variance-path-uncentred",
+        ("mean(dout * x_hat^2)",): "variance-sum-without-factor",
+        ("dout * x_hat^2",): "variance-not-summed",
+    }
+    code = codes.get(tuple(foreign))
+    if code is None:
+        return [finding("gradient-terms", role, f"{evidence}; it also holds {', '.join(foreign)}")]
+    return [finding(code, role, f"{evidence}; it holds {foreign[0]}")]
+
+
+def _factors(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
+    """Names for the factors: one for all terms, or one for each."""
+    there = [each for each in factors if each is not None]
+    if not there or all(each.departures == 0 for each in there):
+        return []
+    if any(each.other for each in there):
+        return _epsilon_factors(role, there, evidence)
+    if all(each == there[0] for each in there):
+        return _overall(role, there[0], evidence)
+    return _each_term(role, factors, evidence)
+
+
+def _epsilon_factors(role, there: Sequence[Factor], evidence) -> list[Finding]:
+    """Another denominator in some of the terms; what remains is a factor of its own."""
+    other = next(each.other for each in there if each.other)
+    code = "forward-denominator" if other == "own" else f"epsilon-{other}"
+    value = float(other.partition(" ")[2]) if other.startswith("fixed") else 0.0
+    findings = [finding(code.partition(" ")[0], role, evidence, value=value)]
+    rest = [Factor(each.sign, each.constant, each.scale, each.deviation) for each in there]
+    return findings + ([] if all(each.departures == 0 for each in rest) else _overall(role, rest[0], evidence))
+
+
+def _overall(role, common: Factor, evidence) -> list[Finding]:
+    """A factor that all of dx has: each of its parts is a slip of its own."""
+    codes: list[tuple[str, dict]] = []
+    if common.sign < 0:
+        codes.append(("dx-sign", {}))
+    if common.scale == -1:
+        codes.append(("scale-missing-in-dx", {}))
+    elif common.scale:
+        codes.append(("scale-power-in-dx", {"power": 1 + common.scale}))
+    if common.deviation:
+        codes.append(("deviation-power-in-dx", {"power": common.deviation - 1}))
+    if common.constant == "1/n":
+        codes.append(("gradients-averaged", {}))
+    elif common.constant != "1":
+        codes.append(("dx-factor", {"factor": common.constant}))
+    return [finding(code, role, evidence, **values) for code, values in codes]
+
+
+def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
+    names = ("direct", "mean", "variance")
+    findings = []
+    for name, each in zip(names, factors, strict=True):
+        if each is None or each.departures == 0:
+            continue
+        minus = Factor(sign=-1)
+        code = f"{name}-path-sign" if each == minus else f"{name}-path-factor"
+        findings.append(finding(code, role, evidence, factor=_written(each)))
+    return findings
+
+
+def _written(each: Factor) -> str:
+    """A factor in words."""
+    parts = [each.constant] if each.constant != "1" else []
+    for name, power in (("gamma", each.scale), ("sqrt(variance + eps)", each.deviation)):
+        if power:
+            parts.append(name if power == 1 else f"{name}^{power}")
+    return ("-" if each.sign < 0 else "") + (" * ".join(parts) or "1")
+
+
+def _shown(ratio: np.ndarray) -> str:
+    feature = 0
+    names = ("dout", "-mean(dout)", "-x_hat * mean(dout * x_hat)")
+    shown = ", ".join(f"{value:.4g} x [{name}]" for value, name in zip(ratio[:, feature], names, strict=True))
+    return f"(times gamma/sqrt(variance + eps), feature {feature}): {shown}"
+
+
+def _with_epsilon(epsilon: float, probe: Probe) -> np.ndarray:
+    return np.sqrt(probe.variance + epsilon)
+
+
+def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
+    """Denominators that may stand in the backward for sqrt(variance + eps), on each probe."""
+    makers: dict[str, Callable[[Probe], np.ndarray]] = {
+        "missing": lambda p: np.sqrt(p.variance),
+        "outside": lambda p: np.sqrt(p.variance) + p.epsilon,
+        "twice": lambda p: np.sqrt(p.variance + 2 * p.epsilon),
+        "squared": lambda p: np.sqrt(p.variance + p.epsilon**2),
+    }
+    for value in (1e-5, 1e-8, 1e-3, 1e-7, 1e-6, 1e-4, 1e-10, 1e-12):
+        makers[f"fixed {value:g}"] = partial(_with_epsilon, value)
+    makers["sample"] = lambda p: np.sqrt(p.variance * p.count / (p.count - 1) + p.epsilon)
+    found = {name: [make(probe) for probe in PROBES] for name, make in makers.items()}
+    if training is not None and training.formula:
+        found = {"own": _own_denominators(training)} | found
+    return found
+
+
+def _own_denominators(training: Judged) -> list[np.ndarray]:
+    """What the student's forward divides by, read off its output."""
+    slopes = []
+    for step, probe in zip(training.steps, PROBES, strict=True):
+        centred = probe.x - probe.mean
+        slope = (centred * step.out).sum(0) / (centred**2).sum(0)
+        slopes.append(np.abs(probe.scale / slope))
+    return slopes
