@@ -14,7 +14,10 @@ from pybn.framework.regularizers import add_l2
 
 __all__ = ["average_pool", "conv2d", "dense", "dropout", "flatten", "layer_norm", "max_pool", "relu"]
 
-flatten = ops.flatten
+
+def flatten(x: Any) -> Node:
+    """Every axis but the first as one: (N, ...) becomes (N, features)."""
+    return ops.flatten(ops.as_node(x))
 
 
 def dense(ctx: Context, x: Any, features: int, use_bias: bool = True) -> Node:

@@ -11,7 +11,10 @@ from pybn.framework.graph import Node
 
 def accuracy(labels: Any, logits: Node) -> float:
     """The fraction of examples whose largest logit is their label's."""
-    return float(np.mean(np.argmax(logits.value, axis=-1) == np.asarray(labels)))
+    labels = np.asarray(labels)
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(f"labels must have one class for each example {logits.shape[:-1]}, got shape {labels.shape}")
+    return float(np.mean(np.argmax(logits.value, axis=-1) == labels))
 
 
 class WeightedMean:

@@ -34,7 +34,7 @@ class SGD:
     """
 
     def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
-        self.learning_rate = _rate(learning_rate)
+        self.learning_rate = _not_negative("learning_rate", learning_rate)
         self.momentum = _fraction("momentum", momentum)
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
@@ -55,9 +55,9 @@ class Adam:
     def __init__(
         self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
     ) -> None:
-        self.learning_rate = _rate(learning_rate)
+        self.learning_rate = _not_negative("learning_rate", learning_rate)
         self.beta1, self.beta2 = _fraction("beta1", beta1), _fraction("beta2", beta2)
-        self.epsilon = epsilon
+        self.epsilon = _not_negative("epsilon", epsilon)
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step with the moments of each gradient, corrected for their start at 0."""
@@ -81,9 +81,9 @@ def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | 
     return scope.variable(name, shape, np.float64, zeros, trainable=False)
 
 
-def _rate(value: float) -> float:
+def _not_negative(name: str, value: float) -> float:
     if not value >= 0 or not np.isfinite(value):
-        raise ValueError(f"learning_rate must be finite and not negative, got {value!r}")
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
     return value
 
 

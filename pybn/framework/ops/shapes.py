@@ -20,7 +20,7 @@ def reshape(x: Node, shape: Sequence[int] | int) -> Node:
 
 def flatten(x: Node) -> Node:
     """Every axis but the first as one: (N, ...) becomes (N, features)."""
-    return reshape(x, (len(x), -1))
+    return reshape(x, (len(x), math.prod(x.shape[1:])))
 
 
 def transpose(x: Node, axes: Sequence[int] | None = None) -> Node:

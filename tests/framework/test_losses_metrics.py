@@ -1,0 +1,108 @@
+"""Losses and metrics by hand, and the labels that they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from derivatives import check_orders
+
+from pybn import Node, gradient, losses, metrics
+from pybn.framework.metrics import WeightedMean
+
+
+def test_softmax_cross_entropy_by_hand():
+    logits = Node(np.log(np.array([[1.0, 2.0, 1.0], [1.0, 1.0, 8.0]])))
+    loss = losses.softmax_cross_entropy(np.array([1, 0]), logits)
+    assert loss.shape == ()
+    np.testing.assert_allclose(loss.value, (np.log(2) + np.log(10)) / 2, rtol=1e-15)
+    (found,) = gradient(loss, [logits])
+    np.testing.assert_allclose(found.value, np.array([[0.25, -0.5, 0.25], [-0.9, 0.1, 0.8]]) / 2, rtol=1e-14)
+
+
+def test_softmax_cross_entropy_of_one_class_is_zero():
+    logits = Node(np.ones((3, 1)))
+    loss = losses.softmax_cross_entropy(np.zeros(3, int), logits)
+    assert float(loss) == 0
+    assert not gradient(loss, [logits])[0].value.any()
+
+
+def test_softmax_cross_entropy_far_out():
+    """The label's probability is e**-2000: its logarithm is not."""
+    loss = losses.softmax_cross_entropy(np.array([1]), Node(np.array([[2000.0, 0.0]])))
+    assert float(loss) == 2000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_keep_the_type(dtype):
+    logits = Node(np.ones((2, 3), dtype))
+    assert losses.softmax_cross_entropy(np.array([0, 1]), logits).dtype == dtype
+    assert losses.mean_squared_error(np.zeros((2, 3)), logits).dtype == dtype
+
+
+@pytest.mark.parametrize("labels", [[0, 1], (0, 1), np.array([0, 1], np.uint8)])
+def test_labels_are_integers_of_any_kind(labels):
+    losses.softmax_cross_entropy(labels, Node(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "text"),
+    [
+        ([0.0, 1.0], TypeError, "labels must be integers, one class for each example, got float64"),
+        ([True, False], TypeError, "labels must be integers"),
+        ([0, 3], ValueError, r"in \[0, 3\), got \[0, 3\]"),
+        ([0, -1], ValueError, r"in \[0, 3\), got \[-1, 0\]"),
+        ([0, 1, 2], ValueError, r"labels \(N,\) must go with logits \(N, classes\), got \(3,\) and \(2, 3\)"),
+        ([[0], [1]], ValueError, r"got \(2, 1\) and \(2, 3\)"),
+        (np.eye(2, dtype=int), ValueError, r"got \(2, 2\) and \(2, 3\)"),
+    ],
+)
+def test_labels_that_are_refused(labels, error, text):
+    with pytest.raises(error, match=text):
+        losses.softmax_cross_entropy(labels, Node(np.ones((2, 3))))
+
+
+def test_logits_that_are_refused():
+    with pytest.raises(ValueError, match="must go with logits"):
+        losses.softmax_cross_entropy([0, 1], Node(np.ones((2, 3, 4))))
+    with pytest.raises(ValueError, match=r"labels must be one or more classes in \[0, 3\), got none"):
+        losses.softmax_cross_entropy(np.zeros(0, int), Node(np.ones((0, 3))))
+
+
+def test_mean_squared_error(rng):
+    labels, predictions = rng.standard_normal((2, 3, 2))
+    node = Node(predictions)
+    loss = losses.mean_squared_error(labels, node)
+    np.testing.assert_allclose(float(loss), np.mean((predictions - labels) ** 2), rtol=1e-15)
+    np.testing.assert_allclose(gradient(loss, [node])[0].value, 2 * (predictions - labels) / 6, rtol=1e-15)
+    check_orders(lambda x: losses.mean_squared_error(labels, x), [predictions], rng, orders=2)
+
+
+def test_mean_squared_error_does_not_broadcast():
+    """(N,) beside (N, 1) would be the mean over all pairs, in silence."""
+    with pytest.raises(ValueError, match=r"labels must have the shape of the predictions \(4, 1\), got \(4,\)"):
+        losses.mean_squared_error(np.zeros(4), Node(np.zeros((4, 1))))
+
+
+def test_accuracy():
+    logits = Node(np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]))
+    assert metrics.accuracy([1, 0, 0, 0], logits) == 0.75
+    assert type(metrics.accuracy([1, 0, 0, 0], logits)) is float
+
+
+@pytest.mark.parametrize("labels", [[1], [[1], [0]], [1, 0, 1]])
+def test_accuracy_does_not_broadcast(labels):
+    with pytest.raises(ValueError, match=r"labels must have one class for each example \(2,\), got"):
+        metrics.accuracy(labels, Node(np.ones((2, 3))))
+
+
+def test_weighted_mean():
+    mean = WeightedMean()
+    for values, weight in (({"a": 1.0, "b": 0.0}, 1), ({"a": 2.0, "b": 4.0}, 3)):
+        mean.add(values, weight)
+    assert mean.result() == {"a": 1.75, "b": 3.0}
+    assert mean.result() == {"a": 1.75, "b": 3.0}
+
+
+def test_weighted_mean_of_nothing():
+    with pytest.raises(ValueError, match="there is no mean over no examples: the data set is empty"):
+        WeightedMean().result()
