@@ -7,6 +7,8 @@ the place of the mode's.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,7 +114,7 @@ def in_training(layer: Layer, x: Node) -> Node:
             f"batch normalization in {layer.scope}: a batch with one element per feature has variance 0, so its "
             "output is the offset; use larger batches, drop_last=True, or frozen_averages(True)",
             SmallBatchWarning,
-            stacklevel=_CALLER_OF_DONE,
+            stacklevel=_level_of_the_model(),
         )
     y, batch = layer.with_batch_statistics(x)
     run = layer.ctx.run
@@ -140,10 +142,6 @@ def batch_statistics(ctx: Context) -> Iterator[None]:
         yield
 
 
-# warnings.warn <- in_training <- in_mode <- Config.done <- the model
-_CALLER_OF_DONE = 4
-
-
 def reset_weights(ctx: Context) -> None:
     """Set `avg_weight` of every batch normalization in ctx's store to 0: the next batch replaces M and V."""
     for variable in ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):
@@ -152,3 +150,11 @@ def reset_weights(ctx: Context) -> None:
 
 def _node(variable: Variable | None) -> Node | None:
     return None if variable is None else variable.node
+
+
+def _level_of_the_model() -> int:
+    """For `warnings.warn`: how far up the line is that called into this package."""
+    package, frame, level = os.path.dirname(__file__), sys._getframe(1), 1
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == package:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -12,6 +12,7 @@ from networks import (
     averages,
     chain,
     examples,
+    in_training,
     model,
     normalized_first,
     snapshot,
@@ -24,13 +25,6 @@ from pybn import Context, InMemoryDataset, gradient, losses, ops, optimizers
 from pybn.framework.train import NonFiniteLossError
 
 PATH = "/batch_normalization/"
-
-
-def step(bn, ctx, x, **options):
-    """One training step of a layer alone."""
-    with ctx.forward_pass(training=True):
-        bn.batch_norm(ctx, x, **options)
-        ctx.apply()
 
 
 def state(ctx):
@@ -52,7 +46,7 @@ def check_rule(bn, momentum, dtype, steps=130):
     batches = rng.integers(-8, 9, (steps, 4, 3))
     ctx = Context()
     for batch in batches:
-        step(bn, ctx, batch.astype(dtype), momentum=momentum)
+        in_training(bn, ctx, batch.astype(dtype), momentum=momentum)
     mean, variance, weight = state(ctx)
     assert mean.dtype == variance.dtype == weight.dtype == np.float64
     assert weight.shape == ()
@@ -73,7 +67,7 @@ def check_worked_example(bn):
     for momentum, expected in ((0.99, (1, 2, 4)), (0.5, (1, 2, 5)), (1, (1, 2, 4)), (0, (1, 3, 8))):
         ctx = Context()
         for mean, average in zip((1, 3, 8), expected, strict=True):
-            step(bn, ctx, np.array([[mean - 1.0], [mean + 1.0]]), momentum=momentum)
+            in_training(bn, ctx, np.array([[mean - 1.0], [mean + 1.0]]), momentum=momentum)
             assert_close(state(ctx)[0], [average], f"momentum {momentum}", relative=1e-15)
             assert_close(state(ctx)[1], [1], f"momentum {momentum}", relative=1e-15)
 
@@ -82,16 +76,16 @@ def check_default_momentum(bn):
     """Batch number 101 is the first to weigh 0.01 and not 1/w."""
     ctx = Context()
     for mean in [0.0] * 100 + [1.0] * 50:
-        step(bn, ctx, np.full((2, 1), mean))
+        in_training(bn, ctx, np.full((2, 1), mean))
     assert_close(state(ctx)[0], [1 - 0.99**50], "default momentum 0.99")
 
 
 def check_small_changes_are_kept(bn, dtype):
     """At w = 4096, where float16 counts no further, and with changes that its mean could not show."""
     ctx = Context()
-    step(bn, ctx, np.array([[1], [3]], dtype))
+    in_training(bn, ctx, np.array([[1], [3]], dtype))
     ctx.get_variable(PATH + "avg_weight").value = 4096
-    step(bn, ctx, np.array([[1], [3.001953125]], dtype), momentum=1.0)
+    in_training(bn, ctx, np.array([[1], [3.001953125]], dtype), momentum=1.0)
     assert state(ctx)[2] == 4097
     assert_close(state(ctx)[0], [2 + 0.0009765625 / 4097], "mean", relative=1e-15)
 
@@ -157,7 +151,7 @@ def check_pooled_uses(bn):
     one, other = rng.normal(3, 2, (5, 3)), rng.normal(-1, 4, (2, 3))
     both = np.concatenate([one, other])
     ctx = Context()
-    step(bn, ctx, rng.normal(0, 1, (4, 3)))
+    in_training(bn, ctx, rng.normal(0, 1, (4, 3)))
     mean, variance, _ = state(ctx)
     with ctx.forward_pass(training=True):
         for x in (one, other):

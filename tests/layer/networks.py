@@ -121,6 +121,14 @@ def trained(model_fn, dataset, epochs=2, seed=0):
     return result
 
 
+def in_training(bn, ctx, x, **options):
+    """One training step of a layer alone; its output."""
+    with ctx.forward_pass(training=True):
+        y = bn.batch_norm(ctx, x, **options)
+        ctx.apply()
+    return y
+
+
 def averages(ctx, scope):
     """M, V and w of the layer in /scope."""
     return tuple(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import averages_checks as checks
 import numpy as np
 import pytest
-from averages_checks import PATH, state, step
+from averages_checks import PATH, state
+from networks import in_training
 
 from pybn import Context, batchnorm
 
@@ -71,11 +72,11 @@ def test_reset_without_a_layer():
 def test_first_values_leave_no_trace():
     """Not even as NaN: a poisoned average is gone after reset_weights and one batch."""
     ctx = Context()
-    step(batchnorm, ctx, np.ones((2, 1)))
+    in_training(batchnorm, ctx, np.ones((2, 1)))
     for name in ("mean", "variance"):
         ctx.get_variable(PATH + name).value = [np.nan]
     batchnorm.reset_weights(ctx)
-    step(batchnorm, ctx, np.array([[1.0], [3.0]]))
+    in_training(batchnorm, ctx, np.array([[1.0], [3.0]]))
     assert state(ctx) == (2, 1, 1)
 
 
@@ -91,7 +92,7 @@ def test_before_the_first_batch():
 def test_pooled_to_infinity():
     """Two batches, each finite, whose means are 1e200 apart: their pooled variance is not."""
     ctx = Context()
-    step(batchnorm, ctx, np.array([[1.0], [3.0]]))
+    in_training(batchnorm, ctx, np.array([[1.0], [3.0]]))
     before = state(ctx)
     with ctx.forward_pass(training=True):
         batchnorm.batch_norm(ctx.checked(False), np.array([[1e200], [1e200]]))
@@ -105,7 +106,7 @@ def test_non_finite_features_are_named_to_the_eighth():
     x[:, 5] = 1
     ctx = Context()
     with pytest.raises(batchnorm.NonFiniteStatisticsError) as caught:
-        step(batchnorm, ctx, x)
+        in_training(batchnorm, ctx, x)
     assert "features [0, 1, 2, 3, 4, 6, 7, 8] and 3 more" in str(caught.value)
 
 
@@ -113,7 +114,7 @@ def test_non_finite_features_of_two_axes():
     x = np.ones((3, 2, 4))
     x[1, 1, 2] = np.inf
     with pytest.raises(batchnorm.NonFiniteStatisticsError) as caught:
-        step(batchnorm, Context(), x, feature_axis=(1, 2))
+        in_training(batchnorm, Context(), x, feature_axis=(1, 2))
     assert "features [(1, 2)]" in str(caught.value)
 
 

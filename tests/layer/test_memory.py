@@ -1,0 +1,74 @@
+"""What a step leaves in memory: plain arrays, and no node."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from networks import assert_close, chain, examples, model, trained
+
+import pybn
+from pybn import (
+    Context,
+    InMemoryDataset,
+    Node,
+    Trainer,
+    batchnorm,
+    losses,
+    ops,
+    optimizers,
+)
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def test_no_node_outlives_its_step(rng):
+    """As many nodes live after twenty steps as after two; averages and pending updates hold none."""
+    subject = trained(model(batchnorm, chain), InMemoryDataset(*examples(rng), 12), epochs=1)
+    inputs, labels = examples(rng)
+
+    def live():
+        gc.collect()
+        return sum(isinstance(each, Node) for each in gc.get_objects())
+
+    counts = []
+    for _ in range(20):
+        subject.train_step(inputs, labels)
+        subject.eval_step(inputs, labels)
+        counts.append(live())
+    assert set(counts[1:]) == {counts[1]}
+
+
+def test_no_node_waits_for_the_collector(rng):
+    """A step makes no cycle of nodes: they go when the loss goes."""
+    subject = trained(model(batchnorm, chain), InMemoryDataset(*examples(rng), 12), epochs=1)
+    inputs, labels = examples(rng)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(each, Node) for each in gc.get_objects())
+        for _ in range(5):
+            subject.train_step(inputs, labels)
+        after = sum(isinstance(each, Node) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert after <= before + len(subject.context.variables())
+
+
+def test_observed(rng):
+    """The trainer keeps what each layer saw in the last step, as plain arrays."""
+    inputs, labels = examples(rng)
+
+    def run(ctx, x):
+        return pybn.layers.dense(ctx, batchnorm.batch_norm(ctx.in_scope("first"), x), 2)
+
+    subject = Trainer(Context(), run, losses.mean_squared_error, optimizers.SGD(0.1))
+    subject.train_step(inputs, labels)
+    (seen,) = subject.observed.values()
+    assert list(subject.observed) == ["/first/batch_normalization"]
+    assert seen.count == len(inputs)
+    assert_close(seen.mean, inputs.mean(0), "mean")
+    assert_close(seen.variance, inputs.var(0), "variance")
+    assert not any(isinstance(each, Node) for each in seen)
+    assert ops.as_node(seen.mean).dtype == np.float64
