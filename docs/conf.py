@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "pybn_docstrings",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "myst_parser",
@@ -53,6 +54,11 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "globa
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
+autosummary_filename_map = {  # beside the function moments, for file systems that take m and M for one
+    "pybn.reference.Moments": "pybn.reference.Moments-class",
+    "pybn.arguments.Moments": "pybn.arguments.Moments-class",
+    "pybn.arguments.Batch": "pybn.arguments.Batch-class",
+}
 autodoc_typehints = "none"  # numpydoc's tables tell the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the class template lists them
