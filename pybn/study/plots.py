@@ -143,12 +143,14 @@ def lag(
 ) -> Axes:
     """How far each layer's averages are from the data, over the training: the mean over the features.
 
-    `updates`: the steps after which `update_averages` was called.
+    `updates`: the steps after which `update_averages` made the averages exact, so that nothing is behind.
     """
-    ax = _axes(ax)
+    ax, updates = _axes(ax), list(updates)
     for colour, (scope, record) in zip(_colours(records), records.items(), strict=True):
-        behind = lag_in_deviations(record, data[scope]).mean(axis=1)
-        ax.plot(data[scope].step, behind, color=colour, linewidth=1.8, label=short_name(scope))
+        step, behind = data[scope].step, lag_in_deviations(record, data[scope]).mean(axis=1)
+        at = np.searchsorted(step, updates, side="right")
+        step, behind = np.insert(step, at, updates), np.insert(behind, at, 0.0)
+        ax.plot(step, behind, color=colour, linewidth=1.8, label=short_name(scope))
     for number, step in enumerate(updates):
         label = None if number else "update_averages"
         ax.axvline(step, color="black", linestyle="--", linewidth=1.2, label=label)

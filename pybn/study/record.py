@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm import BATCH_NORMALIZATION_SCOPE_NAME, Averages, update_averages
-from pybn.batchnorm.layer import ROLES
+from pybn.batchnorm.layer import ROLES, STRATEGY, Layer
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
+from pybn.framework.graph import Node
 from pybn.framework.train import Loop, Trainer, every_n_steps
 
 # What a layer keeps of the past, as against what it learns.
@@ -122,7 +124,7 @@ class DataRecorder:
     """Records, after every n-th step, the exact statistics of `dataset` at each layer's input.
 
     That is what `update_averages` would make the averages; they are put back at once.  It costs a
-    forward pass over the data set for each depth: give it in one batch, which is exact as well.
+    forward pass over the data set for each depth.
     """
 
     def __init__(self, loop: Loop, dataset: Dataset, every: int = 1) -> None:
@@ -166,6 +168,25 @@ def exact_averages(trainer: Trainer, dataset: Dataset) -> dict[str, Averages]:
     with averages_kept(trainer.context):
         update_averages(trainer, dataset)
         return averages(trainer.context)
+
+
+def seen_in_inference(trainer: Trainer, dataset: Dataset) -> dict[str, Moments]:
+    """The moments of what reaches each layer in evaluation, over the whole data set, with the averages as they are.
+
+    Frozen layers are measured too.  Nothing changes.
+    """
+    seen: dict[str, Moments] = {}
+
+    def measure(layer: Layer, x: Node) -> Node:
+        options = {name: layer.options[name] for name in ("feature_axis", "mask")}
+        batch = backend.active().moments(x.value, **options)
+        seen[layer.scope] = backend.active().merge_moments(seen[layer.scope], batch) if layer.scope in seen else batch
+        return layer.with_averages(x)
+
+    for inputs, _ in dataset:
+        with trainer.context.forward_pass(), trainer.context.offering(STRATEGY, measure):
+            trainer.run_model(inputs)
+    return seen
 
 
 @contextmanager

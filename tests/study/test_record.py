@@ -135,6 +135,26 @@ def test_data_recorder_has_what_update_averages_would_make(loop, data):
     assert np.array_equal(recorder["/layer_1"].variance[-1], variance)
 
 
+def test_exact_averages_are_what_inference_sees(loop, data):
+    loop.run_steps(data, STEPS)
+    update_averages(loop.trainer, data)
+    seen = record.seen_in_inference(loop.trainer, data)
+    for scope, exact in record.averages(loop.trainer.context).items():
+        assert seen[scope].count == 42
+        # The same sums over the same 42 numbers of order 1, twice.
+        np.testing.assert_allclose(seen[scope].mean, exact.mean, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(seen[scope].variance, exact.variance, rtol=0, atol=1e-14)
+
+
+def test_what_inference_sees_before_an_update_is_something_else(loop, data):
+    loop.run_steps(data, STEPS)
+    before = record.averages(loop.trainer.context)["/layer_1/batch_normalization"]
+    seen = record.seen_in_inference(loop.trainer, data)["/layer_1/batch_normalization"]
+    assert np.abs(seen.mean - before.mean).max() > 1e-3
+    after = record.averages(loop.trainer.context)["/layer_1/batch_normalization"]
+    assert np.array_equal(before.mean, after.mean)
+
+
 def test_averages_are_put_back_after_an_error(loop, data):
     loop.run_steps(data, 2)
     before = record.averages(loop.trainer.context)
