@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-import zipfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,15 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     variables = ctx.in_absolute_path("/").variables()
     arrays = {f"variable_{i}": variable.value for i, variable in enumerate(variables)}
     arrays[_HEADER] = np.array(_encoded(ctx, variables))
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return target
 
@@ -53,16 +52,16 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
     """
     header, values = _read(Path(path))
     root = ctx.in_absolute_path("/")
-    existing = {variable.path: variable for variable in root.variables()}
-    loaded = _variables(path, header, values)
-    _must_fit(path, existing, loaded)
+    loaded, parameters = _contents(path, root, header, values)
+    assignments = _assignments(path, {variable.path: variable for variable in root.variables()}, loaded)
+    for variable, array in assignments:
+        saved = loaded.pop(variable.path)
+        variable.hold(array)
+        variable.trainable, variable.role = saved.trainable, saved.role
     for variable in loaded.values():
-        if variable.path in existing:
-            _take_over(existing[variable.path], variable)
-        else:
-            root.add_variable(variable)
-    for scope, parameters in header["parameters"].items():
-        ctx.in_absolute_path(scope).set_params(parameters)
+        root.add_variable(variable)
+    for scope, settings in parameters:
+        scope.set_params(settings)
 
 
 def _encoded(ctx: Context, variables: list[Variable]) -> str:
@@ -88,35 +87,38 @@ def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
                     f"this reads {FORMAT!r} version {VERSION}"
                 )
             return header, [archive[f"variable_{i}"] for i in range(len(header["variables"]))]
-    except CheckpointError:
+    except (CheckpointError, FileNotFoundError, PermissionError):
         raise
-    except FileNotFoundError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises a dozen kinds, from BadZipFile to NotImplementedError
         raise CheckpointError(f"{path} is not a whole checkpoint of pybn: {type(error).__name__}: {error}") from error
 
 
-def _variables(path: str | os.PathLike[str], header: dict[str, Any], values: list[np.ndarray]) -> dict[str, Variable]:
+def _contents(
+    path: str | os.PathLike[str], root: Context, header: dict[str, Any], values: list[np.ndarray]
+) -> tuple[dict[str, Variable], list[tuple[Context, dict[str, Any]]]]:
+    """The variables by path, and the parameters with their scopes."""
     try:
-        described = [(each["path"], bool(each["trainable"]), str(each["role"])) for each in header["variables"]]
-        header["parameters"].items()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} has a header that does not describe its variables: {error}") from error
-    loaded = {}
-    for (name, trainable, role), value in zip(described, values, strict=True):
-        loaded[name] = Variable(name, value, trainable, role)
-    return loaded
+        variables = [
+            Variable(root.in_absolute_path(each["path"]).scope, value, bool(each["trainable"]), str(each["role"]))
+            for each, value in zip(header["variables"], values, strict=True)
+        ]
+        parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} has a header that does not describe a context: {error}") from error
+    return {variable.path: variable for variable in variables}, parameters
 
 
-def _must_fit(path: str | os.PathLike[str], existing: dict[str, Variable], loaded: dict[str, Variable]) -> None:
+def _assignments(
+    path: str | os.PathLike[str], existing: dict[str, Variable], loaded: dict[str, Variable]
+) -> list[tuple[Variable, np.ndarray]]:
+    """What each variable of the context is to hold; CheckpointError where that is not there or does not fit."""
     missing = sorted(set(existing) - set(loaded))
     if missing:
         raise CheckpointError(f"{path} lacks variables that the context has: {', '.join(missing)}")
     for name, variable in existing.items():
-        if loaded[name].shape != variable.shape:
-            raise CheckpointError(f"{path} has {name} with shape {loaded[name].shape}, the context {variable.shape}")
-
-
-def _take_over(variable: Variable, saved: Variable) -> None:
-    variable.value = saved.value
-    variable.trainable, variable.role = saved.trainable, saved.role
+        saved = loaded[name]
+        if saved.shape != variable.shape:
+            raise CheckpointError(f"{path} has {name} with shape {saved.shape}, the context {variable.shape}")
+        if not np.can_cast(saved.dtype, variable.dtype, "same_kind"):
+            raise CheckpointError(f"{path} has {name} with type {saved.dtype}, the context {variable.dtype}")
+    return [(variable, variable.checked(loaded[name].value)) for name, variable in existing.items()]

@@ -87,7 +87,11 @@ def train_test_split(
     """Two disjoint random parts, ((inputs, labels) to train on, (inputs, labels) to test on)."""
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}")
+    if len(inputs) != len(labels):
+        raise ValueError(f"inputs and labels must be as many, got {len(inputs)} and {len(labels)}")
     order = np.random.default_rng(rng).permutation(len(inputs))
     tests = round(len(inputs) * test_fraction)
+    if not 0 < tests < len(inputs):
+        raise ValueError(f"test_fraction {test_fraction!r} leaves a part of the {len(inputs)} examples empty")
     test, train = order[:tests], order[tests:]
     return (inputs[train], labels[train]), (inputs[test], labels[test])

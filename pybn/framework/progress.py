@@ -27,17 +27,25 @@ class ProgressBar:
         self._last_shown = float("-inf")
         self._display: Any = None
         self._notebook = file is None and _in_notebook()
-        self._shown = ""
+        self._line = self._shown = ""
+        self._ended = False
 
     def __call__(self, done: int, total: int | None = None, text: str = "") -> None:
         """Show that `done` of `total` is done."""
         now = time.monotonic()
-        finished = total is not None and done >= total
-        if finished or now - self._last_shown >= SECONDS_BETWEEN:
+        self._line = self._as_line(done, total, text, now - self._started)
+        self._ended = total is not None and done >= total
+        if self._ended or now - self._last_shown >= SECONDS_BETWEEN:
             self._last_shown = now
-            self._show(self._line(done, total, text, now - self._started), finished)
+            self._show()
 
-    def _line(self, done: int, total: int | None, text: str, seconds: float) -> str:
+    def end(self) -> None:
+        """Show the last state and end the line; needed where the total was not known, or not reached."""
+        if self._line and not self._ended:
+            self._ended = True
+            self._show()
+
+    def _as_line(self, done: int, total: int | None, text: str, seconds: float) -> str:
         if total:
             filled = round(WIDTH * min(1.0, done / total))
             bar = f"[{'#' * filled}{'.' * (WIDTH - filled)}] {done}/{total}"
@@ -45,15 +53,15 @@ class ProgressBar:
             bar = f"[{done}]"
         return f"{self.title} {bar} {seconds:.0f} s  {text}".strip()
 
-    def _show(self, line: str, finished: bool) -> None:
+    def _show(self) -> None:
         if self._notebook:
-            self._show_in_notebook(line)
+            self._show_in_notebook(self._line)
         elif self._file.isatty():
-            self._file.write("\r" + line.ljust(len(self._shown)) + ("\n" if finished else ""))
+            self._file.write("\r" + self._line.ljust(len(self._shown)) + ("\n" if self._ended else ""))
             self._file.flush()
-        elif finished:
-            self._file.write(line + "\n")
-        self._shown = line
+        elif self._ended:
+            self._file.write(self._line + "\n")
+        self._shown = "" if self._ended else self._line
 
     def _show_in_notebook(self, line: str) -> None:
         from IPython.display import Pretty, display
@@ -76,8 +84,12 @@ def progress_bar(loop: Loop, title: str = "training") -> None:
         text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         bar(loop.step - first, None if loop.end_step is None else loop.end_step - first, text)
 
+    def end(loop: Loop, metrics: dict[str, float]) -> None:
+        bar.end()
+
     loop.on_start(start, priority=100)
     loop.on_step(show, priority=100)
+    loop.on_end(end, priority=100)
 
 
 def _in_notebook() -> bool:

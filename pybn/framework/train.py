@@ -98,7 +98,7 @@ class Trainer:
         """The loss and the metrics over a data set, each example counting alike."""
         mean = WeightedMean()
         for inputs, labels in dataset:
-            mean.add(self.eval_step(inputs, labels), len(labels))
+            mean.add(self.eval_step(inputs, labels), _examples(labels))
         return mean.result()
 
     def predict(self, inputs: Any) -> Any:
@@ -231,8 +231,16 @@ def _map(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _map(function, each) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(_map(function, each) for each in value)
+        mapped = [_map(function, each) for each in value]
+        return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)  # a named tuple, or not
     return function(value)
+
+
+def _examples(labels: Any) -> int:
+    """How many examples a batch of labels has, also where several arrays of them come in a dict or a tuple."""
+    while isinstance(labels, dict | tuple):
+        labels = next(iter(labels.values() if isinstance(labels, dict) else labels))
+    return len(labels)
 
 
 def _as_input(value: Any) -> Any:
