@@ -41,8 +41,9 @@ class Config:
 
     def __init__(self, ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> None:
         self._ctx = ctx
+        # The array as it was given: a node has forgotten that it was, say, a masked array.
+        self._batch = arguments.batch(x.value if isinstance(x, Node) else x, feature_axis)
         self._x = ops.as_node(x)
-        self._batch = arguments.batch(self._x.value, feature_axis)
         self._feature_axis = feature_axis
         self._momentum = 0.99
         self._epsilon = 1e-3
