@@ -1,4 +1,6 @@
 r"""
+.. _lesson-one-feature:
+
 What batch normalization does to one feature
 ============================================
 

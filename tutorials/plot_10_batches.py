@@ -1,0 +1,150 @@
+r"""
+.. _lesson-batches:
+
+What batches must be
+====================
+
+A batch's mean and variance stand in for those of the data, which they are allowed to do when the batch was **drawn at
+random**.  Data often lies sorted on the disk: all zeros, then all ones.  Whoever forgets to shuffle gives the
+layer batches of one class, and a mean that *is* the class.
+"""
+
+import numpy as np
+
+import pybn
+from pybn import layers, update_averages
+from pybn.study import experiments, lesson
+from pybn.study.batches import FewClasses
+
+plots = lesson.plots()
+SEEDS = range(3)
+
+# %%
+# What normalizing takes away
+# ---------------------------
+# A network learns the digits from shuffled batches.  Then we look at what stands in front of its first normalization:
+# for each feature, how far the mean of a batch lies from the mean of the data, in standard deviations.
+
+
+def first_layer(trainer, images):
+    """What the first normalization receives, feature by feature, in standard deviations from the data's mean."""
+    values = images.reshape(len(images), -1) @ trainer.context.get_variable("/layer_0/dense/weights").value
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+def trained_on_shuffled(seed):
+    """The digits, and a network that learned from shuffled batches of 32."""
+    data = experiments.digits(seed, batch_size=32)
+    trainer = experiments.trainer(seed, experiments.classifier(momentum=0.9))
+    pybn.Loop(trainer).run_epochs(data.train, 5)
+    return data, trainer
+
+
+data, trainer = trained_on_shuffled(seed=0)
+values, classes = first_layer(trainer, data.whole.inputs), data.whole.labels
+rng = np.random.default_rng(0)
+shuffled = [values[rng.choice(len(values), 32, replace=False)].mean(axis=0) for _ in range(40)]
+by_class = [[values[rng.choice(np.flatnonzero(classes == k), 32)].mean(axis=0) for _ in range(4)] for k in range(10)]
+shuffled, by_class = np.array(shuffled), np.array(by_class)
+
+feature = np.argmax(by_class.var(axis=(0, 1)))
+ax = plots.panels(height=3.8)
+for k, means in enumerate(by_class[:, :, feature]):
+    label = None if k else "batches of one class"
+    ax.plot(np.full(4, k), means, "o", color=plots.COLOURS[0], label=label, zorder=3)
+spread = shuffled[:, feature].std()
+ax.axhspan(-2 * spread, 2 * spread, color="#B0B0B0", alpha=0.5, label="shuffled batches (mean ± 2 deviations)")
+ax.set_xticks(range(10))
+ax.set_xlabel("digit that the batch holds")
+ax.set_ylabel("mean of 32 images\n(standard deviations of the data)")
+ax.set_title(f"Feature {feature} of the first layer: the mean of a batch", loc="left")
+_ = ax.legend(frameon=False)
+
+# %%
+# Everything that lies outside the grey band is knowledge about the class, and exactly that is subtracted.
+# So the *same weights* on the *same test images* must fail when they are normalized with sorted batches:
+
+
+def accuracies(seed):
+    """On the test digits: with the averages, with batch statistics of shuffled, and of sorted batches."""
+    data, trainer = trained_on_shuffled(seed)
+    shuffled = FewClasses(data.test.inputs, data.test.labels, batch_size=32, classes=10)
+    by_class = FewClasses(data.test.inputs, data.test.labels, batch_size=32, classes=1)
+    both = [experiments.evaluate_both_ways(trainer, each) for each in (shuffled, by_class)]
+    return [both[1].averages["accuracy"], both[0].batch["accuracy"], both[1].batch["accuracy"]]
+
+
+for seed in SEEDS:
+    averages, shuffled, by_class = accuracies(seed)
+    assert min(averages, shuffled) > 0.9
+    assert by_class < 0.25
+    print(
+        f"seed {seed}: accuracy {shuffled:.3f} with the statistics of shuffled batches, {by_class:.3f} with those of "
+        f"batches of one class; with the averages, {averages:.3f} on the same batches of one class"
+    )
+
+# %%
+# This is what happens to who evaluates in training mode on a sorted test set.
+#
+# Training on sorted batches
+# --------------------------
+# Now the network learns from batches of one class, of two, or of all ten.  Is it the normalization that suffers, or is
+# it gradient descent, which sees one class at a time?  A network with *layer normalization*, which never looks at
+# another image, answers that: it gets the same batches in the same order.
+
+
+def layer_normalized(ctx, images):
+    """As `experiments.classifier`, but each image normalized over its own features."""
+    x = layers.flatten(images)
+    for index in range(2):
+        here = ctx.in_scope(f"layer_{index}")
+        x = layers.relu(layers.layer_norm(here, layers.dense(here, x, 64, use_bias=False)))
+    return layers.dense(ctx.in_scope("output"), x, 10)
+
+
+def learn(seed, model, classes, update=False):
+    """Accuracy on the test digits after eight epochs of batches of so many classes."""
+    data = experiments.digits(seed)
+    trainer = experiments.trainer(seed, model)
+    pybn.Loop(trainer).run_epochs(FewClasses(data.whole.inputs, data.whole.labels, 32, classes, rng=seed), 8)
+    before = trainer.eval(data.test)["accuracy"]
+    updated = update_averages(trainer, data.whole)
+    return before, trainer.eval(data.test)["accuracy"] if updated else before
+
+
+groups = (1, 2, 10)
+normalized = np.array([[learn(s, experiments.classifier(momentum=0.9), k) for k in groups] for s in SEEDS])
+of_layer = np.array([[learn(seed, layer_normalized, k)[0] for k in groups] for seed in SEEDS])
+
+curves = {
+    "batch normalization": normalized[..., 0],
+    "the same, after update_averages": normalized[..., 1],
+    "layer normalization": of_layer,
+}
+dashed = {
+    "the_same,_after_update_averages": {"linestyle": "--", "marker": "s", "markersize": 11, "markerfacecolor": "none"}
+}
+ax = plots.over_seeds(range(3), curves, ("classes in a batch of 32", "accuracy on test digits"), **dashed)
+ax.set_xticks(range(3), groups)
+_ = ax.set_ylim(0, 1)
+
+# %%
+
+sorted_batches, after_update, control = normalized[:, 0, 0], normalized[:, 0, 1], of_layer[:, 0]
+assert np.all(control > 0.8)
+assert np.all(np.maximum(sorted_batches, after_update) < 0.25)
+assert np.all(normalized[:, -1] > 0.93)
+for seed in SEEDS:
+    print(
+        f"seed {seed}, batches of one class: accuracy {sorted_batches[seed]:.3f}, {after_update[seed]:.3f} after "
+        f"update_averages; {control[seed]:.3f} with layer normalization; "
+        f"{normalized[seed, -1, 0]:.3f} with batch normalization and all ten classes in a batch"
+    )
+
+# %%
+# With one class in a batch, batch normalization does no better than chance, and exact averages cannot help: the
+# *weights* learned from images that had lost the difference between the classes.  Two classes in a batch show one such
+# difference at a time, and that is already most of it.  So: shuffle; and where examples come in groups (frames of a
+# video, crops of one image, the scans of one patient), mix the groups.
+
+lesson.show()
