@@ -5,7 +5,7 @@
 `pybn.study` the tools to hold implementations and models against it.
 """
 
-from pybn import batchnorm, reference
+from pybn import batchnorm, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
 from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
@@ -44,6 +44,7 @@ __all__ = [
     "progress_bar",
     "reference",
     "reset_weights",
+    "study",
     "update_averages",
     "use_backend",
 ]
