@@ -266,7 +266,10 @@ def panels(rows: int = 1, columns: int = 1, height: float = PAGE[1], **options: 
     """The Axes of a new figure of the page's width, as many as are asked for: one, or an array."""
     from matplotlib import pyplot as plt
 
-    return plt.subplots(rows, columns, figsize=(PAGE[0], height), layout="constrained", **options)[1]
+    axes = plt.subplots(rows, columns, figsize=(PAGE[0], height), layout="constrained", **options)[1]
+    for ax in np.ravel(axes):
+        _axes(ax)
+    return axes
 
 
 def short_name(scope: str) -> str:
@@ -277,7 +280,7 @@ def short_name(scope: str) -> str:
 def _axes(ax: Axes | None, height: float = PAGE[1]) -> Axes:
     """`ax`, or those of a new figure of the page's width."""
     if ax is None:
-        ax = panels(height=height)
+        return panels(height=height)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -1,0 +1,139 @@
+r"""
+.. _lesson-epsilon:
+
+Epsilon is a limit on the gain
+==============================
+
+Normalization divides by the standard deviation: it multiplies each feature by
+
+.. math:: \text{gain} = \frac{1}{\sqrt{\sigma^2 + \varepsilon}}.
+
+The smaller the variance :math:`\sigma^2`, the more the feature is amplified.  A feature that hardly ever varies
+would be amplified without limit, and whatever it does on the one day that it moves, along with it.  The
+:math:`\varepsilon` under the root is the limit: no gain is larger than :math:`1/\sqrt\varepsilon`.
+
+It is often read as a guard against division by zero, and then made as small as the number format allows.  This lesson
+shows what that costs.
+"""
+
+import numpy as np
+
+from pybn.study import experiments, lesson
+
+plots = lesson.plots()
+SEEDS = range(3)
+EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
+
+# %%
+# Pixels that are nearly always blank
+# -----------------------------------
+# The images are 8 x 8 pixels of handwritten digits, and people write in the middle.  Among 300 of them some pixels at
+# the edge are blank in every image, and some have ink in one or two.  We normalize the pixels themselves, with a
+# batch norm in front of the network, and train it with each of six epsilons, and three seeds.
+
+runs = {epsilon: [experiments.epsilon_run(seed, epsilon) for seed in SEEDS] for epsilon in EPSILONS}
+
+_ = plots.gain(runs[1e-3][0].variances, (1e-1, 1e-3, 1e-6))
+
+# %%
+# Each tick on the axis is a pixel.  Where :math:`\sigma^2 \gg \varepsilon` the curves agree, and the pixel comes out
+# with standard deviation 1.  Where :math:`\sigma^2 \ll \varepsilon` the gain is :math:`1/\sqrt\varepsilon`, whatever
+# the data do.  Epsilon decides which pixels count as noise.
+#
+# During training nothing seems wrong
+# -----------------------------------
+# A value cannot be further than :math:`\sqrt{n - 1}` standard deviations from the mean of its own batch of
+# :math:`n`: a single inky pixel among 64 makes the very variance that it is divided by.  So in training, epsilon or
+# not, outputs stay below :math:`\sqrt{63} = 7.9`.  In evaluation the variance is that of *other* images.  The largest
+# output of the normalized pixels, at each step of the training: dots for the training batch, lines for the
+# test digits with the averages of that moment.  It is high from the first step and stays: a pixel that is blank in all
+# training images has variance 0, however long we train.
+
+ax = plots.panels()
+for colour, epsilon in zip(plots.COLOURS, (1e-8, 1e-6, 1e-4), strict=False):
+    run = runs[epsilon][0]
+    label = "in each training batch, any epsilon" if epsilon == 1e-8 else None
+    ax.semilogy(run.in_training, ".", color="#909090", markersize=4, label=label)
+    ax.semilogy(run.in_evaluation, color=colour, linewidth=2.5, label=f"on the test digits, epsilon {epsilon:g}")
+ax.axhline(np.sqrt(63), color="black", linestyle=":", label=r"$\sqrt{n - 1}$, the limit in training")
+ax.set(xlabel="training step", ylabel="largest abs(output)\n(standard deviations)", ylim=(3, 3e5))
+_ = ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
+
+# %%
+
+for epsilon in EPSILONS:
+    trained = max(run.in_training.max() for run in runs[epsilon])
+    evaluated = np.array([run.in_evaluation[-1] for run in runs[epsilon]])
+    assert trained <= np.sqrt(63)
+    assert np.all(evaluated <= 1 / np.sqrt(epsilon)), "a pixel is between 0 and 1, so the limit is on the output too"
+    print(
+        f"epsilon {epsilon:g}: outputs up to {trained:.1f} in training, {evaluated.mean():.1f} on the test digits, "
+        f"where the limit is {1 / np.sqrt(epsilon):.1f}"
+    )
+
+# %%
+# One image pays
+# --------------
+# The test digit with the largest output, as it is and as the network gets to see it with two epsilons: one stroke that
+# goes a little further out than in 300 other images.
+
+image, pixel = runs[1e-8][0].worst
+images = experiments.digits(0, examples=300)
+views = {"the image": images.test.inputs[image]}
+mean, variance = (getattr(images.whole.inputs, name)(axis=0, dtype=np.float64) for name in ("mean", "var"))
+for epsilon in (1e-3, 1e-8):
+    views[f"normalized,\nepsilon {epsilon:g}"] = (images.test.inputs[image] - mean) / np.sqrt(variance + epsilon)
+for ax, (title, view) in zip(plots.panels(1, 3, height=3), views.items(), strict=True):
+    shown = ax.imshow(view, cmap="cividis")
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.figure.colorbar(shown, ax=ax, shrink=0.8)
+
+# %%
+# What it costs
+# -------------
+
+loss = np.array([[run.test["loss"] for run in runs[epsilon]] for epsilon in EPSILONS]).T
+accuracy = np.array([[run.test["accuracy"] for run in runs[epsilon]] for epsilon in EPSILONS]).T
+ax = plots.over_seeds(
+    EPSILONS,
+    {f"mean of {len(SEEDS)} seeds, and their range": loss},
+    ("epsilon", "cross entropy on the\ntest digits (nats)"),
+)
+ax.set_xscale("log")
+ax.set_ylim(bottom=0)
+ax.invert_xaxis()
+
+for epsilon, one, other in zip(EPSILONS, loss.mean(axis=0), accuracy.mean(axis=0), strict=True):
+    print(f"epsilon {epsilon:g}: test loss {one:.3f}, accuracy {other:.3f} (mean of {len(SEEDS)} seeds)")
+at = dict(zip(EPSILONS, loss.T, strict=True))
+assert np.all(at[1e-6] > 1.4 * at[1e-3])
+assert np.all(at[1e-8] > 4 * at[1e-3])
+
+# %%
+# The accuracy hardly moves: a handful of images lose everything, the others nothing.  Had we looked only at accuracy,
+# or only at the training, we would not know.
+#
+# The other end
+# -------------
+# An epsilon above the variance turns normalization off.  The standard deviation of a hidden layer's normalized
+# features, which ought to be 1, during training:
+
+layers = {
+    epsilon: [
+        experiments.recorded(seed, experiments.classifier(epsilon=epsilon), every=1000).steps(60).statistics["/layer_0"]
+        for seed in SEEDS
+    ]
+    for epsilon in (1.0, 0.1, 1e-3)
+}
+_ = plots.output_deviation({epsilon: layer[0] for epsilon, layer in layers.items()})
+
+for epsilon, of_seeds in layers.items():
+    deviations = [np.median(np.sqrt(each.batch_variance / (each.batch_variance + epsilon))) for each in of_seeds]
+    print(f"epsilon {epsilon:g}: a normalized feature's standard deviation is {np.mean(deviations):.3f}")
+    assert max(deviations) < 0.5 if epsilon == 1 else min(deviations) > 0.6
+
+# %%
+# So: an epsilon well below the variances that matter, and well above those that are noise.  pybn's default is 0.001.
+
+lesson.show()
