@@ -5,7 +5,9 @@ pass through the same lines, and raises AssertionError; none returns an answer t
 
 The bounds, in units in the last place of x's type: the mean 2 (of the larger of |mean| and the deviation),
 the variance 4, y 4 of the larger of |y| and 1, dx 2 of the feature's largest, dscale and doffset 4 of their
-natural size, the norm of what they sum (a random sum of n terms is about that large).
+natural size, the norm of what they sum (a random sum of n terms is about that large).  Where a feature has
+fewer than 100 elements, its dx may be smaller than the terms that it is the difference of: there it is within
+4 units of the largest term, which is what eight roundings of half a unit come to.
 
 NumPy adds one row after another, so float64 sums of the reference lose more than that.  By Higham & Mary
 (2019, theorem 2.4) the rounding of a sum of n numbers stays below lambda * sqrt(n) * u times the sum of
@@ -182,7 +184,7 @@ def _assert_output(kernels, y, x, stats, scale, offset, epsilon, where, training
     bound = 4 * unit(np.maximum(np.abs(exact), np.maximum(terms, 1)), x.dtype)
     if training:
         loss = numpy_loss(kernels, x, stats.count)
-        inverse = oracle._inverse_deviation(stats, epsilon)
+        inverse = oracle.inverse_deviation(stats, epsilon)
         drift = np.broadcast_to(loss * (gamma * _mean_distance(table) * inverse), table.values.shape)
         bound = bound + table.restore(drift) + loss * terms
     constant = np.broadcast_to(np.array([v == 0 for v in stats.variance], bool), table.values.shape)
@@ -227,26 +229,21 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
     assert_within(doffset, exact_doffset, bound, "doffset")
 
     real = table.restore(np.broadcast_to(table.real[:, None], table.values.shape))
-    size = _largest_of_features(exact_dx, upstream, bare, scale, stats, epsilon, where, table, training)
+    size, units = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0), 2
+    if training and len(bare) < 100:
+        size, units = np.maximum(size, _terms_of_dx(upstream, bare, scale, stats, epsilon)), 4
     size = table.restore(np.broadcast_to(size, table.values.shape))
     tiny = np.finfo(dtype).smallest_subnormal
-    bound = 2 * unit(size, dtype) + 2 * loss * size + tiny
+    bound = units * unit(size, dtype) + 2 * loss * size + tiny
     assert_within(dx[real], exact_dx[real], bound[real], "dx")
     assert_same(dx[~real], dy[~real], "dx under the mask")
 
 
-def _largest_of_features(exact_dx, upstream, bare, scale, stats, epsilon, where, table, training):
-    """The largest dx of each feature; with few elements the terms it is the difference of.
-
-    Two of the n directions are projected out of dy: from n = 8 on what is left is as large as the terms.
-    """
-    largest = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0)
-    count = len(bare)
-    if not training or count >= 8:
-        return largest
+def _terms_of_dx(upstream, bare, scale, stats, epsilon):
+    """The largest of the terms that dx is the difference of, for each feature."""
     gamma = 1 if scale is None else np.abs(np.asarray(scale, np.longdouble)).ravel()
     terms = np.abs(upstream) + np.abs(upstream.mean(0)) + np.abs(bare * (upstream * bare).mean(0))
-    return np.maximum(largest, gamma * oracle._inverse_deviation(stats, epsilon) * terms.max(0))
+    return gamma * oracle.inverse_deviation(stats, epsilon) * terms.max(0)
 
 
 def _floats(exact, x, where):

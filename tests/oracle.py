@@ -105,7 +105,7 @@ def forward(x, stats, scale=None, offset=None, *, feature_axis=-1, epsilon=1e-3,
 def gradient(x, stats, dy, scale=None, *, feature_axis=-1, epsilon=1e-3, mask=None, training=True):
     """dx, dscale and doffset in longdouble from given statistics; the sums are exact."""
     table, upstream = columns(x, feature_axis, mask), columns(dy, feature_axis, mask)
-    inverse = _inverse_deviation(stats, epsilon)
+    inverse = inverse_deviation(stats, epsilon)
     pairs = list(zip(table.values[table.real].T, upstream.values[upstream.real].T, stats.mean, strict=True))
     doffset = [total(g) for _, g, _ in pairs]
     along = [total(g, c) - mean * total(g) for c, g, mean in pairs]  # sum of dy * (x - mean)
@@ -185,7 +185,7 @@ def _fractions(values):
     return _objects([Fraction(float(v)) for v in np.ravel(values)])
 
 
-def _inverse_deviation(stats, epsilon):
+def inverse_deviation(stats, epsilon):
     """1 / sqrt(variance + epsilon); 0 where there is nothing under the root (the contract's rule)."""
     under = widen(_objects([v + Fraction(float(epsilon)) for v in stats.variance]))
     return np.divide(1, np.sqrt(under), out=np.zeros_like(under), where=under > 0)
@@ -194,7 +194,7 @@ def _inverse_deviation(stats, epsilon):
 def _normalized(table, stats, epsilon):
     near = np.array([float(m) for m in stats.mean], WIDE)
     rest = np.array([float(m - Fraction(float(m))) for m in stats.mean], WIDE)
-    return ((table.values.astype(WIDE) - near) - rest) * _inverse_deviation(stats, epsilon)
+    return ((table.values.astype(WIDE) - near) - rest) * inverse_deviation(stats, epsilon)
 
 
 def _wide(values, table, default):

@@ -137,7 +137,9 @@ def test_gradient_of_a_constant_cotangent_is_nothing(kernels, rng, dtype):
     dx, _, doffset = kernels.batch_norm_gradient(x, None, mean, variance, dy)
     assert doffset.tolist() == [50.0] * 3
     loss = checks.numpy_loss(kernels, x, 50)
-    bound = (4 * np.finfo(dtype).eps + 4 * loss) / np.sqrt(variance.min())
+    # dy - doffset / n is exactly 0, and dscale / n is the rounding of the mean, at most half a unit of 24 deviations,
+    # eps * 24 / 4, times an x-hat of 2.6 at most.
+    bound = (16 * np.finfo(dtype).eps + 16 * loss) / np.sqrt(variance.min())
     checks.assert_within(dx, np.zeros_like(dx), bound, "dx")
 
 

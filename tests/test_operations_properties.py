@@ -121,7 +121,7 @@ def test_the_order_of_the_rows_does_not_matter(kernels, b, seed):
 @given(b=batches(), seed=st.integers(0, 1000))
 @EXAMPLES
 def test_features_are_independent(kernels, b, seed):
-    """Other numbers in one feature: the same bits in all the others."""
+    """Other numbers in one feature: the others keep their results, up to the rounding of both."""
     axes = arrays.axes_of(b["where"]["feature_axis"], b["x"].ndim)
     rng = np.random.default_rng(seed)
     chosen = tuple(rng.integers(b["x"].shape[a]) for a in axes)
@@ -134,7 +134,9 @@ def test_features_are_independent(kernels, b, seed):
             got, expected = (np.moveaxis(v, axes, range(len(axes))) for v in (got, expected))
         others = np.ones(got.shape, bool)
         others[chosen] = False
-        checks.assert_same(got[others], expected[others], name)
+        bound = 8 * checks.unit(np.maximum(np.abs(expected), 1), b["x"].dtype)
+        bound = bound + 1e4 * checks.numpy_loss(kernels, b["x"], count(b))
+        checks.assert_within(got[others], expected[others], bound[others], name)
 
 
 @given(b=batches())

@@ -231,7 +231,9 @@ def test_a_bad_number_stays_in_its_feature(kernels, rng, bad, row, dtype, featur
     for name, got, expected in zip(("y", "mean", "variance", "dx"), (*results, dx), (*clean, clean_dx), strict=True):
         got = np.moveaxis(got, feature_axis if got.ndim == 3 else 0, -1)
         expected = np.moveaxis(expected, feature_axis if expected.ndim == 3 else 0, -1)
-        checks.assert_same(got[..., others], expected[..., others], f"{name} of the other features")
+        # Within the bound of each, not to the bit: features that are summed together may be summed again together.
+        bound = 8 * checks.unit(np.maximum(np.abs(expected), 1), dtype) + 100 * checks.numpy_loss(kernels, x, 200)
+        checks.assert_within(got[..., others], expected[..., others], bound[..., others], f"{name} of other features")
         spoilt_values = got[..., 1]
         if name in ("y", "dx"):
             assert np.isnan(spoilt_values).all(), f"{name} of the spoilt feature"
