@@ -1,0 +1,170 @@
+"""The figures show the numbers they were given, are labelled, and leave nothing behind."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+from pybn.study import experiments, plots
+from pybn.study.record import DataRecord, LayerRecord, replay
+
+SCOPES = ("/layer_0/batch_normalization", "/layer_1/batch_normalization")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def layer(rng):
+    steps, features = 12, 5
+    mean, variance = rng.normal(size=(steps, features)), rng.uniform(0.5, 2, size=(steps, features))
+    averages, variances = np.zeros_like(mean), np.ones_like(variance)
+    record = LayerRecord(
+        np.arange(1, steps + 1), np.full(steps, 8), mean, variance, averages, variances, np.arange(1.0, 13), mean[:, 0]
+    )
+    averages[:], variances[:] = replay(record, 0.9)
+    return record
+
+
+@pytest.fixture
+def data(layer):
+    return DataRecord(layer.step[2::3], layer.mean[2::3] + 0.5, np.full((4, 5), 4.0))
+
+
+def line(ax, label):
+    return next(each for each in ax.get_lines() if each.get_label() == label)
+
+
+def test_moving_averages_are_the_replayed_ones(layer, data):
+    ax = plots.moving_averages(layer, (0.5, 0.9), data, feature=3)
+    assert np.array_equal(line(ax, "average, momentum 0.9").get_ydata(), layer.mean[:, 3])
+    assert np.array_equal(line(ax, "mean of each batch").get_ydata(), layer.batch_mean[:, 3])
+    assert np.array_equal(line(ax, "mean of the data").get_xdata(), data.step)
+
+
+def test_variances_can_be_drawn_too(layer):
+    ax = plots.moving_averages(layer, (0.9,), feature=1, statistic="variance")
+    assert np.array_equal(line(ax, "average, momentum 0.9").get_ydata(), layer.variance[:, 1])
+
+
+def test_the_feature_that_moved_most():
+    mean = np.zeros((20, 3))
+    mean[10:, 1] = 2
+    mean[:, 2] = 50
+    still = LayerRecord(*[np.arange(20)] * 2, mean, np.ones((20, 3)), mean, mean, np.arange(20), np.arange(20))
+    assert plots.most_moved_feature(still) == 1
+
+
+def test_memory_is_the_rule():
+    ax = plots.memory((0.5,), 4)
+    assert list(line(ax, "momentum 0.5").get_ydata()) == [0, 0.5, 0.5, 0.5]
+
+
+def test_gain_is_below_its_limit_and_dead_features_are_counted():
+    ax = plots.gain([0.0, 1e-4, 1.0], (1e-2,))
+    assert line(ax, "epsilon 0.01").get_ydata().max() <= 10
+    assert line(ax, "2 features (1 more have variance 0)").get_xdata().tolist() == [1e-4, 1.0]
+
+
+def test_output_deviation(layer):
+    ax = plots.output_deviation({1e-3: layer, 1.0: layer})
+    expected = np.median(np.sqrt(layer.batch_variance / (layer.batch_variance + 1.0)), axis=1)
+    np.testing.assert_allclose(line(ax, "epsilon 1").get_ydata(), expected)
+
+
+def test_lag_is_in_standard_deviations_and_zero_at_an_update(layer, data):
+    # The data's mean is 0.5 above the average, at a standard deviation of 2.
+    np.testing.assert_allclose(plots.lag_in_deviations(layer, data), 0.25)
+    ax = plots.lag({SCOPES[0]: layer}, {SCOPES[0]: data}, updates=[6])
+    drawn = line(ax, "layer_0")
+    assert drawn.get_xdata().tolist() == [3, 6, 6, 9, 12]
+    np.testing.assert_allclose(drawn.get_ydata(), [0.25, 0.25, 0, 0.25, 0.25])
+
+
+def test_a_feature_that_never_varies_is_not_behind(layer, data):
+    constant = DataRecord(data.step, data.mean, np.zeros_like(data.variance))
+    assert not plots.lag_in_deviations(layer, constant).any()
+
+
+def test_lag_map_has_a_row_for_each_layer(layer, data):
+    ax = plots.lag_map(dict.fromkeys(SCOPES, layer), dict.fromkeys(SCOPES, data))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["layer_0", "layer_1"]
+    assert ax.collections[0].get_array().shape == (2, 4)
+
+
+def test_before_and_after():
+    ax = plots.before_and_after({"momentum 0.9": (0.5, 0.75)}, "accuracy", truth=0.8)
+    assert tuple(line(ax, "momentum 0.9").get_ydata()) == (0.5, 0.75)
+
+
+def test_over_seeds_draws_the_mean_and_the_range():
+    ax = plots.over_seeds((1, 2), {"loss": [[1, 5], [3, 7]]}, ("x (steps)", "loss (nats)"))
+    assert line(ax, "loss").get_ydata().tolist() == [2, 6]
+    low, high = ax.collections[0].get_datalim(ax.transData).intervaly
+    assert (low, high) == (1, 7)
+
+
+FIGURES = {
+    "moving_averages": lambda layer, data, ax: plots.moving_averages(layer, data=data, ax=ax),
+    "memory": lambda layer, data, ax: plots.memory((0.9,), 5, ax=ax),
+    "gain": lambda layer, data, ax: plots.gain(layer.variance, ax=ax),
+    "output_deviation": lambda layer, data, ax: plots.output_deviation({1e-3: layer}, ax=ax),
+    "lag": lambda layer, data, ax: plots.lag({SCOPES[0]: layer}, {SCOPES[0]: data}, ax=ax),
+    "lag_map": lambda layer, data, ax: plots.lag_map({SCOPES[0]: layer}, {SCOPES[0]: data}, ax=ax),
+    "over_seeds": lambda layer, data, ax: plots.over_seeds((1, 2), {"a": [[1, 2]]}, ("x", "y"), ax=ax),
+}
+
+
+@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+def test_draws_on_the_axes_it_is_given(draw, layer, data):
+    ax = plots.panels()
+    before = len(plt.get_fignums())
+    assert draw(layer, data, ax) is ax
+    assert len(plt.get_fignums()) == before
+    assert ax.get_xlabel()
+
+
+@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+def test_makes_a_figure_of_its_own_where_it_is_given_none(draw, layer, data):
+    first, second = draw(layer, data, None), draw(layer, data, None)
+    assert first.figure is not second.figure
+
+
+def test_more_curves_than_can_be_told_apart_are_an_error(layer):
+    with pytest.raises(ValueError, match="up to 6 curves that can be told apart, got 7"):
+        plots.moving_averages(layer, np.linspace(0.1, 0.9, 7))
+
+
+def test_demo_figures_are_written_and_closed(tmp_path):
+    story = experiments.story(seed=0, stretch=4)
+    paths = plots.save_demo_figures(story, tmp_path / "figures")
+    assert [path.name for path in paths] == ["momentum.png", "epsilon.png", "update_averages.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert plt.get_fignums() == []
+
+
+def test_importing_opens_nothing_and_loads_no_pyplot():
+    code = "import sys, pybn.study.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    import pybn.study.plots
+except ImportError as error:
+    print(error)
+"""
+    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('gone', name='matplotlib')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "the figures need matplotlib, which is not installed: pip install matplotlib\n", done.stderr
