@@ -31,20 +31,19 @@ def check_orders(function, arrays, rng, orders=3, bound=BOUND):
 
 
 def check_gradient(scalar, points, rng, what="gradient", bound=BOUND):
-    """The gradient of a scalar function with respect to each point, in two random directions each."""
+    """The gradient of a scalar function with respect to each point, in a random direction: any error shows there."""
     nodes = [Node(point) for point in points]
     gradients = gradient(scalar(*nodes), nodes)
     for which, (point, found) in enumerate(zip(points, gradients, strict=True)):
         assert found.shape == point.shape, f"{what}: shape {found.shape} for an argument of shape {point.shape}"
         assert found.dtype == point.dtype, f"{what}: {found.dtype} for an argument of {point.dtype}"
-        for _ in range(2):
-            direction = rng.uniform(-1, 1, point.shape)
-            expected, size = _difference(scalar, points, which, direction)
-            actual = float(np.sum(found.value * direction))
-            terms = max(1.0, size, float(np.sum(np.abs(found.value * direction))))
-            assert abs(actual - expected) <= bound * terms, (
-                f"{what}, argument {which}: {actual!r} along a direction, differences give {expected!r}"
-            )
+        direction = rng.uniform(-1, 1, point.shape)
+        expected, size = _difference(scalar, points, which, direction)
+        actual = float(np.sum(found.value * direction))
+        terms = max(1.0, size, float(np.sum(np.abs(found.value * direction))))
+        assert abs(actual - expected) <= bound * terms, (
+            f"{what}, argument {which}: {actual!r} along a direction, differences give {expected!r}"
+        )
 
 
 def _paired_with_cotangent(function):

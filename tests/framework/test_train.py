@@ -331,6 +331,11 @@ def test_predictions_come_as_arrays_in_the_models_structure(batch):
     assert found["both"][1][0] == 3
 
 
+def test_inputs_may_be_nodes(batch):
+    trainer = trainer_for()
+    np.testing.assert_array_equal(trainer.predict(Node(batch[0])), trainer.predict(batch[0]))
+
+
 def test_predict_does_not_write_its_input(batch):
     kept = batch[0].copy()
     trainer_for().predict(batch[0])
