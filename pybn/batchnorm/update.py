@@ -148,9 +148,7 @@ class _Pool:
     def measure_only(self, layer: Layer, x: Node) -> Node:
         """Take the moments of x where the layer is to be measured; stop the model after the last."""
         if layer.scope in self._to_measure:
-            batch = backend.active().moments(x.value, **_without_epsilon(layer))
-            check_finite(layer.scope, batch)
-            self._add(layer, batch)
+            self._add(layer, backend.active().moments(x.value, **_without_epsilon(layer)))
             if self._may_stop and len(self._seen) == len(self._to_measure):
                 raise _AllMeasured
         return layer.with_averages(x)
@@ -178,14 +176,15 @@ class _Pool:
         """Make the pooled moments the averages; they weigh as many batches as there were."""
         for scope, layer in self.layers.items():
             moments = self._moments[scope]
-            check_finite(scope, moments)
             _assign(layer, Averages(moments.mean, moments.variance, self._batches))
 
     def _add(self, layer: Layer, batch: Moments) -> None:
         before = self._moments.get(layer.scope)
+        moments = batch if before is None else backend.active().merge_moments(before, batch)
+        check_finite(layer.scope, moments)
         self._seen.add(layer.scope)
         self.layers[layer.scope] = layer
-        self._moments[layer.scope] = batch if before is None else backend.active().merge_moments(before, batch)
+        self._moments[layer.scope] = moments
 
 
 def _layers_by_depth(trainer: Trainer, inputs: Any) -> list[dict[str, int]]:

@@ -273,3 +273,26 @@ def check_reset(bn):
         assert_close(ctx.get_variable(path + "mean").value, x.mean(0), path)
         assert_close(ctx.get_variable(path + "variance").value, x.var(0), path)
         assert ctx.get_variable(path + "avg_weight").value == 1
+
+
+def check_first_values_leave_no_trace(bn):
+    """Not even as NaN: a poisoned average is gone after reset_weights and one batch."""
+    ctx = Context()
+    in_training(bn, ctx, np.ones((2, 1)))
+    for name in ("mean", "variance"):
+        ctx.get_variable(PATH + name).value = [np.nan]
+    bn.reset_weights(ctx)
+    in_training(bn, ctx, np.array([[1.0], [3.0]]))
+    assert state(ctx) == (2, 1, 1)
+
+
+def check_pooled_to_infinity(bn):
+    """Two batches, each finite, whose means are 1e200 apart: their pooled variance is not."""
+    ctx = Context()
+    in_training(bn, ctx, np.array([[1.0], [3.0]]))
+    before = state(ctx)
+    with ctx.forward_pass(training=True):
+        bn.batch_norm(ctx.checked(False), np.array([[1e200], [1e200]]))
+        with pytest.raises(bn.NonFiniteStatisticsError, match=r"/batch_normalization.*\[0\]"):
+            bn.batch_norm(ctx.checked(False), np.array([[-1e200], [-1e200]]))
+    assert state(ctx) == before

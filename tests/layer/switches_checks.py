@@ -6,9 +6,9 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from networks import assert_close, examples, unchanged
+from networks import assert_close, examples, in_training, unchanged
 
-from pybn import Context, InMemoryDataset, Trainer, layers, losses, optimizers
+from pybn import Context, InMemoryDataset, Trainer, gradient, layers, losses, optimizers
 
 METHODS = ("exact", "two_phase", "one_pass")
 
@@ -68,7 +68,6 @@ class Subject:
         self.inputs, self.labels = examples(rng, 12)
         self.dataset = InMemoryDataset(self.inputs, self.labels, 5)
         self.trainer.eval_step(self.inputs, self.labels)
-        self._distinct_values(rng)
 
     def _model(self, ctx, x):
         block = ctx.in_scope("block")
@@ -78,12 +77,14 @@ class Subject:
         self.predictions = predictions.value
         return losses.mean_squared_error(labels, predictions)
 
-    def _distinct_values(self, rng):
+    def with_distinct_values(self):
         """Averages and parameters that could not be mistaken for their first values or for each other."""
+        rng = np.random.default_rng(13)
         for name in ("scale", "offset", "mean", "variance"):
             if name in self.switches.parameters or name in ("mean", "variance"):
                 self.variable(name).value = rng.uniform(1, 2, 2)
         self.variable("avg_weight").value = 3
+        return self
 
     def variable(self, name):
         return self.ctx.get_variable(self.switches.place + name)
@@ -119,7 +120,7 @@ def check_variables(bn, switches):
 
 def check_training(bn, switches):
     """What normalizes, which averages move, and what the optimizer gets and changes."""
-    subject = Subject(bn, switches)
+    subject = Subject(bn, switches).with_distinct_values()
     x = subject.before_the_layer()
     batch, moving = (x.mean(0), x.var(0)), (subject.value("mean"), subject.value("variance"))
     expected = subject.expected(*(batch if switches.moves else moving))
@@ -142,7 +143,7 @@ def check_training(bn, switches):
 
 def check_evaluation(bn, switches):
     """M and V normalize, and nothing changes."""
-    subject = Subject(bn, switches)
+    subject = Subject(bn, switches).with_distinct_values()
     with unchanged(subject.ctx):
         predictions = subject.trainer.predict(subject.inputs)
         subject.trainer.eval(subject.dataset)
@@ -151,7 +152,7 @@ def check_evaluation(bn, switches):
 
 def check_update(bn, switches, method):
     """M and V are recomputed where they may move; otherwise the answer is False and nothing changes."""
-    subject = Subject(bn, switches)
+    subject = Subject(bn, switches).with_distinct_values()
     if not switches.moves:
         # Also where another layer once set the trigger, and where this one was trained before.
         for trigger in (False, True):
@@ -203,3 +204,39 @@ def check_switching(bn):
     assert changed_by_a_step(scale=False) == {"offset", "mean", "variance"}
     assert changed_by_a_step(center=False) == {"scale", "mean", "variance"}
     assert trainer.context.get_variable("/block/batch_normalization/avg_weight").value == 5
+
+
+def check_batch_statistics_leave_frozen_layers_alone(bn, switch):
+    subject = Subject(bn, Switches(**switch)).with_distinct_values()
+    expected = subject.trainer.predict(subject.inputs)
+    with unchanged(subject.ctx), bn.batch_statistics(subject.ctx):
+        np.testing.assert_array_equal(subject.trainer.predict(subject.inputs), expected)
+
+
+def penalty(bn, ctx, x, **options):
+    """What the layer adds to the loss, and its gradient for every trainable variable."""
+    with ctx.forward_pass(training=True) as run:
+        bn.batch_norm(ctx, x, **options)
+        if not run.losses:
+            return 0.0, {}
+        (loss,) = run.losses
+        variables = ctx.variables(trainable=True)
+        gradients = gradient(loss, [variable.node for variable in variables])
+        return float(loss), {v.name: g.value for v, g in zip(variables, gradients, strict=True)}
+
+
+def check_l2_is_on_the_scale_alone(bn, rng):
+    ctx, x = Context(), rng.normal(size=(5, 3))
+    ctx.set_param("l2_regularization", 0.25)
+    in_training(bn, ctx, x)
+    scale, offset = rng.normal(size=(2, 3))
+    ctx.get_variable("/batch_normalization/scale").value = scale
+    ctx.get_variable("/batch_normalization/offset").value = offset
+    loss, gradients = penalty(bn, ctx, x)
+    assert_close(loss, 0.25 * (scale**2).sum(), "amount * sum(scale ** 2)", relative=1e-15)
+    assert_close(gradients["scale"], 0.5 * scale, "its gradient", relative=1e-15)
+    np.testing.assert_array_equal(gradients["offset"], 0)
+    with ctx.forward_pass(training=True) as run:  # shared weights are penalized once
+        for _ in range(2):
+            bn.batch_norm(ctx.checked(False), x)
+        assert_close(sum(map(float, run.losses)), loss, "used twice", relative=1e-15)

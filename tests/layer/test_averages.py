@@ -5,7 +5,7 @@ from __future__ import annotations
 import averages_checks as checks
 import numpy as np
 import pytest
-from averages_checks import PATH, state
+from averages_checks import state
 from networks import in_training
 
 from pybn import Context, batchnorm
@@ -70,14 +70,7 @@ def test_reset_without_a_layer():
 
 
 def test_first_values_leave_no_trace():
-    """Not even as NaN: a poisoned average is gone after reset_weights and one batch."""
-    ctx = Context()
-    in_training(batchnorm, ctx, np.ones((2, 1)))
-    for name in ("mean", "variance"):
-        ctx.get_variable(PATH + name).value = [np.nan]
-    batchnorm.reset_weights(ctx)
-    in_training(batchnorm, ctx, np.array([[1.0], [3.0]]))
-    assert state(ctx) == (2, 1, 1)
+    checks.check_first_values_leave_no_trace(batchnorm)
 
 
 def test_before_the_first_batch():
@@ -90,15 +83,7 @@ def test_before_the_first_batch():
 
 
 def test_pooled_to_infinity():
-    """Two batches, each finite, whose means are 1e200 apart: their pooled variance is not."""
-    ctx = Context()
-    in_training(batchnorm, ctx, np.array([[1.0], [3.0]]))
-    before = state(ctx)
-    with ctx.forward_pass(training=True):
-        batchnorm.batch_norm(ctx.checked(False), np.array([[1e200], [1e200]]))
-        with pytest.raises(batchnorm.NonFiniteStatisticsError, match=r"/batch_normalization.*\[0\]"):
-            batchnorm.batch_norm(ctx.checked(False), np.array([[-1e200], [-1e200]]))
-    assert state(ctx) == before
+    checks.check_pooled_to_infinity(batchnorm)
 
 
 def test_non_finite_features_are_named_to_the_eighth():

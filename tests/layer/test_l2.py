@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import assert_close, chain, examples, in_training, model, trainer
+import switches_checks as checks
+from networks import assert_close, chain, examples, model, trainer
 
 from pybn import (
     Context,
     batchnorm,
-    gradient,
 )
 
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-def penalty(ctx, x, **options):
-    """What the layer adds to the loss, and its gradient for every trainable variable."""
-    with ctx.forward_pass(training=True) as run:
-        batchnorm.batch_norm(ctx, x, **options)
-        if not run.losses:
-            return 0.0, {}
-        (loss,) = run.losses
-        variables = ctx.variables(trainable=True)
-        gradients = gradient(loss, [variable.node for variable in variables])
-        return float(loss), {v.name: g.value for v, g in zip(variables, gradients, strict=True)}
-
-
 def test_l2_is_on_the_scale_alone(rng):
-    ctx, x = Context(), rng.normal(size=(5, 3))
-    ctx.set_param("l2_regularization", 0.25)
-    in_training(batchnorm, ctx, x)
-    scale, offset = rng.normal(size=(2, 3))
-    ctx.get_variable("/batch_normalization/scale").value = scale
-    ctx.get_variable("/batch_normalization/offset").value = offset
-    loss, gradients = penalty(ctx, x)
-    assert_close(loss, 0.25 * (scale**2).sum(), "amount * sum(scale ** 2)", relative=1e-15)
-    assert_close(gradients["scale"], 0.5 * scale, "its gradient", relative=1e-15)
-    np.testing.assert_array_equal(gradients["offset"], 0)
-    with ctx.forward_pass(training=True) as run:  # shared weights are penalized once
-        for _ in range(2):
-            batchnorm.batch_norm(ctx.checked(False), x)
-        assert_close(sum(map(float, run.losses)), loss, "used twice", relative=1e-15)
+    checks.check_l2_is_on_the_scale_alone(batchnorm, rng)
 
 
 def test_l2_of_a_scope(rng):
@@ -58,7 +33,7 @@ def test_l2_of_a_scope(rng):
 def test_no_l2_without_a_scale_that_learns(options):
     ctx = Context()
     ctx.set_param("l2_regularization", 0.25)
-    assert penalty(ctx, np.ones((2, 3)), **options) == (0.0, {})
+    assert checks.penalty(batchnorm, ctx, np.ones((2, 3)), **options) == (0.0, {})
 
 
 @pytest.mark.parametrize("amount", [0, 0.0, None], ids=str)
@@ -66,7 +41,7 @@ def test_no_l2_unless_asked_for(amount):
     ctx = Context()
     if amount is not None:
         ctx.set_param("l2_regularization", amount)
-    assert penalty(ctx, np.ones((2, 3))) == (0.0, {})
+    assert checks.penalty(batchnorm, ctx, np.ones((2, 3))) == (0.0, {})
 
 
 def test_l2_in_the_trainer(rng):

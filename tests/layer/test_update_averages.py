@@ -7,7 +7,6 @@ import pytest
 import update_checks as checks
 from networks import (
     DEPTHS,
-    assert_close,
     averages,
     chain,
     examples,
@@ -137,19 +136,7 @@ def test_two_layers_on_each_other():
 
 
 def test_used_more_often_in_a_later_batch():
-    """A layer shared over time steps, whose number differs from batch to batch: every use counts."""
-    rng = np.random.default_rng(44)
-    batches = [(rng.normal(steps, 1, (4, steps, 3)), rng.normal(size=(4, 3))) for steps in (2, 5, 3)]
-
-    def run(ctx, x):
-        shared = ctx.in_scope("first").checked(False)
-        outputs = [batchnorm.batch_norm(shared, x[:, t]) for t in range(x.shape[1])]
-        return sum(outputs[1:], outputs[0])
-
-    subject = trained(run, Batches(batches))
-    assert update_averages(subject, Batches(batches)) is True
-    everything = np.concatenate([x.reshape(-1, 3) for x, _ in batches])
-    checks.assert_averages(subject.context, {"first": (everything.mean(0), everything.var(0))}, 3)
+    checks.check_used_more_often_in_a_later_batch(batchnorm)
 
 
 def test_a_layer_that_a_batch_leaves_out():
@@ -169,20 +156,7 @@ def test_a_layer_that_a_batch_leaves_out():
 
 
 def test_stops_at_the_layer_that_is_measured():
-    """What comes after the last layer is not computed: a model that would raise there does not."""
-    rng = np.random.default_rng(46)
-    inputs, labels = examples(rng)
-    runs = []
-
-    def run(ctx, x):
-        y = batchnorm.batch_norm(ctx.in_scope("first"), x)
-        runs.append(ctx.is_training)
-        return layers.dense(ctx, y, 2)
-
-    subject = trained(run, InMemoryDataset(inputs, labels, 6))
-    runs.clear()
-    update_averages(subject, InMemoryDataset(inputs, labels, 6))
-    assert runs == [False]  # the run that looks for the layers goes to the end
+    checks.check_stops_at_the_layer_that_is_measured(batchnorm)
 
 
 def test_a_model_that_guards_itself():
@@ -203,18 +177,7 @@ def test_a_model_that_guards_itself():
 
 @every_method
 def test_dropout_is_off(method):
-    """The model runs in evaluation: no random number is drawn, and the pooled input is the whole one."""
-    rng = np.random.default_rng(48)
-    inputs, labels = examples(rng)
-
-    def run(ctx, x):
-        return layers.dense(ctx, batchnorm.batch_norm(ctx.in_scope("first"), layers.dropout(ctx, x, 0.5)), 2)
-
-    subject = trained(run, InMemoryDataset(inputs, labels, 6))
-    with unchanged(subject.context, "variables"):
-        update_averages(subject, InMemoryDataset(inputs, labels), method=method)
-    assert_close(averages(subject.context, "first")[0], inputs.mean(0), "mean")
-    assert_close(averages(subject.context, "first")[1], inputs.var(0), "variance")
+    checks.check_dropout_is_off(batchnorm, method)
 
 
 @every_method

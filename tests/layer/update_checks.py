@@ -204,3 +204,51 @@ def check_frozen_between(bn):
         hand = ByHand(subject.context, own)
         x = hand.normalize("fixed", hand.normalize("frozen", inputs))
         assert_averages(subject.context, {"free": (x.mean(0), x.var(0))}, 3)
+
+
+def check_used_more_often_in_a_later_batch(bn):
+    """A layer shared over time steps, whose number differs from batch to batch: every use counts."""
+    rng = np.random.default_rng(44)
+    batches = [(rng.normal(steps, 1, (4, steps, 3)), rng.normal(size=(4, 3))) for steps in (2, 5, 3)]
+
+    def run(ctx, x):
+        shared = ctx.in_scope("first").checked(False)
+        outputs = [bn.batch_norm(shared, x[:, t]) for t in range(x.shape[1])]
+        return sum(outputs[1:], outputs[0])
+
+    subject = trained(run, Batches(batches))
+    assert bn.update_averages(subject, Batches(batches)) is True
+    everything = np.concatenate([x.reshape(-1, 3) for x, _ in batches])
+    assert_averages(subject.context, {"first": (everything.mean(0), everything.var(0))}, 3)
+
+
+def check_stops_at_the_layer_that_is_measured(bn):
+    """What comes after the last layer is not computed: a model that would raise there does not."""
+    rng = np.random.default_rng(46)
+    inputs, labels = examples(rng)
+    runs = []
+
+    def run(ctx, x):
+        y = bn.batch_norm(ctx.in_scope("first"), x)
+        runs.append(ctx.is_training)
+        return layers.dense(ctx, y, 2)
+
+    subject = trained(run, InMemoryDataset(inputs, labels, 6))
+    runs.clear()
+    bn.update_averages(subject, InMemoryDataset(inputs, labels, 6))
+    assert runs == [False]  # the run that looks for the layers goes to the end
+
+
+def check_dropout_is_off(bn, method):
+    """The model runs in evaluation: no random number is drawn, and the pooled input is the whole one."""
+    rng = np.random.default_rng(48)
+    inputs, labels = examples(rng)
+
+    def run(ctx, x):
+        return layers.dense(ctx, bn.batch_norm(ctx.in_scope("first"), layers.dropout(ctx, x, 0.5)), 2)
+
+    subject = trained(run, InMemoryDataset(inputs, labels, 6))
+    with unchanged(subject.context, "variables"):
+        bn.update_averages(subject, InMemoryDataset(inputs, labels), method=method)
+    assert_close(averages(subject.context, "first")[0], inputs.mean(0), "mean")
+    assert_close(averages(subject.context, "first")[1], inputs.var(0), "variance")

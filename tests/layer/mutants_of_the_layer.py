@@ -1,0 +1,392 @@
+"""Wrong layers: pybn.batchnorm with one line changed, each with the checks that must refuse it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import averages_checks as averages
+import numpy as np
+import switches_checks as switches
+import untouched_checks as untouched
+import update_checks as update
+from networks import behind_a_stopped_gradient, chain, residual
+from switches_checks import Switches
+
+
+class Mutant(NamedTuple):
+    """In `file`, `old` is replaced by `new`; `check(bn)` must fail then, and pass without."""
+
+    file: str
+    old: str
+    new: str
+    check: object
+
+
+def of(check, *arguments):
+    """`check` as a function of the package alone."""
+    return lambda bn: check(bn, *arguments)
+
+
+def rng():
+    return np.random.default_rng(20150211)
+
+
+FROZEN, FIXED = Switches(frozen_averages=True), Switches(trainable=False)
+
+RULE = {
+    "momentum reversed": Mutant(
+        "averages.py",
+        "return min(momentum, 1 - 1 / avg_weight)",
+        "return min(1 - momentum, 1 - 1 / avg_weight)",
+        of(averages.check_rule, 0.9, "float64"),
+    ),
+    "no plain mean at the start": Mutant(
+        "averages.py", "return min(momentum, 1 - 1 / avg_weight)", "return momentum", averages.check_worked_example
+    ),
+    "never exponential": Mutant(
+        "averages.py",
+        "return min(momentum, 1 - 1 / avg_weight)",
+        "return 1 - 1 / avg_weight",
+        averages.check_default_momentum,
+    ),
+    "the larger of the two": Mutant(
+        "averages.py", "return min(momentum,", "return max(momentum,", averages.check_worked_example
+    ),
+    "w not counted": Mutant(
+        "averages.py",
+        "            weight,\n        )",
+        "            self.avg_weight,\n        )",
+        of(averages.check_rule, 0.9, "float32"),
+    ),
+    "w one ahead": Mutant(
+        "averages.py", "weight = self.avg_weight + 1", "weight = self.avg_weight + 2", averages.check_worked_example
+    ),
+    "the mean for the variance": Mutant(
+        "averages.py",
+        "keep * self.variance + (1 - keep) * variance",
+        "keep * self.variance + (1 - keep) * mean",
+        averages.check_worked_example,
+    ),
+    "the deviation for the variance": Mutant(
+        "averages.py",
+        "keep * self.variance + (1 - keep) * variance",
+        "keep * self.variance + (1 - keep) * np.sqrt(variance)",
+        of(averages.check_rule, 0.5, "float64"),
+    ),
+    "what is multiplied by 0 stays": Mutant(
+        "averages.py", "if keep == 0:", "if False:", averages.check_first_values_leave_no_trace
+    ),
+    "NaN let through": Mutant(
+        "averages.py", "if finite.all():", "if True:", of(untouched.check_nan_in_the_data, "exact")
+    ),
+    "an infinite variance let through": Mutant(
+        "averages.py",
+        "np.isfinite(batch.mean) & np.isfinite(batch.variance)",
+        "np.isfinite(batch.mean)",
+        averages.check_pooled_to_infinity,
+    ),
+    "averages in the type of x": Mutant(
+        "config.py",
+        'mean=self._variable(ctx, "mean", np.float64,',
+        'mean=self._variable(ctx, "mean", parameter_dtype,',
+        of(averages.check_rule, 0.99, "float16"),
+    ),
+    "momentum 0.9 by default": Mutant(
+        "config.py", "momentum: float = 0.99,", "momentum: float = 0.9,", averages.check_default_momentum
+    ),
+}
+
+WHEN = {
+    "update in evaluation": Mutant(
+        "layer.py",
+        "if layer.ctx.is_training and layer.moves:",
+        "if layer.moves:",
+        averages.check_nothing_else_moves,
+    ),
+    "update before the step ends": Mutant(
+        "layer.py",
+        "pending = run.after_step[layer.scope] = _PendingUpdate(layer, batch)",
+        "pending = _PendingUpdate(layer, batch)\n"
+        "        for variable, value in pending().items():\n"
+        "            variable.value = value",
+        averages.check_abandoned_steps,
+    ),
+    "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", averages.check_pooled_uses),
+    "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", averages.check_pooled_uses),
+    "a move for each use": Mutant(
+        "layer.py",
+        "pending = run.after_step.get(layer.scope)",
+        "pending = None\n    while layer.scope in run.after_step:\n        layer.ctx.apply()",
+        averages.check_pooled_uses,
+    ),
+    "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", averages.check_reset),
+    "reset under the scope alone": Mutant(
+        "layer.py", 'ctx.in_absolute_path("/").variables(role=', "ctx.variables(role=", averages.check_reset
+    ),
+    "reset by the spelling of the scope": Mutant(
+        "layer.py",
+        'ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):',
+        '[v for v in ctx.in_absolute_path("/").variables() if v.path.endswith("batch_normalization/avg_weight")]:',
+        averages.check_reset,
+    ),
+    "reset by the variable's name": Mutant(
+        "layer.py",
+        'ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):',
+        '[v for v in ctx.in_absolute_path("/").variables() if v.name == "avg_weight"]:',
+        averages.check_reset,
+    ),
+}
+
+SWITCHES = {
+    "frozen averages give way in training": Mutant(
+        "layer.py",
+        "if layer.ctx.is_training and layer.moves:",
+        "if layer.ctx.is_training:",
+        of(switches.check_training, FROZEN),
+    ),
+    "frozen_averages ignored": Mutant(
+        "config.py",
+        "moves=self._trainable and not self._frozen_averages,",
+        "moves=self._trainable,",
+        of(switches.check_training, FROZEN),
+    ),
+    "trainable(False) still moves": Mutant(
+        "config.py",
+        "moves=self._trainable and not self._frozen_averages,",
+        "moves=not self._frozen_averages,",
+        of(switches.check_update, FIXED, "exact"),
+    ),
+    "trainable(False) still learns": Mutant(
+        "config.py",
+        "parameter.trainable = self._trainable",
+        "parameter.trainable = True",
+        of(switches.check_training, FIXED),
+    ),
+    "frozen averages stop the scale": Mutant(
+        "config.py",
+        "parameter.trainable = self._trainable",
+        "parameter.trainable = self._trainable and not self._frozen_averages",
+        of(switches.check_training, FROZEN),
+    ),
+    "trainable for good": Mutant(
+        "config.py",
+        "parameter.trainable = self._trainable",
+        "parameter.trainable = self._trainable and parameter.trainable",
+        switches.check_switching,
+    ),
+    "the trigger set by frozen layers": Mutant(
+        "config.py", "        if layer.moves:\n", "        if True:\n", of(switches.check_variables, FROZEN)
+    ),
+    "center for scale": Mutant(
+        "config.py",
+        '"scale", parameter_dtype, initializers.ones) if self._scale else',
+        '"scale", parameter_dtype, initializers.ones) if self._center else',
+        of(switches.check_variables, Switches(center=False)),
+    ),
+    "no current scope": Mutant(
+        "config.py",
+        "ctx = self._ctx if self._current_scope else",
+        "ctx = self._ctx if False else",
+        of(switches.check_variables, Switches(current_scope=True)),
+    ),
+    "M for V": Mutant(
+        "layer.py",
+        "statistics = self.mean.value, self.variance.value",
+        "statistics = self.variance.value, self.mean.value",
+        of(switches.check_evaluation, Switches(use_backend_inference=False)),
+    ),
+    "no offset in inference": Mutant(
+        "layer.py",
+        "return infer(x, _node(self.scale), _node(self.offset),",
+        "return infer(x, _node(self.scale), None,",
+        of(switches.check_evaluation, Switches()),
+    ),
+    "batch statistics of frozen layers": Mutant(
+        "layer.py",
+        "return layer.with_batch_statistics(x)[0] if layer.moves else layer.with_averages(x)",
+        "return layer.with_batch_statistics(x)[0]",
+        of(switches.check_batch_statistics_leave_frozen_layers_alone, {"frozen_averages": True}),
+    ),
+    "L2 on the offset": Mutant(
+        "config.py",
+        "add_l2(ctx, scale)",
+        "add_l2(ctx, offset)",
+        lambda bn: switches.check_l2_is_on_the_scale_alone(bn, rng()),
+    ),
+}
+
+UPDATE = {
+    "exact without the order of depths": Mutant(
+        "update.py", "feeders[scope].update(", "set().update(", of(update.check_exact, chain, (6, 6, 6, 5))
+    ),
+    "order by gradients": Mutant(
+        "update.py",
+        "behind = set(ancestors_first(x))",
+        "behind = set(ancestors_first(x, lambda n: [p for p, v in zip(n.parents, n.products) if v] or "
+        "(n.parents if n.joint else ())))",
+        of(update.check_exact, behind_a_stopped_gradient, (10, 10, 2, 1)),
+    ),
+    "a pass for each layer": Mutant(
+        "update.py",
+        "    return depths\n\n\ndef _feeders",
+        "    return [{scope: count} for uses in depths for scope, count in uses.items()]\n\n\ndef _feeders",
+        of(update.check_exact, residual, (6, 6, 6, 5)),
+    ),
+    "batch statistics before the layer": Mutant(
+        "update.py",
+        "                raise _AllMeasured\n        return layer.with_averages(x)",
+        "                raise _AllMeasured\n        return layer.with_batch_statistics(x)[0]",
+        of(update.check_exact, chain, (10, 10, 2, 1)),
+    ),
+    "pooled by batches and not by counts": Mutant(
+        "update.py",
+        "        before = self._moments.get(layer.scope)\n",
+        "        before = self._moments.get(layer.scope)\n        batch = batch._replace(count=1)\n",
+        of(update.check_exact, chain, (10, 10, 2, 1)),
+    ),
+    "the last batch alone": Mutant(
+        "update.py",
+        "batch if before is None else",
+        "batch if True else",
+        of(update.check_one_pass, chain, (10, 10, 2, 1)),
+    ),
+    "no variance between the batches": Mutant(
+        "update.py",
+        "backend.active().merge_moments(before, batch)",
+        "backend.active().merge_moments(before, batch)._replace(variance="
+        "(before.count * before.variance + batch.count * batch.variance) / (before.count + batch.count))",
+        of(update.check_exact, chain, (6, 6, 6, 5)),
+    ),
+    "the first batch lost": Mutant(
+        "update.py", "chain([first], batches)", "chain((), batches)", update.check_training_goes_on
+    ),
+    "averages that weigh one batch": Mutant(
+        "update.py", "moments.variance, self._batches)", "moments.variance, 1)", update.check_training_goes_on
+    ),
+    "runs the whole model": Mutant(
+        "update.py",
+        "                raise _AllMeasured\n",
+        "                pass\n",
+        update.check_stops_at_the_layer_that_is_measured,
+    ),
+    "stops after as many uses as at first": Mutant(
+        "update.py",
+        "all(count == 1 for count in self._to_measure.values())",
+        "True",
+        update.check_used_more_often_in_a_later_batch,
+    ),
+    "the model run as in training": Mutant(
+        "update.py",
+        "forward_pass(training=False)",
+        "forward_pass(training=True)",
+        of(update.check_dropout_is_off, "exact"),
+    ),
+    "one_pass updates frozen layers": Mutant(
+        "update.py",
+        "        if not layer.moves:\n            return layer.with_averages(x)\n"
+        "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
+        "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
+        update.check_frozen_between,
+    ),
+    "exact updates frozen layers": Mutant(
+        "update.py",
+        "        if layer.moves:\n            calls.append",
+        "        if True:\n            calls.append",
+        of(switches.check_update, FROZEN, "exact"),
+    ),
+    "two_phase updates frozen layers": Mutant(
+        "update.py",
+        "        if not layer.moves:\n            return layer.with_averages(x)\n        if layer.scope not in moved:",
+        "        if layer.scope not in moved:",
+        of(switches.check_update, FROZEN, "two_phase"),
+    ),
+    "two_phase does not reset": Mutant(
+        "update.py",
+        "            layer.avg_weight.value = 0.0\n",
+        "",
+        of(update.check_two_phase, chain, (6, 6, 6, 5), 0.99),
+    ),
+    "two_phase resets in each phase": Mutant(
+        "update.py",
+        '        for inputs in epoch(f"phase {phase + 1} of 2"):',
+        '        moved.clear()\n        for inputs in epoch(f"phase {phase + 1} of 2"):',
+        of(update.check_two_phase, chain, (6, 6, 6, 5), 0.99),
+    ),
+    "two_phase with batch statistics in both": Mutant(
+        "update.py",
+        "        batch_statistics(layer, x)\n        return layer.with_averages(x)",
+        "        return batch_statistics(layer, x)",
+        of(update.check_two_phase, chain, (6, 6, 6, 5), 0.99),
+    ),
+    "two_phase in one pass": Mutant(
+        "update.py",
+        "enumerate((batch_statistics, averages_just_updated))",
+        "enumerate((batch_statistics,))",
+        of(update.check_two_phase, chain, (6, 6, 6, 5), 0.5),
+    ),
+}
+
+UNTOUCHED = {
+    "nothing restored": Mutant(
+        "update.py",
+        "        for variable, value in before:\n            variable.value = value\n        raise",
+        "        raise",
+        of(untouched.check_raising_dataset, "exact", untouched.Stop()),
+    ),
+    "avg_weight not restored": Mutant(
+        "update.py",
+        "for variable in root.variables()]",
+        'for variable in root.variables() if variable.name != "avg_weight"]',
+        of(untouched.check_raising_dataset, "two_phase", untouched.Stop()),
+    ),
+    "not restored after an interrupt": Mutant(
+        "update.py",
+        "    except BaseException:\n",
+        "    except Exception:\n",
+        of(untouched.check_raising_model, "exact", KeyboardInterrupt()),
+    ),
+    "restored and silent": Mutant(
+        "update.py",
+        "            variable.value = value\n        raise",
+        "            variable.value = value",
+        of(untouched.check_raising_dataset, "one_pass", untouched.Stop()),
+    ),
+    "weights reset without a data set": Mutant(
+        "update.py",
+        "root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):\n",
+        "root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):\n"
+        "        for variable in root.variables():\n"
+        '            if variable.name == "avg_weight":\n'
+        "                variable.value = 0.0\n",
+        of(untouched.check_no_dataset, "exact"),
+    ),
+    "one-shot data sets taken": Mutant(
+        "update.py", "if iter(dataset) is dataset:", "if False:", of(untouched.check_one_shot, "one_pass")
+    ),
+    "one batch fewer allowed": Mutant(
+        "update.py", "if done > max_batches:", "if done >= max_batches:", of(untouched.check_endless, "exact")
+    ),
+    "epochs of any length": Mutant(
+        "update.py", "total not in (None, done)", "False", of(untouched.check_unequal_epochs, "two_phase")
+    ),
+    "empty data sets taken": Mutant(
+        "update.py", "if done == 0 or total", "if total", of(untouched.check_empty, "one_pass")
+    ),
+    "NaN measured": Mutant(
+        "update.py",
+        "        check_finite(layer.scope, moments)\n",
+        "",
+        of(untouched.check_nan_in_the_data, "exact"),
+    ),
+    "the mode forgotten": Mutant(
+        "update.py",
+        "    with trainer.context.forward_pass(training=False), trainer.context.offering(STRATEGY, strategy):\n"
+        "        trainer.run_model(inputs)",
+        "    trainer.context.services[STRATEGY] = strategy\n"
+        "    with trainer.context.forward_pass(training=False):\n"
+        "        trainer.run_model(inputs)",
+        of(untouched.check_raising_model, "one_pass", untouched.Stop()),
+    ),
+}
+
+ALL = {**RULE, **WHEN, **SWITCHES, **UPDATE, **UNTOUCHED}
