@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework.edges import backward_edges, habits, judge_edges
 from pybn.study.coursework.examples import smallest
 from pybn.study.coursework.findings import Finding
@@ -26,7 +27,7 @@ __all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm"]
 
 
 def check_batch_norm(
-    forward: Callable[..., Any] | None = None,
+    forward: Any = None,
     backward: Callable[..., Any] | None = None,
     *,
     alternative_backward: Callable[..., Any] | None = None,
@@ -40,7 +41,8 @@ def check_batch_norm(
 
     Parameters
     ----------
-    forward : function (x, gamma, beta, bn_param) -> (out, cache), x of shape (n, d)
+    forward : function (x, gamma, beta, bn_param) -> (out, cache), x of shape (n, d); or a whole
+        implementation that `pybn.study.adapters.course_functions` takes: a class, a PyTorch module, ...
     backward, alternative_backward : functions (dout, cache) -> (dx, dgamma, dbeta)
     spatial_forward, spatial_backward : the same for x of shape (n, c, h, w)
     convention : "course", "keras", "pytorch", "paper", "pybn", or None to accept each of them
@@ -56,15 +58,16 @@ def check_batch_norm(
     """
     if convention is not None and convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
-    functions = {
-        "forward": forward,
-        "backward": backward,
-        "alternative": alternative_backward,
-        "spatial_forward": spatial_forward,
-        "spatial_backward": spatial_backward,
-    }
     if forward is None and spatial_forward is None:
         raise TypeError("check_batch_norm needs forward or spatial_forward, got neither")
+    whole = CourseFunctions() if forward is None else course_functions(forward)
+    functions = {
+        "forward": whole.forward,
+        "backward": backward or whole.backward,
+        "alternative": alternative_backward or whole.alternative_backward,
+        "spatial_forward": spatial_forward or whole.spatial_forward,
+        "spatial_backward": spatial_backward or whole.spatial_backward,
+    }
     start = time.perf_counter()
     student = Student(functions, time_limit)
     found = _judge(student, convention)

@@ -119,33 +119,36 @@ def _explain(
     """The simplest rule that holds on every probe; None where something is missing or nothing fits."""
     if any(each is None or not np.isfinite(each).all() for each in new):
         return None
+    statistics = [_statistics(name, probe) for probe in probes]
     found = [
         rule
         for old in ("own", "other", "none")
-        for statistic in _statistics(name, probes[0])
-        for rule in [_rule(name, old, statistic, new, probes)]
+        for statistic in statistics[0]
+        for rule in [_rule(name, old, statistic, statistics, new, probes)]
         if rule is not None
     ]
     return min(found, key=_departures, default=None)
 
 
-def _rule(name: str, old: str, statistic: str, new, probes: Sequence[Probe]) -> Rule | None:
+def _rule(name: str, old: str, statistic: str, statistics, new, probes: Sequence[Probe]) -> Rule | None:
     """keep, take and extra for one choice of old value and statistic, and their names."""
     for constant in (False, True):
         for tolerance in (EXACT, SINGLE):
             fits = [
-                _coefficients(name, old, statistic, each, probe, constant, tolerance)
-                for each, probe in zip(new, probes, strict=True)
+                _coefficients(name, old, made[statistic], each, probe, constant, tolerance)
+                for made, each, probe in zip(statistics, new, probes, strict=True)
             ]
             if all(each is not None for each in fits):
                 return _named(old, statistic, fits, probes)
     return None
 
 
-def _coefficients(name, old, statistic, new, probe: Probe, constant: bool, tolerance) -> tuple[float, ...] | None:
+def _coefficients(
+    name, old, statistic: np.ndarray, new, probe: Probe, constant: bool, tolerance
+) -> tuple[float, ...] | None:
     own, other = probe.averages if name == "mean" else probe.averages[::-1]
     columns = [] if old == "none" else [own if old == "own" else other]
-    columns.append(_statistics(name, probe)[statistic])
+    columns.append(statistic)
     columns += [np.ones_like(own)] if constant else []
     found = fit(columns, new, tolerance)
     if found is None:

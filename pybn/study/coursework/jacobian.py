@@ -9,7 +9,7 @@ room for chance.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -200,7 +200,6 @@ class Factor:
     deviation: int = 0
     other: str = ""  # the name of the other deviation
     power: int = 0
-    value: float = field(default=1.0, compare=False)
 
     @property
     def departures(self) -> float:
@@ -228,6 +227,10 @@ CONSTANTS: Mapping[str, Callable[[int], float]] = {
 }
 
 
+# Powers of the scale, of s, and of s / other s that are tried.
+_POWERS = np.array(list(product(range(-2, 3), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3))))
+
+
 def factor(
     values: Sequence[np.ndarray], probes: Sequence[Probe], others: Mapping[str, Sequence[np.ndarray]]
 ) -> Factor | None:
@@ -235,28 +238,29 @@ def factor(
     if any(np.any(each == 0) or not np.isfinite(each).all() for each in values):
         return None
     found = []
-    for other, of_probes in {"": None, **others}.items():
-        for p, q, t in product(range(-2, 3), range(-4, 5), (0,) if of_probes is None else (-3, -2, -1, 1, 2, 3)):
-            made = _one_factor(values, probes, other, of_probes, (p, q, t))
-            if made:
-                found.append(made)
-    return min(found, key=lambda each: each.departures, default=None)
+    for other, of_probes in {"": [probe.deviation for probe in probes], **others}.items():
+        rests = [_rests(*each) for each in zip(values, probes, of_probes, strict=True)]
+        level = np.all([np.ptp(rest, axis=1) <= 1e-5 for rest in rests], axis=0)
+        for index in np.flatnonzero(level & ((_POWERS[:, 2] == 0) == (other == ""))):
+            constants = [float(np.exp(rest[index].mean())) for rest in rests]
+            found.append(_factor(values, probes, constants, _POWERS[index], other))
+    return min((each for each in found if each), key=lambda each: each.departures, default=None)
 
 
-def _one_factor(values, probes, other, of_probes, powers) -> Factor | None:
-    p, q, t = powers
-    rests = []
-    for index, (each, probe) in enumerate(zip(values, probes, strict=True)):
-        ratio = probe.deviation / of_probes[index] if of_probes else 1.0
-        rest = each / (probe.scale ** float(p) * probe.deviation ** float(q) * ratio**t)
-        if not np.ptp(rest) <= 1e-5 * np.abs(rest).max():
-            return None
-        rests.append(float(rest[0]))
-    sign = 1 if rests[0] > 0 else -1
+def _rests(values: np.ndarray, probe: Probe, other: np.ndarray) -> np.ndarray:
+    """log of what remains of the values when each choice of powers is divided out."""
+    logs = np.log([np.abs(probe.scale), probe.deviation, probe.deviation / other])
+    return np.log(np.abs(values)) - _POWERS @ logs
+
+
+def _factor(values, probes, constants, powers, other) -> Factor | None:
+    p, q, t = (int(power) for power in powers)
+    signs = [np.sign(each) * np.sign(probe.scale) ** (p % 2) for each, probe in zip(values, probes, strict=True)]
+    sign = int(signs[0][0])
+    if any(np.any(each != sign) for each in signs):
+        return None
     for name, rule in CONSTANTS.items():
-        if all(
-            np.isclose(sign * rest, rule(probe.count), rtol=1e-4) for rest, probe in zip(rests, probes, strict=True)
-        ):
-            return Factor(sign, name, p, q, other, t, rests[0])
-    same = np.allclose(rests, rests[0], rtol=1e-4)
-    return Factor(sign, f"{abs(rests[0]):.4g}", p, q, other, t, rests[0]) if same else None
+        if all(np.isclose(got, rule(probe.count), rtol=1e-4) for got, probe in zip(constants, probes, strict=True)):
+            return Factor(sign, name, p, q, other, t)
+    same = np.allclose(constants, constants[0], rtol=1e-4)
+    return Factor(sign, f"{constants[0]:.4g}", p, q, other, t) if same else None

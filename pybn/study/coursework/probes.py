@@ -9,6 +9,7 @@ and are never near 1, offsets never near 0, the old averages of mean and varianc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,38 +35,38 @@ class Probe:
         """Elements per feature."""
         return self.x.shape[0]
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         """The batch mean."""
         return self.x.mean(0)
 
-    @property
+    @cached_property
     def variance(self) -> np.ndarray:
         """The population variance."""
         return ((self.x - self.mean) ** 2).mean(0)
 
-    @property
+    @cached_property
     def deviation(self) -> np.ndarray:
         """What line 3 divides by."""
         return np.sqrt(self.variance + self.epsilon)
 
-    @property
+    @cached_property
     def normalized(self) -> np.ndarray:
         """x-hat, the result of line 3."""
         return (self.x - self.mean) / self.deviation
 
-    @property
+    @cached_property
     def out(self) -> np.ndarray:
         """What training must return."""
         return self.scale * self.normalized + self.offset
 
-    @property
+    @cached_property
     def test_out(self) -> np.ndarray:
         """What test mode must return, from the averages before."""
         mean, variance = self.averages
         return self.scale * (self.x - mean) / np.sqrt(variance + self.epsilon) + self.offset
 
-    @property
+    @cached_property
     def dx(self) -> np.ndarray:
         """The gradient with all three terms."""
         along = (self.dy * self.normalized).mean(0)

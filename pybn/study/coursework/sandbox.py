@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ GRACE = 0.5
 # A bare `except` swallows one exception; among many some arrive outside the `try`: the loop
 # `while True: try ... except: pass` ends after 2 s at Python's switch interval of 5 ms, after 0.01 s at this one.
 BETWEEN_INTERRUPTS = 0.00005
+
+
+_NOT_THEIRS = ("site-packages", "dist-packages", str(Path(__file__).parents[1]))
 
 
 class TimeIsUp(BaseException):
@@ -93,7 +97,7 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
         message = f"did not return within {limit:g} seconds"
         return Outcome(failure="hung", message=message, printed=printed.getvalue())
     if call.error is not None:
-        return _raised(call.error, function, printed.getvalue())
+        return _raised(call.error, printed.getvalue())
     return Outcome(value=call.value, printed=printed.getvalue())
 
 
@@ -119,22 +123,20 @@ def _end(call: _Call) -> None:
         sys.setswitchinterval(interval)
 
 
-def _raised(error: BaseException, function: Callable[..., Any], printed: str) -> Outcome:
-    message = f"{type(error).__name__}: {error}".rstrip(": ") + _place(error, function)
+def _raised(error: BaseException, printed: str) -> Outcome:
+    message = f"{type(error).__name__}: {error}".rstrip(": ") + _place(error)
     unfinished = isinstance(error, NotImplementedError)
     return Outcome(failure="raised", message=message, unfinished=unfinished, printed=printed)
 
 
-def _place(error: BaseException, function: Callable[..., Any]) -> str:
-    """The line of the student's own file, the last one before the error left it."""
-    code = getattr(function, "__code__", None)
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if code and frame.filename == code.co_filename
-    ]
-    if not frames:
+def _place(error: BaseException) -> str:
+    """The student's own line: the last one before the error left their code for a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(room in frame.filename for room in _NOT_THEIRS)]
+    if not own:
         return ""
-    text = f": {frames[-1].line}" if frames[-1].line else ""
-    return f" (line {frames[-1].lineno}, in {frames[-1].name}{text})"
+    text = f": {own[-1].line}" if own[-1].line else ""
+    return f" (line {own[-1].lineno}, in {own[-1].name}{text})"
 
 
 def _set_exception(thread: int | None, exception: type[BaseException] | None) -> None:

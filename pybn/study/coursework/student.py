@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters import LAYER
 from pybn.study.coursework import sandbox
 
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
@@ -136,7 +137,7 @@ class Student:
         for key in ("mode", "eps", "momentum"):
             if key not in state or not np.array_equal(state[key], given[key]):
                 self.note("setting", part, key)
-        extra = sorted(str(key) for key in set(state) - {*given, "running_mean", "running_var"})
+        extra = sorted(str(key) for key in set(state) - {*given, "running_mean", "running_var", LAYER})
         if extra:
             self.note("keys", part, ", ".join(extra[:4]))
         if averages is None:

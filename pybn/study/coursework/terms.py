@@ -26,7 +26,7 @@ def name_terms(role, terms, target, others, measured, evidence) -> list[Finding]
 
 def _weight(findings: list[Finding]) -> float:
     """How much a set of slips asks one to believe."""
-    return sum(3.0 if found.code.startswith(("unexplained", "gradient")) else 1.0 for found in findings)
+    return sum(10.0 if found.code.startswith(("unexplained", "gradient")) else 1.0 for found in findings)
 
 
 def _outside_terms(role, measured, evidence) -> list[Finding]:
