@@ -54,14 +54,10 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "globa
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
-autosummary_filename_map = {  # beside the function moments, for file systems that take m and M for one
-    "pybn.reference.Moments": "pybn.reference.Moments-class",
-    "pybn.arguments.Moments": "pybn.arguments.Moments-class",
-    "pybn.arguments.Batch": "pybn.arguments.Batch-class",
-}
 autodoc_typehints = "none"  # numpydoc's tables tell the types
 autodoc_member_order = "bysource"
-numpydoc_show_class_members = False  # the class template lists them
+toc_object_entries_show_parents = "hide"
+numpydoc_show_class_members = False  # the class shows them itself
 numpydoc_xref_param_type = False
 
 sphinx_gallery_conf = {

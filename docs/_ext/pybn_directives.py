@@ -1,5 +1,7 @@
-"""What the pages show that comes from elsewhere: a lesson's figure, and the table of the libraries' conventions."""
+"""What the pages show that comes from elsewhere: lessons' figures, lists of modules, the libraries' conventions."""
 
+import pkgutil
+from importlib import import_module
 from pathlib import Path
 
 from docutils.parsers.rst import directives
@@ -55,6 +57,18 @@ class ConventionsTable(SphinxDirective):
         return self.parse_text_to_nodes(StringList(lines, source="conventions-table"))
 
 
+class ModulesOf(SphinxDirective):
+    """`.. modules-of:: pybn.study`: a list of the package's modules, each a link to its page."""
+
+    required_arguments = 1
+
+    def run(self):
+        """A bullet list."""
+        package = import_module(self.arguments[0])
+        names = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+        return self.parse_text_to_nodes("\n".join(f"* :mod:`~{package.__name__}.{name}`" for name in names))
+
+
 NAMES_HEADER = ("library", "scale", "offset", "mean", "variance", "counter")
 RULES_HEADER = ("library", "momentum is the share of the", "default", "epsilon", "variance that is averaged")
 
@@ -80,5 +94,6 @@ def marked(cells):
 def setup(app):
     """Register the directives."""
     app.add_directive("lesson-figure", LessonFigure)
+    app.add_directive("modules-of", ModulesOf)
     app.add_directive("conventions-table", ConventionsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,11 +11,17 @@ In the source a section ends at an empty line, and free text or an example may f
 
     >>> f(epsilon=0.0)
 
-numpydoc takes all that for entries of the section.  Here the text gets the heading Notes and the example
-the heading Examples, and an entry that goes on in the next line is joined to one.
+numpydoc takes all that for entries of the section, and RST reads *args as the start of an emphasis.
+Here the text gets the heading Notes and the example the heading Examples, an entry that goes on in the next
+line is joined to one, and a star is a star.  Below, each object shows the lessons that use it.
 """
 
+import re
 from itertools import pairwise
+from pathlib import Path
+
+# What stands between backticks, or one character that RST would read as markup: *args, |x|, name_
+_CODE_OR_MARKUP = re.compile(r"(``.+?``|`.+?`|\s\* )|(\*|\||_(?!\w))")
 
 
 def with_headings(lines):
@@ -53,9 +59,29 @@ def with_joined_entries(lines):
     return result
 
 
+def without_markup(lines):
+    """The docstring's lines, where a star, a bar or a last underscore is only that: the source is plain text."""
+    return [line if line.lstrip().startswith((">>>", "...", "* ", ".. ")) else _plain(line) for line in lines]
+
+
+def _plain(line):
+    # `.ok` would search every class for an ok.
+    line = re.sub(r"(?<!`)`(\.[^`]+)`(?!`)", r"``\1``", line)
+    return _CODE_OR_MARKUP.sub(lambda found: found[1] or "\\" + found[2], line)
+
+
 def process(app, what, name, obj, options, lines):
     """Rewrite a docstring in place, before numpydoc reads it."""
-    lines[:] = with_headings(with_joined_entries(lines))
+    lines[:] = without_markup(with_headings(with_joined_entries(lines)))
+
+
+def add_lessons(app, what, name, obj, options, lines):
+    """Append the thumbnails of the lessons that use an object, where sphinx-gallery found some."""
+    if what == "module":
+        return
+    found = Path(app.srcdir) / "api" / "generated" / "backreferences" / f"{name}.examples"
+    if found.is_file() and found.stat().st_size:
+        lines += ["", ".. rubric:: Lessons that use it", "", f".. minigallery:: {name}", ""]
 
 
 def skip(app, what, name, obj, skip, options):
@@ -66,7 +92,8 @@ def skip(app, what, name, obj, skip, options):
 
 
 def setup(app):
-    """Register before numpydoc, whose priority is 500."""
+    """Register before and after numpydoc, whose priority is 500."""
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-docstring", add_lessons, priority=600)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
