@@ -140,12 +140,13 @@ def _terms(wrong: Wrong) -> str | None:
     if wrong.dy.shape != x.shape:
         return None
     for axes in _feature_axes(x.ndim):
-        columns = [_columns(a, axes) for a in (wrong.right, wrong.given, wrong.dy, x)]
-        if len(columns[0]) < LEAST_FOR_A_FIT:
+        dy_columns, x_columns = _columns(wrong.dy, axes), _columns(x, axes)
+        if len(x_columns) < LEAST_FOR_A_FIT:
             continue
         noise = 1e-6 * float(np.linalg.norm(wrong.right))
-        right = _coefficients(columns[0], *columns[2:], leaves=noise)
-        given = _coefficients(columns[1], *columns[2:], leaves=noise + EXPLAINED * _distance(wrong))
+        right = _coefficients(_columns(wrong.right, axes), dy_columns, x_columns, noise)
+        leaves = noise + EXPLAINED * _distance(wrong)
+        given = _coefficients(_columns(wrong.given, axes), dy_columns, x_columns, leaves)
         if right is not None and given is not None:
             return _compared(right, given, wrong.inputs)
     return None

@@ -23,6 +23,7 @@ from pybn.study.record import DataRecord, LayerRecord, replay
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from pybn.study.compare import Comparison
     from pybn.study.experiments import Story
 
 # Okabe & Ito's colours, told apart with every kind of colour vision; the truth is always black.
@@ -151,9 +152,9 @@ def lag(
         at = np.searchsorted(step, updates, side="right")
         step, behind = np.insert(step, at, updates), np.insert(behind, at, 0.0)
         ax.plot(step, behind, color=colour, linewidth=1.8, label=short_name(scope))
-    for number, step in enumerate(updates):
+    for number, update in enumerate(updates):
         label = None if number else "update_averages"
-        ax.axvline(step, color="black", linestyle="--", linewidth=1.2, label=label)
+        ax.axvline(update, color="black", linestyle="--", linewidth=1.2, label=label)
     ax.set_ylim(bottom=0)
     _label(ax, "training step", "averages behind the data\n(standard deviations)")
     return _legend(ax)
@@ -257,6 +258,26 @@ def over_seeds(
         ax.plot(x, values.mean(axis=0), label=name, **options)
     _label(ax, *labels)
     return _legend(ax)
+
+
+# --- implementations ------------------------------------------------------------------------------
+
+
+def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
+    """How long each implementation takes, over the first one's time: median and middle half, by operation and input."""
+    labels = [f"{r.operation}  {'x'.join(map(str, r.shape))}  {r.dtype}" for r in found.rows]
+    places = {label: -place for place, label in enumerate(dict.fromkeys(labels))}
+    ax = _axes(ax, height=1 + 0.22 * len(places))
+    ax.axvline(1, **{**TRUTH, "linewidth": 1.2}, linestyle=":", label=found.names[0])
+    for colour, name in zip(_colours(found.names[1:]), found.names[1:], strict=True):
+        rows = [(places[label], r) for label, r in zip(labels, found.rows, strict=True) if r.implementation == name]
+        ratio = np.array([r.ratio for _, r in rows])
+        spread = np.abs([[r.ratio_low, r.ratio_high] for _, r in rows] - ratio[:, None]).T
+        ax.errorbar(ratio, [place for place, _ in rows], xerr=spread, fmt="o", color=colour, markersize=4, label=name)
+    ax.set_xscale("log")
+    ax.set_yticks(list(places.values()), list(places), fontsize="x-small")
+    _label(ax, f"time over {found.names[0]}'s", "")
+    return _legend(ax, loc="best")
 
 
 # --- shared -------------------------------------------------------------------------------------
