@@ -117,9 +117,9 @@ ways = {"no mask": (False, False), "mask in the layer": (True, False), "mask in 
 results = {name: [accuracies(seed, *masks) for seed in SEEDS] for name, masks in ways.items()}
 curves = {name: [accuracy for accuracy, _ in of_seeds] for name, of_seeds in results.items()}
 
-ax = plots.over_seeds(
-    range(5), curves, ("length of the batch (steps; numbers have 1 to 8)", "accuracy on test numbers")
-)
+dashed = {"linestyle": "--", "marker": "s", "markersize": 10, "markerfacecolor": "none"}
+axes_labels = ("length of the batch (steps; numbers have 1 to 8)", "accuracy on test numbers")
+ax = plots.over_seeds(range(5), curves, axes_labels, mask_in_the_sum_alone=dashed)
 ax.set_xticks(range(5), ["own", *PADDED_TO[1:]])
 _ = ax.set_ylim(0, 1)
 
@@ -131,14 +131,14 @@ for seed in SEEDS:
     assert none[1] > none[0]
     assert none[1] - none[-1] > 0.15
     print(
-        f"seed {seed}, without a mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, {none[-1]:.3f} "
-        f"padded to 24; with the mask {in_layer[0]:.3f} always; with the mask in the sum {in_sum[0]:.3f} always"
+        f"seed {seed}, without a mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, "
+        f"{none[-1]:.3f} padded to 24; with the mask {in_layer[0]:.3f} always; with the mask in the sum {in_sum[0]:.3f} always"
     )
 
 # %%
-# Without a mask, the layer turns the zeros into :math:`\beta - \gamma M / \sqrt{V + \varepsilon}`, which is not zero, and
-# the sum takes them in: the answer depends on how long the neighbours are.  As long as that is as it was in training,
-# nothing seems wrong.  With the mask in the layer, padding stays the zero that it was, and the sum needs no mask.
+# Without a mask, the layer turns the zeros into :math:`\beta - \gamma M / \sqrt{V + \varepsilon}`, which is not zero,
+# and the sum takes them in: the answer depends on how long the neighbours are.  As long as that is as it was in
+# training, nothing seems wrong.  With the mask in the layer, padding stays the zero that it was, and the sum needs none.
 #
 # The third curve is the honest one.  Where every later step ignores the padding, *inference* is safe without a mask in
 # the layer: there M and V are constants, and the network has learned to live with wrong ones.  What remains is
