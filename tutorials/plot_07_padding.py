@@ -132,13 +132,13 @@ for seed in SEEDS:
     assert none[1] - none[-1] > 0.15
     print(
         f"seed {seed}, without a mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, "
-        f"{none[-1]:.3f} padded to 24; with the mask {in_layer[0]:.3f} always; with the mask in the sum {in_sum[0]:.3f} always"
+        f"{none[-1]:.3f} padded to 24; always {in_layer[0]:.3f} with the mask, {in_sum[0]:.3f} with it in the sum"
     )
 
 # %%
 # Without a mask, the layer turns the zeros into :math:`\beta - \gamma M / \sqrt{V + \varepsilon}`, which is not zero,
 # and the sum takes them in: the answer depends on how long the neighbours are.  As long as that is as it was in
-# training, nothing seems wrong.  With the mask in the layer, padding stays the zero that it was, and the sum needs none.
+# training, nothing seems wrong.  With the mask in the layer padding stays the zero that it was, and the sum needs none.
 #
 # The third curve is the honest one.  Where every later step ignores the padding, *inference* is safe without a mask in
 # the layer: there M and V are constants, and the network has learned to live with wrong ones.  What remains is

@@ -1,0 +1,135 @@
+r"""
+.. _lesson-libraries:
+
+One word, four libraries
+========================
+
+Every library normalizes a training batch in the same way.  What they keep of it for evaluation differs, and the word
+*momentum* hides it: in Keras, Flax, ONNX and pybn it is the fraction of the **old** average that is kept, in PyTorch
+the fraction of the **new** batch that is taken in.  They also start differently, and do not average the same variance.
+
+Here one stream of real batches goes through the rules of five, each as it comes out of the box.
+"""
+
+import numpy as np
+
+from pybn import reference
+from pybn.study import experiments, lesson
+from pybn.study.interop import LIBRARIES, rules
+
+plots = lesson.plots()
+SEEDS = range(3)
+
+# %%
+# The table
+# ---------
+
+NAMES = ("pybn", "gomlx", "pytorch", "keras", "flax", "onnx")
+print(f"{'':14} {'momentum':>9} {'keeps':>6} {'epsilon':>8}  {'variance':10}  mean, variance")
+for name in NAMES:
+    row = LIBRARIES[name]
+    print(
+        f"{row.title:14} {row.momentum:9} {row.momentum_keeps:>6} {row.epsilon:8.0e}  {row.averaged_variance:10}  "
+        f"{row.mean}, {row.variance}"
+    )
+
+# %%
+# One stream
+# ----------
+# A pixel of the digits in batches of eight images.  Its mean over all the images is 0.74, its variance 0.07; where
+# batches are not counted, the averages begin at 0 and 1.
+
+SIZE, PIXEL = 8, (0, 3)
+
+
+def averages(seed, **momentum):
+    """Averaged mean and variance after each batch of an epoch, for each library: {name: (2, batches)}."""
+    data = experiments.digits(seed, batch_size=SIZE)
+    started = {name: rules[name](**momentum) for name in NAMES}
+    history = {name: [] for name in NAMES}
+    for images, _ in data.train:
+        _, mean, variance = reference.moments(images[:, *PIXEL][:, None].astype(np.float64))
+        for name, average in started.items():
+            average.update(mean[0], variance[0], SIZE)
+            history[name].append((average.mean, average.variance))
+    return {name: np.transpose(values) for name, values in history.items()}
+
+
+def truth(seed):
+    """Mean and variance of the pixel over the whole training data."""
+    values = experiments.digits(seed).whole.inputs[:, *PIXEL].astype(np.float64)
+    return values.mean(), values.var()
+
+
+stream = averages(seed=0)
+curves = {
+    "Keras, Flax (0.99 of the old)": ("keras", {"color": plots.COLOURS[0], "lw": 2.5}),
+    "ONNX (0.9 of the old)": ("onnx", {"color": plots.COLOURS[1], "lw": 1.5}),
+    "PyTorch (0.1 of the new)": ("pytorch", {"color": plots.COLOURS[4], "lw": 1.5, "ls": (0, (2, 2))}),
+    "pybn, GoMLX (0.99 of the old, batches counted)": ("pybn", {"color": plots.COLOURS[2], "lw": 2.5}),
+}
+axes = plots.panels(1, 2, height=4.4)
+for which, (ax, quantity) in enumerate(zip(axes, ("mean", "variance"), strict=True)):
+    ax.axhline(truth(0)[which], color="black", ls=":", label="all the data")
+    for label, (name, style) in curves.items():
+        ax.plot(np.arange(1, len(stream[name][which]) + 1), stream[name][which], label=label, **style)
+    ax.set(xlabel=f"batches of {SIZE} images", ylabel=f"averaged {quantity} of the pixel (ink{'²' * which})")
+axes[1].set_yscale("log")
+axes[1].set_yticks((0.05, 0.1, 0.2, 0.5, 1), ("0.05", "0.1", "0.2", "0.5", "1"))
+axes[1].minorticks_off()
+_ = axes[1].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+
+# %%
+# Six names, and three curves for the mean.  ONNX's 0.9 and PyTorch's 0.1 are the same number in two senses; their
+# variances differ, by :math:`n/(n-1)` and nothing else, since PyTorch averages the *sample* variance.  Keras and Flax
+# still hold a part :math:`0.99^t` of the start after :math:`t` batches.  pybn and GoMLX count the batches, so nothing
+# of the start remains after the first.
+
+for seed in SEEDS:
+    after, (mean, variance) = averages(seed), truth(seed)
+    assert np.array_equal(after["keras"], after["flax"])
+    assert np.array_equal(after["pybn"], after["gomlx"])
+    assert np.allclose(after["pytorch"][0], after["onnx"][0], rtol=1e-12)
+    of_start = 0.9 ** np.arange(1, after["onnx"].shape[1] + 1)
+    sampled, of_batch = after["pytorch"][1] - of_start, after["onnx"][1] - of_start
+    assert np.allclose(sampled, of_batch * SIZE / (SIZE - 1), rtol=1e-9)
+    keras, own = after["keras"][:, 99], after["pybn"][:, 99]
+    assert abs(own[0] - mean) < 0.05 < 0.2 < mean - keras[0]
+    print(
+        f"seed {seed}, after 100 batches: mean {keras[0]:.3f} in Keras and Flax, {own[0]:.3f} in pybn, {mean:.3f} in the "
+        f"data; variance {keras[1]:.3f}, {own[1]:.3f} and {variance:.3f}"
+    )
+print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their start, 0 and 1")
+
+# %%
+# pybn's variance stays a little below that of the data: a batch of eight has 7/8 of it on average, which is what the
+# sample variance makes up for.  Small batches have a lesson of their own.
+#
+# The same number in another library
+# ----------------------------------
+# Somebody copies ``momentum=0.9`` from Keras to PyTorch.  There it takes nine tenths from every new batch: a
+# memory of 1.1 batches in place of 10.
+
+same = averages(seed=0, momentum=0.9)
+ax = plots.panels(height=3.2)
+ax.axhline(truth(0)[0], color="black", ls=":", label="all the data")
+ax.plot(same["pytorch"][0], color=plots.COLOURS[0], lw=1.2, label="PyTorch, momentum=0.9")
+ax.plot(same["keras"][0], color=plots.COLOURS[1], lw=2.5, label="Keras, momentum=0.9")
+ax.set(xlabel=f"batches of {SIZE} images", ylabel="averaged mean of the pixel (ink)", ylim=(0, 1))
+_ = ax.legend(frameon=False)
+
+# %%
+for seed in SEEDS:
+    same, (mean, _) = averages(seed, momentum=0.9), truth(seed)
+    error = {name: np.sqrt(np.mean((same[name][0, 50:] - mean) ** 2)) for name in ("keras", "pytorch")}
+    assert error["pytorch"] > 2 * error["keras"]
+    print(
+        f"seed {seed}: with 0.9 in both, the average is off by {error['keras']:.3f} in Keras and by "
+        f"{error['pytorch']:.3f} in PyTorch (root mean square, from batch 50 on)"
+    )
+
+# %%
+# ``pybn.study.interop.options("pytorch", state)`` does the arithmetic, and `from_pytorch`, `from_keras`, … bring the
+# averages along.
+
+lesson.show()
