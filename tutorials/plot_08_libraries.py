@@ -96,8 +96,8 @@ for seed in SEEDS:
     keras, own = after["keras"][:, 99], after["pybn"][:, 99]
     assert abs(own[0] - mean) < 0.05 < 0.2 < mean - keras[0]
     print(
-        f"seed {seed}, after 100 batches: mean {keras[0]:.3f} in Keras and Flax, {own[0]:.3f} in pybn, {mean:.3f} in the "
-        f"data; variance {keras[1]:.3f}, {own[1]:.3f} and {variance:.3f}"
+        f"seed {seed}, after 100 batches: mean {keras[0]:.3f} in Keras and Flax, {own[0]:.3f} in pybn, {mean:.3f} "
+        f"in the data; variance {keras[1]:.3f}, {own[1]:.3f} and {variance:.3f}"
     )
 print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their start, 0 and 1")
 
