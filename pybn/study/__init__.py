@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import Any
 
 from pybn.study import coursework, experiments, interop, record
+from pybn.study.compare import Comparison, compare
 from pybn.study.coursework import check_batch_norm
+from pybn.study.gradcheck import CannotJudgeError, GradientReport, check_gradients
 from pybn.study.record import StatisticsRecorder
 
 __all__ = [
+    "CannotJudgeError",
+    "Comparison",
+    "GradientReport",
     "StatisticsRecorder",
     "check_batch_norm",
+    "check_gradients",
+    "compare",
     "coursework",
     "experiments",
     "interop",
