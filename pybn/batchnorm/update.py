@@ -45,7 +45,8 @@ def update_averages(
     one_epoch_dataset : re-iterable; each `iter()` starts the same epoch
     method : "exact" pools each layer's input over the whole data set, depth by depth, with every
         earlier layer already in inference on its own exact averages: the result is what inference
-        will see, whatever the batches.  One pass per depth.
+        will see, whatever the batches.  One pass per depth.  Which layer feeds which is read off the
+        graph of the first batch; what a model takes out of the graph (`x.value`) is not seen.
         "one_pass" pools by count in one pass, each layer normalizing with its batch's statistics.
         "two_phase" is GoMLX's: the averages rule over two passes, the first normalizing with the
         batch's statistics and the second with the averages just updated.
@@ -78,8 +79,9 @@ def _exact(trainer: Trainer, epoch: Epoch) -> bool:
     first = next(batches)
     batches = chain([first], batches)
     depths = _layers_by_depth(trainer, first)
+    everywhere = set().union(*depths)
     for depth, uses in enumerate(depths):
-        pool = _Pool(uses)
+        pool = _Pool(uses, everywhere)
         for inputs in batches if depth == 0 else epoch(f"depth {depth + 1} of {len(depths)}"):
             try:
                 _run(trainer, inputs, pool.measure_only)
@@ -136,8 +138,9 @@ class _AllMeasured(BaseException):
 class _Pool:
     """The moments of several layers, pooled by count over the batches of an epoch."""
 
-    def __init__(self, uses: dict[str, int] | None = None) -> None:
+    def __init__(self, uses: dict[str, int] | None = None, everywhere: set[str] | None = None) -> None:
         self._to_measure = uses or {}
+        self._known = everywhere or set()  # every layer that the first batch met, whatever its depth
         # A layer that is used again and again may be used more often in the next batch: run to the end.
         self._may_stop = all(count == 1 for count in self._to_measure.values())
         self._seen: set[str] = set()
@@ -147,6 +150,8 @@ class _Pool:
 
     def measure_only(self, layer: Layer, x: Node) -> Node:
         """Take the moments of x where the layer is to be measured; stop the model after the last."""
+        if layer.moves and layer.scope not in self._known:
+            raise ValueError(_not_the_same([layer.scope], "not in the first batch but", self._batches + 1))
         if layer.scope in self._to_measure:
             self._add(layer, backend.active().moments(x.value, **_without_epsilon(layer)))
             if self._may_stop and len(self._seen) == len(self._to_measure):
@@ -165,10 +170,7 @@ class _Pool:
         """Every layer that is to be measured must have been, in every batch."""
         missing = sorted(set(self._to_measure) - self._seen)
         if missing:
-            raise ValueError(
-                f"the model used the batch normalizations {missing} in the first batch and not in batch "
-                f"{self._batches + 1}: it must use the same ones in every batch"
-            )
+            raise ValueError(_not_the_same(missing, "in the first batch and not", self._batches + 1))
         self._seen.clear()
         self._batches += 1
 
@@ -185,6 +187,13 @@ class _Pool:
         self._seen.add(layer.scope)
         self.layers[layer.scope] = layer
         self._moments[layer.scope] = moments
+
+
+def _not_the_same(scopes: list[str], where: str, batch: int) -> str:
+    return (
+        f"the model used the batch normalizations {scopes} {where} in batch {batch}: "
+        "it must use the same ones in every batch; use method='one_pass'"
+    )
 
 
 def _layers_by_depth(trainer: Trainer, inputs: Any) -> list[dict[str, int]]:
@@ -261,9 +270,9 @@ def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Ep
         for done, (inputs, _) in enumerate(dataset, start=1):
             if done > max_batches:
                 raise ValueError(f"the data set gave more than max_batches={max_batches} batches: is it endless?")
+            yield inputs
             if progress is not None:
                 progress(done, total, text)
-            yield inputs
         if done == 0 or total not in (None, done):
             raise ValueError(
                 f"the data set gave {done} batches in this epoch"

@@ -222,8 +222,8 @@ UPDATE = {
     "order by gradients": Mutant(
         "update.py",
         "behind = set(ancestors_first(x))",
-        "behind = set(ancestors_first(x, lambda n: [p for p, v in zip(n.parents, n.products) if v] or "
-        "(n.parents if n.joint else ())))",
+        "from pybn import gradient\n"
+        "        behind = {y for *_, y in calls if gradient(x, [y], x.value)[0].value.any()}",
         of(update.check_exact, behind_a_stopped_gradient, (10, 10, 2, 1)),
     ),
     "a pass for each layer": Mutant(

@@ -148,6 +148,16 @@ def test_a_fully_masked_step(rng):
     assert averages(subject.context, "first")[2] == averages(subject.context, "second")[2] == 2
 
 
+def test_masked_arrays_in_the_trainer(rng):
+    """A numpy.ma mask would be dropped on the way to the layer, and the values under it counted."""
+    inputs, labels = examples(rng)
+    subject = trained(normalized_first(batchnorm), InMemoryDataset(inputs, labels, 6))
+    masked = np.ma.masked_array(inputs, inputs > 2)
+    for attempt in (lambda: subject.train_step(masked, labels), lambda: subject.predict((masked, 1))):
+        with unchanged(subject.context), pytest.raises(TypeError, match=r"plain arrays, got a numpy.ma.MaskedArray"):
+            attempt()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_non_finite_x_outside_training(value):
     """Evaluation answers with NaN or infinity in that element alone; batch statistics raise."""

@@ -20,7 +20,7 @@ from networks import (
 )
 from update_checks import Batches, split
 
-from pybn import InMemoryDataset, batchnorm, checkpoints, layers, ops, update_averages
+from pybn import Context, InMemoryDataset, Trainer, batchnorm, checkpoints, layers, losses, ops, update_averages
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -157,6 +157,47 @@ def test_a_layer_that_a_batch_leaves_out():
 
 def test_stops_at_the_layer_that_is_measured():
     checks.check_stops_at_the_layer_that_is_measured(batchnorm)
+
+
+def test_a_layer_that_the_first_batch_leaves_out():
+    """Its averages would stay what they were, in silence."""
+    rng = np.random.default_rng(56)
+    batches = split(*examples(rng, 12), (2, 5, 5))
+
+    def run(ctx, x):
+        if len(x) == 5:
+            x = x + batchnorm.batch_norm(ctx.in_scope("late"), 2.0 * x)
+        return layers.dense(ctx.in_scope("out"), batchnorm.batch_norm(ctx.in_scope("first"), x), 2)
+
+    subject = trained(run, Batches(batches))
+    with unchanged(subject.context), pytest.raises(ValueError, match=r"'/late/batch_normalization'\].*batch 2.*every"):
+        update_averages(subject, Batches(batches))
+
+
+@every_method
+def test_images(method):
+    """Channels of images (N, H, W, C), in batches of 5, 5 and 2, in float32, by a trainer that only evaluates."""
+    rng = np.random.default_rng(57)
+    images = rng.normal(rng.normal(0, 100, 3), rng.uniform(1, 2, 3), (12, 4, 6, 3)).astype(np.float32)
+    dataset = InMemoryDataset(images, np.zeros(12), 5)
+
+    def run(ctx, x):
+        return batchnorm.batch_norm(ctx.in_scope("first"), x)
+
+    subject = Trainer(Context(), run, losses.mean_squared_error, optimizer=None)
+    subject.eval_step(images, np.zeros(images.shape))
+    assert update_averages(subject, dataset, method=method) is True
+    mean, variance, weight = averages(subject.context, "first")
+    exact = images.astype(np.float64)
+    if method == "two_phase":
+        parts = [exact[:5], exact[5:10], exact[10:]]
+        expected = [np.mean([getattr(part, name)((0, 1, 2)) for part in parts], axis=0) for name in ("mean", "var")]
+    else:
+        expected = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
+    # The contract: means within 2 units of float32, variances within 4; a mean here is 100 deviations and less.
+    np.testing.assert_allclose(mean, expected[0], rtol=2 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(variance, expected[1], rtol=4 * np.finfo(np.float32).eps)
+    assert weight == (6 if method == "two_phase" else 3)
 
 
 def test_a_model_that_guards_itself():
