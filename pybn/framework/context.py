@@ -99,7 +99,7 @@ class Run:
     def __init__(self, training: bool = False) -> None:
         self.training = training
         self.losses: list[Node] = []
-        self.claimed: set[str] = set()
+        self.claimed: dict[str, Variable] = {}  # what was used, by path
         self.regularized: set[str] = set()  # shared weights are penalized once
         # By the layer's path: what it saw, as plain arrays, for whoever records the training.
         self.observed: dict[str, Any] = {}
@@ -205,7 +205,7 @@ class Context:
             variable = self._store.variables[path] = Variable(path, value, trainable, role)
         elif variable.shape != tuple(shape):
             raise ValueError(f"{path} exists with shape {variable.shape}, but {tuple(shape)} was asked for")
-        self._store.run.claimed.add(path)
+        self._store.run.claimed[path] = variable
         return variable
 
     def get_variable(self, path: str) -> Variable:
@@ -347,8 +347,8 @@ class Context:
         return f"Context({self._scope}, {len(self.variables())} variables)"
 
     def _with(self, **changes: Any) -> Context:
-        other = copy.copy(self)
-        vars(other).update(changes)
+        other = object.__new__(Context)
+        vars(other).update(vars(self), **changes)
         return other
 
     def _path(self, what: str, name: str) -> str:
@@ -381,5 +381,5 @@ class Context:
 
 def _read_only_copy(value: Any, dtype: np.dtype | None = None) -> np.ndarray:
     array = np.array(value, dtype)
-    array.flags.writeable = False
+    array.setflags(write=False)
     return array

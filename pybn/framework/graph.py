@@ -10,7 +10,7 @@ children, so a step's whole graph is gone as soon as its loss is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,22 +29,26 @@ class Node:
         a vjp of None lets no gradient through
     """
 
-    __slots__ = ("__weakref__", "joint", "parents", "products", "value")
+    __slots__ = ("__weakref__", "edges", "joint", "value")
     # NumPy arrays leave `array * node` to the node's own operators.
     __array_ufunc__ = None
 
     def __init__(self, value: Any, *edges: tuple[Node, VectorJacobianProduct | None]) -> None:
         self.value: np.ndarray = value if type(value) is np.ndarray else np.asarray(value)
-        self.parents: tuple[Node, ...] = tuple([parent for parent, _ in edges])
-        self.products: tuple[VectorJacobianProduct | None, ...] = tuple([product for _, product in edges])
-        self.joint: JointProduct | None = None
+        self.edges = edges
+        self.joint: JointProduct | None = None  # in place of the products of the edges
 
     @classmethod
     def with_joint_product(cls, value: Any, parents: Sequence[Node], joint: JointProduct) -> Node:
         """A node whose gradients for all parents come from one call: joint(dy) -> one for each parent."""
-        node = cls(value)
-        node.parents, node.joint = tuple(parents), joint
+        node = cls(value, *[(parent, None) for parent in parents])
+        node.joint = joint
         return node
+
+    @property
+    def parents(self) -> list[Node]:
+        """What the value was made of."""
+        return [parent for parent, _ in self.edges]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,16 +126,15 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
         if node.dtype.kind != "f":
             raise TypeError(f"gradient needs Nodes of floats to differentiate by, got one of {node.dtype}")
     wanted = set(nodes)
-    order = _paths_to(wanted, y, partial)
-    on_path = set(order)
+    on_path = _paths_to(wanted, y, partial)
     arriving = {y: _seed(y, dy)}
-    for node in reversed(order):
+    for node in reversed(on_path):
         if node not in arriving or (partial and node in wanted):
             continue
         here = arriving[node] if node in wanted else arriving.pop(node)
         for parent, leaving in _leaving(node, here, on_path):
-            if leaving.dtype != parent.dtype:  # float32 beside float64 made float64
-                leaving = leaving.astype(parent.dtype)
+            if leaving.value.dtype != parent.value.dtype:  # float32 beside float64 made float64
+                leaving = leaving.astype(parent.value.dtype)
             arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
     return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
 
@@ -147,42 +150,37 @@ def _seed(y: Node, dy: Any) -> Node:
     return dy
 
 
-def _leaving(node: Node, dy: Node, on_path: set[Node]) -> list[tuple[Node, Node]]:
+def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> list[tuple[Node, Node]]:
     """The gradient that leaves `node` for each parent that needs one."""
     if node.joint is not None:
         pairs = zip(node.parents, node.joint(dy), strict=True)
         return [(parent, leaving) for parent, leaving in pairs if leaving is not None and parent in on_path]
-    return [
-        (parent, product(dy))
-        for parent, product in zip(node.parents, node.products, strict=True)
-        if product is not None and parent in on_path
-    ]
+    return [(parent, product(dy)) for parent, product in node.edges if product is not None and parent in on_path]
 
 
-def _paths_to(wanted: set[Node], y: Node, partial: bool) -> list[Node]:
+def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:
     """The nodes from which y can be reached and that depend on a wanted one, parents first."""
-
-    def parents(node: Node) -> Sequence[Node]:
-        return () if partial and node in wanted else node.parents
-
     found: dict[Node, None] = {}
-    for node in ancestors_first(y, parents):
-        if node in wanted or any(parent in found for parent in node.parents):
+    for node in ancestors_first(y, stop=wanted if partial else ()):
+        if node in wanted or not found.keys().isdisjoint(node.parents):
             found[node] = None
-    return list(found)
+    return found
 
 
-def ancestors_first(y: Node, parents: Callable[[Node], Sequence[Node]] = lambda node: node.parents) -> list[Node]:
-    """Y and everything it was made of, parents before children (a loop: a graph may be deep)."""
+def ancestors_first(y: Node, stop: Container[Node] = ()) -> list[Node]:
+    """Y and everything it was made of, parents before children; nothing behind a node in `stop`.
+
+    A loop, not a recursion: a graph may be deep.
+    """
     order: list[Node] = []
     seen = {y}
-    open_nodes = [(y, iter(parents(y)))]
+    open_nodes = [(y, iter(() if y in stop else y.parents))]
     while open_nodes:
         node, rest = open_nodes[-1]
         for parent in rest:
             if parent not in seen:
                 seen.add(parent)
-                open_nodes.append((parent, iter(parents(parent))))
+                open_nodes.append((parent, iter(() if parent in stop else parent.parents)))
                 break
         else:
             order.append(node)

@@ -82,7 +82,7 @@ class Trainer:
                     f"the loss of this batch is {values['loss']}; nothing was changed. "
                     "Look for NaN in the data, or lower the learning rate"
                 )
-            variables = [v for v in ctx.in_absolute_path("/").variables(trainable=True) if v.path in run.claimed]
+            variables = [variable for variable in run.claimed.values() if variable.trainable]
             gradients = gradient(loss, [variable.node for variable in variables])
             ctx.apply(self.optimizer.new_values(ctx, variables, [each.value for each in gradients]))
             self.observed = run.observed
@@ -246,6 +246,8 @@ def _examples(labels: Any) -> int:
 def _as_input(value: Any) -> Any:
     if isinstance(value, Node):
         return value
+    if isinstance(value, np.ma.MaskedArray):  # asarray would take the masked values for real ones
+        raise TypeError("inputs must be plain arrays, got a numpy.ma.MaskedArray; pass (x, mask) and .mask(mask)")
     array = np.asarray(value)
     return Node(array) if array.dtype.kind == "f" else array
 

@@ -25,9 +25,10 @@ def flatten(x: Node) -> Node:
 
 def transpose(x: Node, axes: Sequence[int] | None = None) -> Node:
     """The axes in another order; by default reversed."""
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(axis % x.ndim for axis in axes)
-    back = tuple(int(axis) for axis in np.argsort(order))
-    return Node(x.value.transpose(order), (x, lambda dy: transpose(dy, back)))
+    if axes is None:
+        return Node(x.value.T, (x, transpose))
+    back = tuple(int(axis) for axis in np.argsort([axis % x.ndim for axis in axes]))
+    return Node(x.value.transpose(axes), (x, lambda dy: transpose(dy, back)))
 
 
 def broadcast_to(x: Node, shape: Sequence[int]) -> Node:
@@ -62,16 +63,20 @@ def mean(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     count = math.prod(size for size, left in zip(x.shape, kept, strict=True) if left == 1)
     if count == 0:
         raise ValueError(f"mean needs at least one element, got shape {x.shape} over axis {axis}")
-    return sum(x, axis, keepdims) * (1.0 / count)
+    value = x.value.sum(axis=axis, keepdims=keepdims) / count
+    return Node(value, (x, lambda dy: broadcast_to(reshape(dy * (1.0 / count), kept), x.shape)))
 
 
 def max(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     """The largest element over `axis`; elements that tie share the gradient evenly."""
     kept = _kept_shape(x.shape, axis)
     value = x.value.max(axis=axis, keepdims=keepdims)
-    largest = x.value == value.reshape(kept)
-    share = (largest / largest.sum(axis=axis, keepdims=True)).astype(x.dtype)
-    return Node(value, (x, lambda dy: reshape(dy, kept) * share))
+
+    def product(dy: Node) -> Node:
+        largest = x.value == value.reshape(kept)
+        return reshape(dy, kept) * (largest / largest.sum(axis=axis, keepdims=True)).astype(x.dtype)
+
+    return Node(value, (x, product))
 
 
 def concatenate(parts: Sequence[Node], axis: int = 0) -> Node:

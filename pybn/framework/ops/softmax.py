@@ -30,11 +30,14 @@ def cross_entropy(logits: Node, labels: np.ndarray) -> Node:
     """-log softmax(logits) at each label: logits (N, classes), integer labels (N,) -> (N,)."""
     rows = np.arange(len(labels))
     log_probability = _log_softmax(logits.value)
-    one_hot = np.zeros_like(log_probability)
-    one_hot[rows, labels] = 1
-    value = -log_probability[rows, labels]
-    # d(-log p_label)/dlogits = p - 1 at the label, p elsewhere
-    return Node(value, (logits, lambda dy: shapes.reshape(dy, (-1, 1)) * (softmax(logits) - one_hot)))
+
+    def product(dy: Node) -> Node:
+        one_hot = np.zeros_like(log_probability)
+        one_hot[rows, labels] = 1
+        # d(-log p_label)/dlogits = p - 1 at the label, p elsewhere
+        return shapes.reshape(dy, (-1, 1)) * (_softmax(logits, np.exp(log_probability)) - one_hot)
+
+    return Node(-log_probability[rows, labels], (logits, product))
 
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
