@@ -1,0 +1,351 @@
+"""Each planted illness is found and named, a healthy model gets a clean bill, and nothing changes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pybn import (
+    Context,
+    InMemoryDataset,
+    Loop,
+    Trainer,
+    batch_norm,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    update_averages,
+)
+from pybn.study import experiments
+from pybn.study.doctor import examine
+
+SEEDS = (0, 1, 2)
+
+
+def kinds(report):
+    return {finding.kind for finding in report.findings}
+
+
+def finding(report, kind):
+    return next(each for each in report.findings if each.kind == kind)
+
+
+def trained(seed, model, dataset, *, steps=60, learning_rate=0.1, optimizer=None):
+    trainer = Trainer(
+        Context(seed),
+        model,
+        losses.softmax_cross_entropy,
+        optimizer or optimizers.SGD(learning_rate),
+        {"accuracy": metrics.accuracy},
+    )
+    Loop(trainer).run_steps(dataset, steps)
+    return trainer
+
+
+def convolutional(ctx, images):
+    x = ops.reshape(images, (-1, 8, 8, 1))
+    for index, filters in enumerate((6, 12)):
+        here = ctx.in_scope(f"conv_{index}")
+        x = layers.max_pool(layers.relu(batch_norm(here, layers.conv2d(here, x, filters, use_bias=False))))
+    return layers.dense(ctx.in_scope("output"), layers.flatten(x), 10)
+
+
+def with_dropout(ctx, images):
+    x = layers.dense(ctx, layers.flatten(images), 32)
+    return layers.dense(ctx.in_scope("output"), layers.dropout(ctx, layers.relu(batch_norm(ctx, x)), 0.5), 10)
+
+
+HEALTHY = {
+    "two blocks": (experiments.classifier((64, 64)), {}),
+    "long memory": (experiments.classifier((32,), momentum=0.999), {}),
+    "short memory": (experiments.classifier((64, 64), momentum=0.9), {}),
+    "four blocks": (experiments.classifier((32,) * 4), {}),
+    "one epoch": (experiments.classifier((64, 64)), {"steps": 21}),
+    "many epochs": (experiments.classifier((32, 32)), {"steps": 250}),
+    "convolutions": (convolutional, {"steps": 40}),
+    "dropout": (with_dropout, {}),
+    "no scale, no offset": (experiments.classifier((64,), scale=False, center=False), {}),
+    "Adam": (experiments.classifier((64, 64)), {"optimizer": optimizers.Adam(1e-3)}),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_model_gets_a_clean_bill(name, seed):
+    model, options = HEALTHY[name]
+    data = experiments.digits(seed)
+    report = examine(trained(seed, model, data.train, **options), data.train)
+    assert report.ok, report.text
+    assert "Nothing found" in report.text
+
+
+@pytest.mark.parametrize("batch_size", [16, 32, 200])
+def test_healthy_in_other_batches(batch_size):
+    data = experiments.digits(3, batch_size=batch_size)
+    report = examine(trained(3, experiments.classifier((64, 64)), data.train, learning_rate=0.05), data.train)
+    assert report.ok, report.text
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_frozen_on_its_own_data_is_healthy(seed):
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((32,)), data.train)
+    trainer.model_fn = experiments.classifier((32,), frozen_averages=True)
+    assert examine(trainer, data.train).ok
+
+
+# --- the planted illnesses ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_averages_never_updated(seed):
+    """A training loop of one's own that forgets what the layers left to be done."""
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((32, 32)), data.train)
+    for weight in trainer.context.variables():
+        if weight.name in ("mean", "variance", "avg_weight"):
+            weight.value = np.full(weight.shape, float(weight.name == "variance"))
+    report = examine(trainer, data.train)
+    assert kinds(report) == {"never_updated"}
+    assert len(report.findings) == 2
+    assert "seen 0 batches" in report.findings[0].sentence
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lagging_averages_after_a_high_learning_rate(seed):
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((64, 64)), data.train)
+    trainer.optimizer.learning_rate = 2.0
+    Loop(trainer).run_steps(data.train, 10)
+    report = examine(trainer, data.train)
+    assert kinds(report) == {"lagging"}, report.text
+    assert report.findings[0].layer == "/layer_0/batch_normalization"
+    assert "update_averages" in report.findings[0].sentence
+    assert report.checkup.losses.lag > 0.1
+    update_averages(trainer, data.whole)
+    assert examine(trainer, data.whole).ok
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_batches_sorted_by_class(seed):
+    data = experiments.digits(seed)
+    order = np.argsort(data.train.labels, kind="stable")
+    by_class = InMemoryDataset(data.train.inputs[order], data.train.labels[order], 64)
+    report = examine(trained(seed, experiments.classifier((32,)), by_class), by_class)
+    assert "sorted_batches" in kinds(report)
+    assert kinds(report) <= {"sorted_batches", "lagging"}
+    assert "1.4 of the 10 classes" in finding(report, "sorted_batches").sentence
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_batches_of_two(seed):
+    data = experiments.digits(seed, batch_size=2)
+    report = examine(trained(seed, experiments.classifier((32,)), data.train, learning_rate=0.02), data.train)
+    assert "small_batches" in kinds(report)
+    assert "n = 2" in finding(report, "small_batches").sentence
+    assert kinds(report) <= {"small_batches", "lagging"}, report.text
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_last_batch_of_one(seed):
+    data = experiments.digits(seed, batch_size=64, examples=64 * 8 + 1)
+    trainer = trained(seed, experiments.classifier((32,)), data.train, steps=40)
+    report = examine(trainer, InMemoryDataset(data.train.inputs, data.train.labels, 64))
+    assert kinds(report) == {"single_example"}
+    assert "1 of 9 batches" in report.findings[0].sentence
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_dead_feature(seed):
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((32, 32)), data.train)
+    weights = trainer.context.get_variable("/layer_1/dense/weights")
+    weights.value = np.where(np.arange(32) == 5, 0, weights.value)
+    update_averages(trainer, data.whole)
+    report = examine(trainer, data.train)
+    assert kinds(report) == {"dead_features"}, report.text
+    assert report.findings[0].layer == "/layer_1/batch_normalization"
+    assert "1 of 32 features" in report.findings[0].sentence
+    assert "(5)" in report.findings[0].sentence
+
+
+def test_pixels_that_are_always_blank_are_dead_features():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,), normalized_pixels=True), data.train)
+    report = examine(trainer, data.train)
+    assert kinds(report) == {"dead_features"}
+    assert "(0, 32, 39)" in report.findings[0].sentence
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_frozen_layer_on_shifted_data(seed):
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((32, 32)), data.train)
+    trainer.model_fn = experiments.classifier((32, 32), frozen_averages=True)
+    shifted = InMemoryDataset(3 * data.train.inputs + 1, data.train.labels, 64)
+    report = examine(trainer, shifted)
+    assert kinds(report) == {"frozen_on_other_data"}, report.text
+    assert "/layer_0/batch_normalization" in {each.layer for each in report.findings}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nan_in_the_data(seed):
+    data = experiments.digits(seed)
+    trainer = trained(seed, experiments.classifier((32, 32)), data.train)
+    spoiled = data.train.inputs.copy()
+    spoiled[200, 3, 3] = np.nan
+    report = examine(trainer, InMemoryDataset(spoiled, data.train.labels, 64))
+    assert kinds(report) == {"non_finite_data"}
+    assert "1 of 22 batches, first in batch 3" in report.findings[0].sentence
+    assert report.findings[0].layer == "/layer_0/batch_normalization"
+    assert np.isfinite(report.checkup.losses).all()
+
+
+def test_nan_in_every_batch():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    report = examine(trainer, InMemoryDataset(np.full_like(data.train.inputs, np.nan), data.train.labels, 64))
+    assert kinds(report) == {"non_finite_data"}
+    assert report.checkup.losses is None
+    assert "no batch was finite" in report.text
+    assert report.to_dict()["losses"] is None
+
+
+def test_nan_in_the_weights():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32, 32)), data.train)
+    weights = trainer.context.get_variable("/layer_1/dense/weights")
+    weights.value = np.full(weights.shape, np.nan)
+    report = examine(trainer, data.train)
+    assert kinds(report) == {"non_finite_activations"}
+    assert report.findings[0].layer == "/layer_1/batch_normalization"
+
+
+def test_nan_in_the_averages():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    mean = trainer.context.get_variable("/layer_0/batch_normalization/mean")
+    mean.value = np.where(np.arange(32) < 3, np.nan, mean.value)
+    report = examine(trainer, data.train)
+    assert "3 of the 32 averages" in finding(report, "non_finite_averages").sentence
+
+
+def test_nan_under_a_mask_is_healthy(rng):
+    def masked(ctx, inputs):
+        x, mask = inputs
+        y = ops.where(mask[..., None], batch_norm(ctx, x, mask=mask), 0.0)
+        return layers.dense(ctx, ops.sum(y, axis=1), 3)
+
+    x, mask = rng.normal(size=(120, 6, 4)), rng.random((120, 6)) < 0.7
+    mask[:, 0] = True
+    x[~mask] = np.nan
+    batches = [((x[i : i + 20], mask[i : i + 20]), rng.integers(3, size=20)) for i in range(0, 120, 20)]
+    assert examine(trained(0, masked, batches, steps=30, learning_rate=0.01), batches).ok
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_epsilon_larger_than_the_variance(seed):
+    data = experiments.digits(seed)
+    report = examine(trained(seed, experiments.classifier((32,), epsilon=30.0), data.train), data.train)
+    assert kinds(report) == {"large_epsilon"}, report.text
+    assert "32 of the 32 features" in report.findings[0].sentence
+
+
+# --- the report, and what must not change -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ill():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((64,) * 3), data.train, learning_rate=2.0)
+    return trainer, data, examine(trainer, data.train)
+
+
+def test_the_gap_is_split_without_a_remainder(ill):
+    *_, report = ill
+    losses = report.checkup.losses
+    assert losses.training + losses.rest + losses.batch_noise + losses.lag == pytest.approx(losses.averages, abs=1e-12)
+    assert losses.rest == 0, "without dropout, evaluation differs by its statistics alone"
+
+
+def test_exact_is_the_loss_after_an_update():
+    data = experiments.digits(1)
+    trainer = trained(1, experiments.classifier((32, 32)), data.whole)
+    report = examine(trainer, data.whole)
+    assert trainer.eval(data.whole)["loss"] == report.checkup.losses.averages
+    update_averages(trainer, data.whole)
+    assert trainer.eval(data.whole)["loss"] == report.checkup.losses.exact
+
+
+def test_dropout_is_the_rest():
+    data = experiments.digits(0)
+    losses = examine(trained(0, with_dropout, data.train), data.train).checkup.losses
+    assert losses.rest < -0.05
+
+
+def test_nothing_changes():
+    data = experiments.digits(0)
+    trainer = trained(0, with_dropout, data.train)
+    ctx = trainer.context
+    before = {variable.path: variable.value for variable in ctx.variables()}
+    states = (ctx.rng.bit_generator.state, data.train.rng.bit_generator.state, ctx.is_training, ctx.parameters)
+    examine(trainer, data.train)
+    assert {variable.path for variable in ctx.variables()} == before.keys()
+    assert all(variable.value is before[variable.path] for variable in ctx.variables(trainable=True))
+    assert all(np.array_equal(variable.value, before[variable.path]) for variable in ctx.variables())
+    assert (ctx.rng.bit_generator.state, data.train.rng.bit_generator.state, ctx.is_training, ctx.parameters) == states
+
+
+def test_nothing_changes_after_an_error():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    before = {variable.path: variable.value for variable in trainer.context.variables()}
+    state = data.train.rng.bit_generator.state
+    trainer.loss_fn = lambda labels, predictions: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        examine(trainer, data.train)
+    assert all(np.array_equal(each.value, before[each.path]) for each in trainer.context.variables())
+    assert data.train.rng.bit_generator.state == state
+
+
+def test_no_batch_is_an_error():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    with pytest.raises(ValueError, match="no batch"):
+        examine(trainer, [])
+
+
+def test_only_so_many_batches_are_looked_at():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    assert examine(trainer, data.train, max_batches=4).checkup.batches == 4
+
+
+def test_a_model_without_batch_norm_is_healthy():
+    data = experiments.digits(0)
+
+    def plain(ctx, images):
+        return layers.dense(ctx, layers.flatten(images), 10)
+
+    report = examine(trained(0, plain, data.train), data.train)
+    assert report.ok
+    assert report.text.startswith("0 batch normalizations")
+
+
+def test_text_dictionary_and_notebook_say_the_same(ill):
+    *_, report = ill
+    as_dict = report.to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert not as_dict["ok"]
+    assert as_dict["gap"]["lag"] == report.checkup.losses.lag
+    assert set(as_dict["layers"]) == set(report.checkup.layers)
+    row = as_dict["layers"]["/layer_0/batch_normalization"]
+    assert row["batches_seen"] == 60
+    assert row["weight_on_start_values"] == 0
+    assert row["n"] == 64
+    for each in report.findings:
+        assert each.sentence in report.text
+        assert each.kind in report._repr_html_()
+    assert str(report) == report.text
