@@ -5,6 +5,7 @@ A lesson is a script, a test, a page of the docs and a notebook; here is what di
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 from pybn import backend
 
 
+@functools.cache  # says its sentence once
 def pyplot() -> Any:
     """matplotlib.pyplot; where matplotlib is missing the lesson ends, with a sentence that says what to install."""
     try:

@@ -1,0 +1,145 @@
+r"""
+.. _lesson-implementations:
+
+Two implementations, one answer
+===============================
+
+`pybn.reference` is written to be read, ``pybn_ext`` to be fast, and they must give the same numbers.  *The same* needs
+a measure: two correct programs that add in another order differ in the last digits.  The measure is the **unit in the
+last place** (ulp) of the result, about 1 part in 10\ :sup:`7` in float32, and a bound says how many are allowed.
+
+We hold a third one against the reference as well: the variance as :math:`E[x^2] - E[x]^2`, which is quick to write,
+quick to run, and in many a library.  If ``pybn_ext`` was not built here, the lesson carries on with that one alone.
+"""
+
+import math
+import time
+
+import numpy as np
+
+from pybn import backend, reference, use_backend
+from pybn.study import compare, experiments, lesson
+
+plots = lesson.plots()
+SEEDS = range(3)
+BUILT = backend.compiled_is_built()
+
+
+class OnePass:
+    """Batch normalization in one pass over x, in x's own type."""
+
+    @staticmethod
+    def moments(x, *, feature_axis=-1):
+        mean = x.mean(axis=0)
+        return len(x), mean, (x * x).mean(axis=0) - mean * mean
+
+    @staticmethod
+    def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3):
+        _, mean, variance = OnePass.moments(x)
+        return (x - mean) * (scale / np.sqrt(variance + x.dtype.type(epsilon))) + offset, mean, variance
+
+
+implementations = {"reference": reference, "E[x²] - E[x]²": OnePass}
+if BUILT:
+    implementations["compiled"] = backend.load("compiled")
+names = list(implementations)[1:]
+
+# %%
+# How far apart, and how long
+# ---------------------------
+# `pybn.study.compare` runs each operation on the same random input (means of a few standard deviations), and takes the
+# times in turn, so that what slows the machine down slows all alike.  A time is given as a ratio to the reference's.
+
+ROWS = (8, 64, 512, 4096, 32768)
+shapes = [(rows, 64) for rows in ROWS]
+found = [compare(implementations, shapes=shapes, dtypes=("float32",), threads=1, seed=seed, turns=5) for seed in SEEDS]
+
+
+def of(comparison, name, quantity, operation="batch_norm_training"):
+    """One quantity for each number of rows."""
+    rows = (row for row in comparison.rows if (row.implementation, row.operation) == (name, operation))
+    return [getattr(row, quantity) for row in rows]
+
+
+left, right = plots.panels(1, 2, height=4)
+x = ("rows of the batch (64 features)",)
+units = {name: [of(each, name, "units") for each in found] for name in names}
+plots.over_seeds(ROWS, units, (*x, "largest difference from the reference\n(units in the last place)"), left)
+left.axhline(of(found[0], names[0], "bound")[0], color="black", ls="--", label="bound")
+left.set(xscale="log", yscale="log")
+left.legend(frameon=False)
+ratios = {name: [of(each, name, "ratio") for each in found] for name in names}
+plots.over_seeds(ROWS, ratios, (*x, "time over the reference's"), right)
+right.axhline(1, color="black", ls=":", label="reference")
+right.set(xscale="log", yscale="log")
+_ = right.legend(frameon=False)
+
+# %%
+one_pass = names[0]
+for seed, each in zip(SEEDS, found, strict=True):
+    wrong = [row.units for row in each.rows if row.implementation == one_pass and not row.ok]
+    assert wrong
+    assert all(row.ok for row in each.rows if row.implementation == "compiled")
+    print(f"seed {seed}: E[x²] - E[x]² is up to {max(wrong):.0f} units off, {each.rows[0].bound:.0f} are allowed")
+    if BUILT:
+        worst, median = max(of(each, "compiled", "units")), np.median(of(each, "compiled", "ratio"))
+        print(f"        compiled is up to {worst:.1f} units off, in {median:.3f} of the reference's time")
+
+# %%
+# Who is right?
+# -------------
+# Where two differ, a third must judge: here `math.fsum`, which adds without rounding.  In float64, over many rows:
+
+for seed in SEEDS:
+    x = np.random.default_rng(seed).normal(100, 1, (50_000, 4))
+    means = [math.fsum(column) / len(x) for column in x.T]
+    exact = np.array([math.fsum((column - mean) ** 2) / len(x) for column, mean in zip(x.T, means, strict=True)])
+    off = {
+        name: (abs(module.moments(x)[2] - exact) / np.spacing(exact)).max() for name, module in implementations.items()
+    }
+    assert off[one_pass] > 100 * off["reference"]
+    assert off.get("compiled", 0) <= 4
+    print(f"seed {seed}, variance: " + ", ".join(f"{name} {units:.0f} units off" for name, units in off.items()))
+
+# %%
+# The reference is not the truth either: NumPy's sums round after each row, and the compiled code, which adds in blocks,
+# comes closer.  The one-pass formula has lost four digits more, and loses two for every further digit of the mean.
+#
+# All operations, and a whole training
+# ------------------------------------
+# With the compiled implementation: every operation in both types, and where the reference wins.
+
+if BUILT:
+    comparisons = [compare(shapes=[(32, 16), ((8, 16, 14, 14), 1)], threads=1, seed=seed, turns=5) for seed in SEEDS]
+    assert all(each.ok for each in comparisons), [row for each in comparisons for row in each.rows if not row.ok]
+    print(comparisons[0])
+    slower = [f"{row.operation} {row.shape} {row.dtype}" for row in comparisons[0].rows if row.ratio > 1]
+    print("\nthe reference wins on this machine, today, in:", "; ".join(slower) or "none of these")
+
+# %%
+# A training is more than its normalizations, and they more than arithmetic.  The same network, from the same seed:
+
+
+def train(name, seed):
+    """The loss of each step of three epochs, and the seconds that they took."""
+    with use_backend(name):
+        run = experiments.recorded(seed, experiments.classifier(), every=10**9)
+        losses = []
+        run.loop.on_step(lambda loop, metrics: losses.append(metrics["loss"]))
+        start = time.perf_counter()
+        run.epochs(3)
+        return np.array(losses), time.perf_counter() - start
+
+
+if BUILT:
+    for seed in SEEDS:
+        (read, slow), (fast, quick) = train("reference", seed), train("compiled", seed)
+        apart = np.abs(read - fast).max()
+        assert apart < 1e-3
+        print(f"seed {seed}: compiled takes {quick / slow:.2f} of the time; the losses differ by {apart:.0e} at most")
+
+# %%
+# However fast its normalizations, a training keeps its matrix products and its bookkeeping.  And there is one thing in
+# which the reference always wins: it can be read, changed, and stepped through.
+
+lesson.show()
