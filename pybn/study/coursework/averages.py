@@ -33,6 +33,16 @@ class Rule:
     keep: float = 0.0
     take: float = 0.0
 
+    @property
+    def sample(self) -> bool:
+        """Whether it is made of the sample variance."""
+        return self.factor == "sample" or self.statistic.startswith("sample")
+
+    @property
+    def of_the_variance(self) -> bool:
+        """Whether it is made of the centred variance of each feature."""
+        return self.statistic == "variance" or ("deviation" in self.statistic and "global" not in self.statistic)
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -80,7 +90,7 @@ def fresh_rule(student: Student, stored: Stored) -> Stored:
     first, second = _fresh_steps(student)
     if first.failure or first.variance is None or first.mean is None:
         return stored
-    start = _start(first, LARGE_EPSILON)
+    start = _start(first, LARGE_EPSILON, stored.variance)
     if second.failure or second.mean is None:
         return replace(stored, start_variance=start)
     keep = fit([first.mean, COURSE_EPSILON.mean], second.mean, SINGLE)
@@ -102,15 +112,12 @@ def _inputs(probe: Probe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return probe.x, probe.scale, probe.offset
 
 
-def _start(step: Step, probe: Probe) -> float | None:
-    """What stands where an old average would: V = take * variance + keep * start, one number for all features."""
-    assert step.variance is not None
-    for statistic in (probe.variance, np.sqrt(probe.variance)):
-        found = fit([statistic, np.ones_like(statistic)], step.variance, SINGLE)
-        if found is not None:
-            rest = 1 - found[0]
-            return float(found[1] / rest) if abs(rest) > 1e-3 else None
-    return None
+def _start(step: Step, probe: Probe, rule: Rule | None) -> float | None:
+    """What stands where an old average would: V = take * statistic + keep * start, one number for all features."""
+    if rule is None or rule.old != "own" or abs(rule.keep) < 1e-6:
+        return None
+    found = fit([_statistics("variance", probe)[rule.statistic], np.ones_like(probe.mean)], step.variance, SINGLE)
+    return None if found is None else float(found[1] / rule.keep)
 
 
 def _explain(
@@ -199,6 +206,8 @@ def _statistics(name: str, probe: Probe) -> dict[str, np.ndarray]:
         "variance": variance,
         "deviation": np.sqrt(variance),
         "deviation with epsilon": np.sqrt(variance + probe.epsilon),
+        "sample deviation": np.sqrt(variance * probe.count / (probe.count - 1)),
+        "sample deviation with epsilon": np.sqrt(variance * probe.count / (probe.count - 1) + probe.epsilon),
         "inverse deviation": 1 / np.sqrt(variance + probe.epsilon),
         "uncentred": (x**2).mean(0),
         "mean": mean,

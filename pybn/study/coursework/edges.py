@@ -35,19 +35,25 @@ def judge_edges(student: Student, training: Judged) -> list[Finding]:
 
 
 def _kept_state(student: Student, training: Judged) -> list[Finding]:
-    """The first call once more: equal to the bit, whatever came between."""
+    """Two calls once more, from given averages and from none: equal to the bit, whatever came between."""
     first, again = training.steps[0], train(student, LARGE_EPSILON)
-    if first.out is None:
-        return []
-    for name in ("out", "mean", "variance"):
-        before, after = getattr(first, name), getattr(again, name)
-        same = (before is None and after is None) or (
-            before is not None and after is not None and np.array_equal(before, after, equal_nan=True)
-        )
-        if not same:
-            shown = {"mean": "running_mean", "variance": "running_var"}.get(name, name)
-            return [finding("state-kept", "training", f"{shown} differs at the second call")]
+    fresh = [_fresh(student) for _ in range(2)]
+    for before, after in ((first, again), fresh):
+        for name, shown in (("out", "out"), ("mean", "running_mean"), ("variance", "running_var")):
+            if not _same(getattr(before, name), getattr(after, name)):
+                return [finding("state-kept", "training", f"{shown} differs at the second call")]
     return []
+
+
+def _fresh(student: Student) -> Step:
+    probe = LARGE_EPSILON
+    return student.forward(probe.x, probe.scale, probe.offset, epsilon=probe.epsilon, momentum=probe.momentum)
+
+
+def _same(before: np.ndarray | None, after: np.ndarray | None) -> bool:
+    if before is None or after is None:
+        return before is after
+    return np.array_equal(before, after, equal_nan=True)
 
 
 def _call(student: Student, x: np.ndarray, epsilon: float = 1e-5) -> Step:

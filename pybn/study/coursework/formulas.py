@@ -144,7 +144,8 @@ def _centres(part: Formula, found: Line, quantities: Quantities, tolerance: floa
     use, slope = found.usable, found.slope
     size = np.abs(found.height) + np.abs(slope * quantities.mean) + np.abs(quantities.offset)
     explained = False
-    for shift, values in _shifts(quantities, slope).items():
+    scale = next(iter(quantities.gains.values()))
+    for shift, values in shifts(scale, quantities.offset, slope).items():
         for centre, of_features in quantities.centres.items():
             height = values + slope * (quantities.mean - of_features)
             if np.all((np.abs(found.height - height) <= tolerance * size)[use]):
@@ -154,14 +155,13 @@ def _centres(part: Formula, found: Line, quantities: Quantities, tolerance: floa
         yield part
 
 
-def _shifts(quantities: Quantities, slope: np.ndarray) -> dict[str, np.ndarray]:
+def shifts(scale: np.ndarray, offset: np.ndarray, slope: np.ndarray) -> dict[str, np.ndarray]:
     """What may have been added, and where: the first is right."""
-    offset, gain = quantities.offset, next(iter(quantities.gains.values()))
     return {
         "offset": offset,
         "none": np.zeros_like(offset),
-        "scaled": gain * offset,
+        "scaled": scale * offset,
         "before": slope * offset,
         "subtracted": -offset,
-        "scale": gain,
+        "scale": scale,
     }

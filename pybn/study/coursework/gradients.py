@@ -9,18 +9,15 @@ import numpy as np
 from pybn.study.coursework.findings import Finding, failed, finding, first_difference
 from pybn.study.coursework.formulas import SINGLE, agree
 from pybn.study.coursework.jacobian import (
-    DIFFERENCES,
     Backward,
-    Coefficients,
     Matrices,
-    coefficients,
-    own_gradient,
     own_matrices,
+    right_for_own,
 )
 from pybn.study.coursework.parameters import judge_parameters
 from pybn.study.coursework.probes import Probe
 from pybn.study.coursework.student import Gradients, Student
-from pybn.study.coursework.terms import deviations, name_terms
+from pybn.study.coursework.terms import name_terms
 from pybn.study.coursework.training import PROBES, Judged, train
 
 
@@ -34,7 +31,9 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
         return Judged([failed(role, role, broken)])
     own = None if training.right else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
-    findings = judge_parameters(role, found, own, matrices) + _inputs(student, role, found, training, matrices)
+    findings = judge_parameters(role, found, own, matrices, training) + _inputs(
+        student, role, found, training, matrices
+    )
     findings = _named_once(findings)
     findings += _second_call(student, role)
     return Judged(findings)
@@ -51,8 +50,7 @@ def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrice
     by_book = all(agree(each.dx, probe.dx, SINGLE) for each, probe in zip(found, PROBES, strict=True))
     if training.right:
         return [] if by_book else _explain_dx(student, role, found, matrices, None)
-    numeric = [own_gradient(student, probe) for probe in PROBES]
-    if all(n is not None and agree(each.dx, n, DIFFERENCES) for each, n in zip(found, numeric, strict=True)):
+    if all(right_for_own(student, probe, each.dx) for each, probe in zip(found, PROBES, strict=True)):
         return [] if by_book else [finding("right-for-own-forward", role)]
     if by_book:
         return [finding("right-by-the-book", role)]
@@ -69,9 +67,7 @@ def _explain_dx(student, role, found, matrices: Matrices, own, training: Judged 
         return odd or [finding("unexplained-dx", role, evidence)]
     if not _apart(measured[0], found[0], PROBES[0]):
         return [finding("features-mixed-in-dx", role, evidence)]
-    terms = [coefficients(each.dx, probe) for each, probe in zip(measured, PROBES, strict=True)]
-    target = _target(own)
-    return name_terms(role, terms, target, deviations(training), measured, evidence)
+    return name_terms(role, measured, own, training, evidence)
 
 
 def _not_linear(student, role, found) -> list[Finding]:
@@ -93,14 +89,6 @@ def _apart(measured: Backward, found: Gradients, probe: Probe) -> bool:
     """Whether each feature's dx comes from that feature's dout alone, and each row's by superposition."""
     combined = np.einsum("frk,kf->rf", measured.dx, probe.dy)
     return bool(np.abs(combined - found.dx).max() <= SINGLE * np.abs(found.dx).max())
-
-
-def _target(own: Sequence[Backward | None] | None) -> list[Coefficients] | None:
-    """The own forward's terms, where it has these terms."""
-    if own is None or any(each is None for each in own):
-        return None
-    terms = [coefficients(each.dx, probe) for each, probe in zip(own, PROBES, strict=True) if each is not None]
-    return terms if all(each.complete for each in terms) else None
 
 
 def _named_once(findings: list[Finding]) -> list[Finding]:

@@ -115,7 +115,7 @@ def _normalizers(student: Student):
     """The student's own 2-D forward, then the book's."""
 
     def own(array, scale, offset):
-        averages = np.zeros_like(scale), np.ones_like(scale)
+        averages = ROWS.averages if len(scale) == CHANNELS else (np.zeros_like(scale), np.ones_like(scale))
         step = student.forward(array, scale, offset, epsilon=ROWS.epsilon, momentum=ROWS.momentum, averages=averages)
         return np.full_like(array, np.nan) if step.out is None else step.out
 
@@ -191,7 +191,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     if got.dx is None:
         return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
-    findings = _dx(student, got, own, forward_right)
+    findings = _dx(student, pair, got, own, forward_right)
     return findings + _parameters(got, own, forward_right)
 
 
@@ -204,7 +204,7 @@ def _own_backwards(student: Student, pair: Pair) -> list[Gradients]:
     return [student.gradients(role, ROWS.dy, cache) for role, cache in zip(roles, caches, strict=True)]
 
 
-def _dx(student: Student, got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
+def _dx(student: Student, pair: Pair, got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
     assert got.dx is not None
     rights = [images(ROWS.dx), *(images(each.dx) for each in own if each.dx is not None)]
     if any(_close(got.dx, right) for right in rights):
@@ -214,56 +214,71 @@ def _dx(student: Student, got: Gradients, own: list[Gradients], forward_right: b
     evidence = first_difference("dx", got.dx, rights[0])
     if any(_same_numbers(got.dx, right) for right in rights):
         return [finding("images-dx-put-back", "spatial", evidence)]
-    return [finding(_dx_code(got.dx), "spatial", evidence)]
+    return [finding(_dx_code(pair, got.dx), "spatial", evidence)]
 
 
 def _same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(np.sort(a, axis=None), np.sort(b, axis=None), rtol=1e-6, atol=1e-9))
 
 
-def _dx_code(dx: np.ndarray) -> str:
-    """The three terms' weights in each channel: (1, hw, hw) is a division by n for n h w."""
+def _dx_code(pair: Pair, dx: np.ndarray) -> str:
+    """The three terms' weights in each channel, in the book's units or in those of the own forward."""
+    out = rows(pair.spatial.out)
+    centred = ROWS.x - ROWS.mean
+    slope = (centred * out).sum(0) / (centred**2).sum(0)
+    own = (out - ROWS.offset) / ROWS.scale
+    for normalized, gain in ((ROWS.normalized, ROWS.scale / ROWS.deviation), (own, slope)):
+        code = _weights_code(_weights(rows(dx), normalized, gain))
+        if code:
+            return code
+    return "images-dx"
+
+
+def _weights(dx: np.ndarray, normalized: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Weights of the three terms, (3, c); NaN where they do not suffice."""
     weights = []
-    for feature, column in enumerate(rows(dx).T):
-        d, h = ROWS.dy[:, feature], ROWS.normalized[:, feature]
+    for feature, column in enumerate((dx / gain).T):
+        d, h = ROWS.dy[:, feature], normalized[:, feature]
         terms = np.stack([d, np.full_like(d, -d.mean()), -h * (d * h).mean()], axis=1)
-        found, *_ = np.linalg.lstsq(terms, column * ROWS.deviation[feature] / ROWS.scale[feature], rcond=None)
-        weights.append(found)
-    first, *rest = np.array(weights).T
+        found, *_ = np.linalg.lstsq(terms, column, rcond=None)
+        fits = np.abs(terms @ found - column).max() <= 1e-6 * np.abs(column).max()
+        weights.append(found if fits else np.full(3, np.nan))
+    return np.array(weights).T
+
+
+def _weights_code(weights: np.ndarray) -> str:
+    """The slip that these weights show, "" for none of those that only images have or that are common."""
+    direct, *paths = weights
     positions = SHAPE[2] * SHAPE[3]
-    averaged = [np.allclose(each, positions, rtol=1e-3) for each in rest]
-    others = [np.allclose(each, 1, rtol=1e-3) for each in rest]
-    fits = (
-        np.allclose(first, 1, rtol=1e-3)
-        and any(averaged)
-        and all(a or b for a, b in zip(averaged, others, strict=True))
-    )
-    if fits:
+    if np.isnan(weights).any() or (
+        not np.allclose(direct, direct[0], rtol=1e-3) and not np.allclose(direct, 1, rtol=1e-3)
+    ):
+        return "scale-missing-in-dx" if np.allclose(direct * ROWS.scale, 1, rtol=1e-3) else ""
+    averaged = [np.allclose(each, positions * direct, rtol=1e-3) for each in paths]
+    there = [bool(np.abs(each).max() > 1e-6) for each in paths]
+    if any(averaged):
         return "count-without-positions"
-    there = [bool(np.abs(each).max() > 1e-6) for each in rest]
     missing = ["variance-path-missing"] * there[0] + ["mean-path-missing"] * there[1]
-    return missing[0] if len(missing) == 1 else "images-dx" if missing else "statistics-constant"
+    return missing[0] if len(missing) == 1 else "" if missing else "statistics-constant"
 
 
 def _right_for_own(student: Student, dx: np.ndarray) -> bool:
-    """Whether dx is the derivative of the own 4-D forward, by central differences."""
-    step, calls = 1e-4, []
-    x = images(ROWS.x)
-    for index in np.ndindex(SHAPE):
-        for sign in (1, -1):
-            moved = x.copy()
-            moved[index] += sign * step
-            calls.append(moved)
+    """Whether dx is the derivative of the own 4-D forward, by central differences along random directions."""
+    random, step, x = np.random.default_rng(0), 1e-4, images(ROWS.x)
+    directions = random.normal(size=(4, *SHAPE))
 
     def arguments(moved):
+        mean, variance = ROWS.averages
         settings = {"mode": "train", "eps": ROWS.epsilon, "momentum": ROWS.momentum}
-        return moved.copy(), ROWS.scale.copy(), ROWS.offset.copy(), settings
+        return moved, ROWS.scale.copy(), ROWS.offset.copy(), settings | {"running_mean": mean, "running_var": variance}
 
-    values = student.batch("spatial_forward", [lambda moved=moved: arguments(moved) for moved in calls])
+    moves = [x + sign * step * direction for direction in directions for sign in (1, -1)]
+    values = student.batch("spatial_forward", [lambda moved=moved: arguments(moved) for moved in moves])
     if values is None:
         return False
-    losses = np.array([(np.asarray(value[0]) * images(ROWS.dy)).sum() for value in values])
-    return _close(dx, ((losses[0::2] - losses[1::2]) / (2 * step)).reshape(SHAPE), DIFFERENCES)
+    losses = np.array([(np.asarray(value[0]) * images(ROWS.dy)).sum() for value in values]).reshape(4, 2)
+    slopes, products = (losses[:, 0] - losses[:, 1]) / (2 * step), (dx * directions).reshape(4, -1)
+    return bool(np.all(np.abs(products.sum(1) - slopes) <= DIFFERENCES * np.abs(products).sum(1)))
 
 
 def _parameters(got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:

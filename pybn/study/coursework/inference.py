@@ -47,7 +47,7 @@ def _quantities(probe: Probe, step: Step) -> Quantities:
     deviation = np.sqrt(variance + probe.epsilon)
     return Quantities(
         gains=gains(probe),
-        spreads={"variance": variance, "batch": probe.variance, "mean": mean, **spreads},
+        spreads={"variance": variance, "batch": probe.variance, "mean": mean, **_batch(probe), **spreads},
         centres={
             "mean": mean,
             "none": np.zeros_like(mean),
@@ -61,6 +61,15 @@ def _quantities(probe: Probe, step: Step) -> Quantities:
         offset=probe.offset,
         mean=probe.mean,
     )
+
+
+def _batch(probe: Probe) -> dict[str, np.ndarray]:
+    """What a slip in the variance makes of the test batch's own."""
+    return {
+        "batch, uncentred": (probe.x**2).mean(0),
+        "batch, absolute": np.abs(probe.x - probe.mean).mean(0),
+        "batch, root": np.sqrt(probe.variance),
+    }
 
 
 def _updated(probe: Probe, step: Step) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -106,20 +106,24 @@ def own_matrices(student: Student, probe: Probe) -> Backward | None:
     )
 
 
-def own_gradient(student: Student, probe: Probe) -> np.ndarray | None:
-    """d sum(out * dout) / d x of the student's own forward, each element moved alone."""
-    step = 1e-3 * np.sqrt(probe.variance)
-    calls = []
-    for row, feature in np.ndindex(probe.x.shape):
-        for size in (1, -1, 2, -2):
-            x = probe.x.copy()
-            x[row, feature] += size * step[feature]
-            calls.append((x, probe.scale, probe.offset))
+def right_for_own(student: Student, probe: Probe, dx: np.ndarray) -> bool:
+    """Whether dx is the gradient of sum(out * dout) of the student's own forward, along random directions.
+
+    Four directions, sixteen calls: a wrong element of dx shows in each of them.
+    """
+    random, step = np.random.default_rng(0), 1e-3
+    directions = np.sqrt(probe.variance) * random.normal(size=(4, *probe.x.shape))
+    calls = [
+        (probe.x + size * step * direction, probe.scale, probe.offset)
+        for direction in directions
+        for size in (1, -1, 2, -2)
+    ]
     outs = _outs(student, probe, calls)
-    if outs is None:
-        return None
-    losses = (outs * probe.dy).sum((1, 2)).reshape(*probe.x.shape, 4)
-    return _fourth_order(np.moveaxis(losses, -1, 1)) / step
+    if outs is None or outs.shape[1:] != probe.dy.shape:
+        return False
+    slopes = _fourth_order((outs * probe.dy).sum((1, 2)).reshape(4, 4)) / step
+    products = dx * directions
+    return bool(np.all(np.abs(products.sum((1, 2)) - slopes) <= DIFFERENCES * np.abs(products).sum((1, 2))))
 
 
 def _fourth_order(values: np.ndarray) -> np.ndarray:
@@ -164,27 +168,45 @@ class Coefficients:
         return [name for name in TERMS[3:] if np.abs(self.term(name)).max() > ROUNDING * size]
 
 
-def coefficients(dx: np.ndarray, probe: Probe) -> Coefficients:
+@dataclass(frozen=True)
+class Units:
+    """What the terms are measured in: the normalized columns and scale / s of the book, or of the student's forward."""
+
+    normalized: np.ndarray  # (n, d)
+    gain: np.ndarray  # (d,)
+
+
+def book_units(probe: Probe) -> Units:
+    """x-hat and scale / sqrt(variance + eps)."""
+    return Units(probe.normalized, probe.scale / probe.deviation)
+
+
+def coefficients(dx: np.ndarray, units: Units) -> Coefficients:
     """The terms of each feature's matrix, the three right ones alone where they suffice."""
-    few, rest = _fit(dx, probe, 3)
+    few, rest = _fit(dx, units.normalized, 3)
     if rest > ROUNDING:
-        few, rest = _fit(dx, probe, len(TERMS))
+        few, rest = _fit(dx, units.normalized, len(TERMS))
     values = np.zeros((len(TERMS), dx.shape[0]))
-    values[: few.shape[0]] = few * (probe.deviation / probe.scale)
+    values[: few.shape[0]] = few / units.gain
     return Coefficients(values, rest <= ROUNDING)
 
 
-def _fit(dx: np.ndarray, probe: Probe, terms: int) -> tuple[np.ndarray, float]:
-    n, found, rest = probe.count, [], 0.0
-    for matrix, h in zip(dx, probe.normalized.T, strict=True):
-        one = np.ones(n)
-        basis = [np.eye(n), np.outer(one, one) / n, np.outer(h, h) / n, np.outer(h, one) / n, np.outer(one, h) / n]
-        basis += [np.diag(h), np.diag(h * h), np.outer(one, h * h) / n, np.outer(h, h * h) / n]
-        columns = np.stack([each.ravel() for each in basis[:terms]], axis=1)
+def _fit(dx: np.ndarray, normalized: np.ndarray, terms: int) -> tuple[np.ndarray, float]:
+    found, rest = [], 0.0
+    for matrix, h in zip(dx, normalized.T, strict=True):
+        columns = np.stack([term.ravel() for term in _matrices(h)[:terms]], axis=1)
         values = np.linalg.lstsq(columns, matrix.ravel(), rcond=None)[0]
         found.append(values)
         rest = max(rest, np.abs(columns @ values - matrix.ravel()).max() / (np.abs(matrix).max() + 1e-300))
     return np.stack(found, axis=1), float(rest)
+
+
+def _matrices(h: np.ndarray) -> list[np.ndarray]:
+    """The matrices of TERMS, from one normalized column."""
+    n, one = len(h), np.ones(len(h))
+    outer = [(one, one), (h, h), (h, one), (one, h)]
+    right = [np.eye(n), *(np.outer(a, b) / n for a, b in outer)]
+    return [*right, np.diag(h), np.diag(h * h), np.outer(one, h * h) / n, np.outer(h, h * h) / n]
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,10 @@ def _spread_and_centre(part: str, formula: Formula) -> list[tuple[str, dict]]:
 
 def _test_sources(spread: str, centre: str) -> list[tuple[str, dict]]:
     """Test mode: from where mean and variance were taken."""
-    if centre == "batch" or spread == "batch":
-        both = centre == "batch" and spread in ("batch", "")
+    if centre == "batch" or spread.startswith("batch"):
+        both = centre == "batch" and (spread.startswith("batch") or not spread)
         return [("batch-statistics-in-test" if both else "half-batch-statistics-in-test", {})]
-    if centre == "updated averages" or spread == "updated averages":
+    if centre.startswith("updated") or spread.startswith("updated"):
         return [("test-after-update", {})]
     codes = _centre_codes(centre)
     if spread == "mean":

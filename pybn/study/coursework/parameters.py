@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pybn.study.coursework.findings import Finding, finding, first_difference
 from pybn.study.coursework.formulas import SINGLE
 from pybn.study.coursework.jacobian import DIFFERENCES, ROUNDING, Factor, Matrices, factor
-from pybn.study.coursework.probes import Probe
 from pybn.study.coursework.student import Gradients
-from pybn.study.coursework.terms import deviations
-from pybn.study.coursework.training import PROBES
+from pybn.study.coursework.terms import deviations, own_units
+from pybn.study.coursework.training import PROBES, Judged
 
 
-def judge_parameters(role, found: Sequence[Gradients], own, matrices: Matrices) -> list[Finding]:
+def judge_parameters(role, found: Sequence[Gradients], own, matrices: Matrices, training: Judged) -> list[Finding]:
     """dgamma and dbeta: sums over the rows of dout * x_hat and of dout."""
     dscale = [(probe.dy * probe.normalized).sum(0) for probe in PROBES]
     doffset = [probe.dy.sum(0) for probe in PROBES]
@@ -26,9 +24,9 @@ def judge_parameters(role, found: Sequence[Gradients], own, matrices: Matrices) 
         return [finding("parameters-swapped", role, first_difference("dgamma", found[0].dscale, dscale[0]))]
     findings = []
     if wrong_scale:
-        findings += _explain_parameter(role, "dgamma", [each.dscale for each in found], dscale[0], matrices)
+        findings += _explain_parameter(role, "dgamma", [each.dscale for each in found], dscale[0], matrices, training)
     if wrong_offset:
-        findings += _explain_parameter(role, "dbeta", [each.doffset for each in found], doffset[0], matrices)
+        findings += _explain_parameter(role, "dbeta", [each.doffset for each in found], doffset[0], matrices, training)
     return findings
 
 
@@ -59,78 +57,76 @@ def _swapped(found, dscale, doffset) -> bool:
     )
 
 
-def _explain_parameter(role, name, yours, right, matrices: Matrices) -> list[Finding]:
+def _explain_parameter(role, name, yours, right, matrices: Matrices, training: Judged) -> list[Finding]:
     if any(each is None for each in yours):
         return [finding("parameter-missing", role, name=name)]
     evidence = first_difference(name, yours[0], right)
-    if not np.isfinite(yours[0]).all():
+    weights = [] if not np.isfinite(yours[0]).all() else _weights(name, matrices)
+    if not weights:
         return [finding("unexplained-parameter", role, evidence, name=name)]
-    measured = matrices.get()
-    attribute = "dscale" if name == "dgamma" else "doffset"
-    weights: Any = [getattr(each, attribute) if each else None for each in measured]
-    if any(each is None or not np.isfinite(each).all() for each in weights):
-        weights = None
-    code = _weights_code(name, weights) if weights else None
-    values: dict[str, Any] = {"name": name, "value": 0.0}
-    if code and code[0].startswith("epsilon-fixed"):
-        values["value"] = code[1]
-    return [finding(code[0] if code else "unexplained-parameter", role, evidence, **values)]
+    source, found = _source(name, weights, training)
+    if found is None:
+        return [finding("unexplained-parameter", role, evidence, name=name)]
+    code, value = _code(name, source, found)
+    return [finding(code, role, evidence, name=name, value=value)]
 
 
-def _weights_code(name: str, weights) -> tuple[str, float] | None:
-    """What dout is multiplied with before it is summed: a line in x_hat, slope * x_hat + level."""
-    slopes, levels = zip(*[_line(each, probe) for each, probe in zip(weights, PROBES, strict=True)], strict=True)
-    if slopes is None or any(each is None for each in slopes):
-        return None
-    flat = all(
-        np.abs(slope).max() < ROUNDING * (np.abs(level).max() + 1e-300)
-        for slope, level in zip(slopes, levels, strict=True)
-    )
-    level_free = all(
-        np.abs(level).max() < 1e-6 * np.abs(slope).max() for slope, level in zip(slopes, levels, strict=True)
-    )
-    if name == "dgamma" and not level_free:
-        return _dscale_source(slopes, levels)
-    if name == "dbeta" and not flat:
-        return None
-    found = factor(slopes if name == "dgamma" else levels, PROBES, deviations(None))
-    return _parameter_factor(name, found) if found else None
+def _weights(name: str, matrices: Matrices) -> list[np.ndarray]:
+    """What dout is multiplied with before it is summed, on each probe; empty where a call fails."""
+    attribute = {"dgamma": "dscale", "dbeta": "doffset"}[name]
+    weights = [getattr(each, attribute) if each else None for each in matrices.get()]
+    return [] if any(each is None or not np.isfinite(each).all() for each in weights) else weights
 
 
-def _line(weight: np.ndarray, probe: Probe):
-    h = probe.normalized.T
-    slope = (weight * h).sum(1) / (h * h).sum(1)
-    level = weight.mean(1)
-    rest = np.abs(weight - slope[:, None] * h - level[:, None]).max()
-    return (slope, level) if rest <= 1e-6 * np.abs(weight).max() else (None, None)
+def _source(name: str, weights: Sequence[np.ndarray], training: Judged) -> tuple[str, Factor | None]:
+    """The array that the weights are, times the simplest factor."""
+    best: tuple[str, Factor | None] = ("", None)
+    for source, arrays in _sources(name, training).items():
+        ratios = [_ratio(*each) for each in zip(weights, arrays, strict=True)]
+        if any(each is None for each in ratios):
+            continue
+        found = factor([each for each in ratios if each is not None], PROBES, deviations(None))
+        if found is not None and (best[1] is None or found.departures < best[1].departures):
+            best = source, found
+    return best
 
 
-def _dscale_source(slopes, levels) -> tuple[str, float] | None:
-    """x or y where x_hat belongs."""
-    for code, slope, level in (
-        ("dscale-from-x", lambda p: p.deviation, lambda p: p.mean),
-        ("dscale-from-y", lambda p: p.scale, lambda p: p.offset),
-        ("dscale-from-dout", lambda p: 0 * p.scale, lambda p: 1 + 0 * p.scale),
-    ):
-        if all(
-            np.allclose(s, slope(p), rtol=1e-5, atol=1e-9) and np.allclose(o, level(p), rtol=1e-5)
-            for s, o, p in zip(slopes, levels, PROBES, strict=True)
-        ):
-            return code, 0.0
-    return None
+def _sources(name: str, training: Judged) -> dict[str, list[np.ndarray]]:
+    """What may have been multiplied with dout; the right one first."""
+    ones = [np.ones_like(probe.x) for probe in PROBES]
+    hats = [probe.normalized for probe in PROBES]
+    sources = {"x_hat": hats, "ones": ones} if name == "dgamma" else {"ones": ones, "x_hat": hats}
+    if training.formula:
+        units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+        sources["own x_hat"] = [unit.normalized for unit in units]
+    sources["x"] = [probe.x for probe in PROBES]
+    sources["y"] = [step.out for step in training.steps]
+    return sources
 
 
-def _parameter_factor(name: str, found: Factor) -> tuple[str, float] | None:
-    if found == Factor(deviation=1) and name == "dgamma":
+def _ratio(weight: np.ndarray, source: np.ndarray) -> np.ndarray | None:
+    """weight / source of each feature where it is one number."""
+    source = source.T
+    ratio = (weight * source).sum(1) / (source * source).sum(1)
+    rest = np.abs(weight - ratio[:, None] * source).max(1)
+    return ratio if np.all(rest <= ROUNDING * (np.abs(weight).max(1) + 1e-300)) else None
+
+
+def _code(name: str, source: str, found: Factor) -> tuple[str, float]:
+    """The slip's name, and its eps where it is a fixed one."""
+    if name == "dgamma" and source in ("x", "y", "ones"):
+        return {"x": "dscale-from-x", "y": "dscale-from-y", "ones": "dscale-from-dout"}[source], 0.0
+    if name == "dbeta" and source != "ones":
+        return "unexplained-parameter", 0.0
+    if name == "dgamma" and found == Factor(deviation=1):
         return "dscale-not-divided", 0.0
-    if found == Factor(constant="1/n"):
-        return "gradients-averaged", 0.0
-    if found == Factor(sign=-1):
-        return "parameter-sign", 0.0
-    if found == Factor(scale=1):
-        return "parameter-times-scale", 0.0
     if found.other and found == Factor(other=found.other, power=found.power) and name == "dgamma":
         kind, _, value = found.other.partition(" ")
-        code = "sample-variance-in-backward" if kind == "sample" else f"epsilon-{kind}"
-        return code, float(value or 0)
-    return "parameter-factor", 0.0
+        return "sample-variance-in-backward" if kind == "sample" else f"epsilon-{kind}", float(value or 0)
+    codes = {
+        Factor(): "dscale-follows-forward",
+        Factor(constant="1/n"): "gradients-averaged",
+        Factor(sign=-1): "parameter-sign",
+        Factor(scale=1): "parameter-times-scale",
+    }
+    return codes.get(found, "parameter-factor"), 0.0

@@ -32,7 +32,7 @@ GRACE = 0.5
 BETWEEN_INTERRUPTS = 0.00005
 
 
-_NOT_THEIRS = ("site-packages", "dist-packages", str(Path(__file__).parents[1]))
+_NOT_THEIRS = ("site-packages", "dist-packages", str(Path(__file__).parents[2]))
 
 
 class TimeIsUp(BaseException):

@@ -65,6 +65,8 @@ def _departures(name: str, rule: Rule, debiased: bool) -> list[Finding]:
     statistic = {
         "deviation": "deviation-stored",
         "deviation with epsilon": "deviation-stored",
+        "sample deviation": "deviation-stored",
+        "sample deviation with epsilon": "deviation-stored",
         "inverse deviation": "inverse-deviation-stored",
         "uncentred": "variance-uncentred",
         "global": "global-stored",
@@ -79,7 +81,7 @@ def _departures(name: str, rule: Rule, debiased: bool) -> list[Finding]:
         codes.append(statistic[rule.statistic])
     elif (name, rule.statistic) in (("running_mean", "variance"), ("running_var", "mean")):
         codes.append("other-statistic-stored")
-    if rule.extra == "epsilon" or rule.statistic == "deviation with epsilon":
+    if rule.extra == "epsilon" or rule.statistic.endswith("with epsilon"):
         codes.append("epsilon-in-variance")
     if rule.factor == "sum":
         codes.append("sum-stored")
@@ -110,7 +112,7 @@ def _by_the_nearest(stored: Stored) -> list[Finding]:
     if stored.debiased:
         return [finding("follows-convention", "statistics", convention=CONVENTIONS["pybn"].name)]
     senses = {rule.sense for rule in (mean, variance) if rule is not None}
-    sample = variance is not None and variance.factor == "sample"
+    sample = variance is not None and variance.sample
     if senses == {"swapped"} and sample:
         return [finding("follows-convention", "statistics", convention=CONVENTIONS["pytorch"].name)]
     if sample and "swapped" not in senses:
@@ -127,9 +129,13 @@ def _by(convention: Convention, stored: Stored) -> list[Finding]:
     """Departures from the convention that was asked for."""
     findings = [] if stored.debiased else _swapped(stored, convention.momentum)
     variance = stored.variance
-    if variance is not None and variance.factor in ("", "sample") and variance.factor != convention.factor:
-        if variance.statistic == "variance" and variance.sense not in ("never", "unknown"):
-            code = "sample-variance-averaged" if variance.factor else "population-variance-averaged"
+    if (
+        variance is not None
+        and variance.factor in ("", "sample")
+        and variance.sample != (convention.factor == "sample")
+    ):
+        if variance.of_the_variance and variance.sense not in ("never", "unknown"):
+            code = "sample-variance-averaged" if variance.sample else "population-variance-averaged"
             findings.append(finding(code, "statistics", _evidence("running_var", variance)))
     if convention.debiased and not stored.debiased:
         findings.append(finding("not-debiased", "statistics"))

@@ -8,25 +8,75 @@ from functools import partial
 import numpy as np
 
 from pybn.study.coursework.findings import Finding, finding
-from pybn.study.coursework.jacobian import ROUNDING, Coefficients, Factor, factor
+from pybn.study.coursework.formulas import Formula, shifts
+from pybn.study.coursework.jacobian import (
+    ROUNDING,
+    Backward,
+    Coefficients,
+    Factor,
+    Units,
+    book_units,
+    coefficients,
+    factor,
+)
 from pybn.study.coursework.probes import Probe
-from pybn.study.coursework.training import PROBES, Judged
+from pybn.study.coursework.student import Step
+from pybn.study.coursework.training import PROBES, Judged, gains
 
 
-def name_terms(role, terms, target, others, measured, evidence) -> list[Finding]:
-    """The slips that the coefficients show: of the book's terms, or of the own forward's where that is nearer."""
-    if not all(each.complete for each in terms):
-        return _outside_terms(role, measured, evidence)
-    by_book = _slips(role, terms, None, others, evidence)
-    if target is None:
-        return by_book
-    by_own = _slips(role, terms, target, others, evidence)
-    return min(by_own, by_book, key=_weight)
+def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None, evidence) -> list[Finding]:
+    """The slips that the coefficients show, measured by the book and by the own forward: the fewest are told."""
+    book = [coefficients(each.dx, book_units(probe)) for each, probe in zip(matrices, PROBES, strict=True)]
+    readings = [_slips(role, book, None, deviations(training), evidence)] if _complete(book) else []
+    if training is not None:
+        target = _target(own)
+        if _complete(book) and target:
+            readings.append(_slips(role, book, target, deviations(training), evidence))
+        readings += _by_own_units(role, matrices, training, evidence)
+    return min(readings, key=_weight) if readings else _outside_terms(role, matrices, evidence)
+
+
+def _complete(terms: Sequence[Coefficients]) -> bool:
+    return all(each.complete for each in terms)
+
+
+def _target(own: Sequence[Backward | None] | None) -> list[Coefficients] | None:
+    """The own forward's terms, where it has these terms."""
+    if own is None or any(each is None for each in own):
+        return None
+    terms = [coefficients(each.dx, book_units(probe)) for each, probe in zip(own, PROBES, strict=True) if each]
+    return terms if _complete(terms) else None
+
+
+def _by_own_units(role, matrices, training: Judged, evidence) -> list[list[Finding]]:
+    """The book's formula fed with what the own forward normalized to: its slips, and that it follows the forward."""
+    if not training.formula:
+        return []
+    units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+    terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
+    if not _complete(terms):
+        return []
+    return [[_follows(role, training, evidence), *_slips(role, terms, None, {}, evidence)]]
+
+
+def _follows(role, training: Judged, evidence) -> Finding:
+    only_epsilon = all(found.kind == "epsilon" for found in training.findings)
+    return finding("follows-forward-epsilon" if only_epsilon else "follows-forward", role, evidence)
+
+
+def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
+    """x-hat and scale / denominator as the student's forward has them."""
+    centred = probe.x - probe.mean
+    slope = (centred * step.out).sum(0) / (centred**2).sum(0)
+    denominator = gains(probe)[formula.gain] / slope
+    shift = shifts(probe.scale, probe.offset, slope).get(formula.shift, probe.offset)
+    return Units((step.out - shift) / (slope * denominator), probe.scale / denominator)
 
 
 def _weight(findings: list[Finding]) -> float:
-    """How much a set of slips asks one to believe."""
-    return sum(10.0 if found.code.startswith(("unexplained", "gradient")) else 1.0 for found in findings)
+    """How much a set of slips asks one to believe; nothing new is asked by what follows the forward."""
+    weights = {"follows": 0.5, "unexplained": 10.0, "gradient": 10.0}
+    return sum(weights.get(found.code.partition("-")[0], 1.0) for found in findings)
 
 
 def _outside_terms(role, measured, evidence) -> list[Finding]:
@@ -119,7 +169,8 @@ def _factors(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
 def _epsilon_factors(role, there: Sequence[Factor], evidence) -> list[Finding]:
     """Another denominator in some of the terms; what remains is a factor of its own."""
     other = next(each.other for each in there if each.other)
-    code = "forward-denominator" if other == "own" else f"epsilon-{other}"
+    codes = {"own": "follows-forward", "sample": "sample-variance-in-backward"}
+    code = codes.get(other, f"epsilon-{other}")
     value = float(other.partition(" ")[2]) if other.startswith("fixed") else 0.0
     findings = [finding(code.partition(" ")[0], role, evidence, value=value)]
     rest = [Factor(each.sign, each.constant, each.scale, each.deviation) for each in there]
@@ -189,15 +240,6 @@ def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
     makers["sample"] = lambda p: np.sqrt(p.variance * p.count / (p.count - 1) + p.epsilon)
     found = {name: [make(probe) for probe in PROBES] for name, make in makers.items()}
     if training is not None and training.formula:
-        found = {"own": _own_denominators(training)} | found
+        own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+        found["own"] = [np.abs(probe.scale / unit.gain) for unit, probe in zip(own, PROBES, strict=True)]
     return found
-
-
-def _own_denominators(training: Judged) -> list[np.ndarray]:
-    """What the student's forward divides by, read off its output."""
-    slopes = []
-    for step, probe in zip(training.steps, PROBES, strict=True):
-        centred = probe.x - probe.mean
-        slope = (centred * step.out).sum(0) / (centred**2).sum(0)
-        slopes.append(np.abs(probe.scale / slope))
-    return slopes

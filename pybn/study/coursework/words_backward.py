@@ -181,11 +181,23 @@ BACKWARD: Mapping[str, Text] = {
         "dx differs, and by no slip that this check knows",
         _DX_RULE,
     ),
-    "forward-denominator": Text(
+    "follows-forward": Text(
+        "mistake",
+        "dx",
+        "dx is the book's formula fed with what your own forward normalized to: it is right as soon as that is",
+        "the gradient belongs to the formula of the forward: mend the forward and this follows",
+    ),
+    "follows-forward-epsilon": Text(
         "epsilon",
         "dx",
         "dx is the book's formula with the denominator of your own forward: it is right as soon as that is",
         "the gradient belongs to the formula of the forward: mend the forward and this follows",
+    ),
+    "dscale-follows-forward": Text(
+        "mistake",
+        "dgamma",
+        "dgamma is made of what your own forward normalized to: it is right as soon as that is",
+        "gamma multiplies x_hat, so its gradient sums dout * x_hat",
     ),
     "dscale-from-x": Text(
         "mistake",
