@@ -73,6 +73,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # a page that would fetch its table from elsewhere
     "plot_gallery": "True",
     "first_notebook_cell": (
         "# pip install 'pybn[notebook]' brings everything that this lesson needs.\n%matplotlib inline"

@@ -37,7 +37,6 @@ class LessonFigure(SphinxDirective):
             f"   :target: gallery/{name}.html",
             "",
             *(f"   {line}" for line in self.content),
-            "",
             f"   From the lesson :doc:`/gallery/{name}`.",
         ]
         return self.parse_text_to_nodes("\n".join(text))

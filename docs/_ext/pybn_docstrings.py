@@ -13,12 +13,14 @@ In the source a section ends at an empty line, and free text or an example may f
 
 numpydoc takes all that for entries of the section, and RST reads *args as the start of an emphasis.
 Here the text gets the heading Notes and the example the heading Examples, an entry that goes on in the next
-line is joined to one, and a star is a star.  Below, each object shows the lessons that use it.
+line is joined to one, and a star is a star.  Below, each object shows the lessons that use it, and each
+module begins with a table of what it holds.
 """
 
 import re
 from itertools import pairwise
 from pathlib import Path
+from types import FunctionType
 
 # What stands between backticks, or one character that RST would read as markup: *args, |x|, name_
 _CODE_OR_MARKUP = re.compile(r"(``.+?``|`.+?`|\s\* )|(\*|\||_(?!\w))")
@@ -84,6 +86,18 @@ def add_lessons(app, what, name, obj, options, lines):
         lines += ["", ".. rubric:: Lessons that use it", "", f".. minigallery:: {name}", ""]
 
 
+def add_contents(app, what, name, obj, options, lines):
+    """Append a table of what a module documents, in the order of the page."""
+    if what != "module" or "members" not in options:
+        return
+    own = [key for key, value in vars(obj).items() if getattr(value, "__module__", None) == name]
+    names = getattr(obj, "__all__", [key for key in own if not key.startswith("_")])
+    listed = [key for key in names if isinstance(getattr(obj, key), type | FunctionType)]
+    if listed:
+        lines += ["", f".. currentmodule:: {name}", "", ".. autosummary::", "   :nosignatures:", ""]
+        lines += [*(f"   {key}" for key in listed), ""]
+
+
 def skip(app, what, name, obj, skip, options):
     """Leave out the fields of a named tuple, whose docstring only counts them."""
     if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number"):
@@ -95,5 +109,6 @@ def setup(app):
     """Register before and after numpydoc, whose priority is 500."""
     app.connect("autodoc-process-docstring", process, priority=400)
     app.connect("autodoc-process-docstring", add_lessons, priority=600)
+    app.connect("autodoc-process-docstring", add_contents, priority=600)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
