@@ -11,6 +11,7 @@ from typing import Any
 from pybn.study import coursework, experiments, interop, record
 from pybn.study.compare import Comparison, compare
 from pybn.study.coursework import check_batch_norm
+from pybn.study.doctor import Report, examine
 from pybn.study.gradcheck import CannotJudgeError, GradientReport, check_gradients
 from pybn.study.record import StatisticsRecorder
 
@@ -18,11 +19,13 @@ __all__ = [
     "CannotJudgeError",
     "Comparison",
     "GradientReport",
+    "Report",
     "StatisticsRecorder",
     "check_batch_norm",
     "check_gradients",
     "compare",
     "coursework",
+    "examine",
     "experiments",
     "interop",
     "plots",
