@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pybn import reference
+from pybn import batch_norm, batchnorm, reference
 from pybn.framework.context import Context
-from pybn.framework.initializers import zeros
 from pybn.study import interop
 from pybn.study.interop import LIBRARIES, State, rules
 
@@ -225,11 +224,21 @@ def test_the_counter_is_never_zero_after_an_import():
 
 def test_imported_averages_survive_the_next_batch(rng):
     # With a weight of 0 the next batch would be all that is left (k = 1 - 1/1 = 0).
-    moving = {"moving_mean": np.array([10.0]), "moving_variance": np.array([4.0])}
-    imported = interop.from_keras(moving, momentum=0.75)
-    w = imported.avg_weight + 1
-    kept = min(imported.momentum, 1 - 1 / w)
-    assert kept == 0.75
+    imported = interop.from_keras({"moving_mean": np.full(3, 10.0), "moving_variance": np.full(3, 4.0)}, momentum=0.75)
+    ctx, x = Context(rng=0), rng.normal(size=(8, 3))
+
+    def layer():
+        return batchnorm.new(ctx, x).center(False).scale(False).momentum(0.75).done()
+
+    with ctx.forward_pass():
+        layer()
+    interop.write_layer(ctx, "/batch_normalization", imported)
+    with ctx.forward_pass(training=True):
+        layer()
+        ctx.apply()
+    moved = interop.read_layer(ctx, "/batch_normalization")
+    np.testing.assert_allclose(moved.mean, 0.75 * 10 + 0.25 * x.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(moved.variance, 0.75 * 4 + 0.25 * x.var(0), rtol=1e-14)
 
 
 # --- errors ----------------------------------------------------------------------------------
@@ -293,23 +302,19 @@ def test_integers_are_not_statistics():
 # --- pybn's own layer ------------------------------------------------------------------------
 
 
-def layer_variables(scale=True):
-    ctx = Context(rng=0)
-    layer = ctx.in_scope("layer_0").in_scope("batch_normalization")
-    if scale:
-        layer.variable("scale", (CHANNELS,), np.float32, zeros)
-    layer.variable("offset", (CHANNELS,), np.float32, zeros)
-    layer.variable("mean", (CHANNELS,), np.float64, zeros, trainable=False)
-    layer.variable("variance", (CHANNELS,), np.float64, zeros, trainable=False)
-    layer.variable("avg_weight", (), np.float64, zeros, trainable=False)
-    return ctx
-
-
 SCOPE = "/layer_0/batch_normalization"
 
 
+def built_layer(**options):
+    """A context with one layer of pybn, run once so that its variables exist."""
+    ctx = Context(rng=0)
+    with ctx.forward_pass():
+        batch_norm(ctx.in_scope("layer_0"), np.zeros((2, CHANNELS), np.float32), **options)
+    return ctx
+
+
 def test_layer_there_and_back(state):
-    ctx = layer_variables()
+    ctx = built_layer()
     interop.write_layer(ctx, SCOPE, state)
     back = interop.read_layer(ctx, SCOPE, momentum=state.momentum, epsilon=state.epsilon)
     assert_same_state(back, state)
@@ -319,15 +324,15 @@ def test_layer_there_and_back(state):
 
 def test_a_layer_that_learns_more_or_less_than_the_state(state):
     bare = State(state.mean, state.variance, avg_weight=5)
-    ctx = layer_variables()
+    ctx = built_layer()
     interop.write_layer(ctx, SCOPE, bare)
     assert ctx.get_variable(f"{SCOPE}/scale").value.tolist() == [1.0] * CHANNELS
     with pytest.raises(ValueError, match="learns no scale, but the state has one"):
-        interop.write_layer(layer_variables(scale=False), SCOPE, state)
+        interop.write_layer(built_layer(scale=False), SCOPE, state)
 
 
 def test_a_failed_write_changes_nothing(state):
-    ctx = layer_variables()
+    ctx = built_layer()
     before = {variable.path: variable.value.copy() for variable in ctx.variables()}
     other = State(np.zeros(CHANNELS + 1), np.ones(CHANNELS + 1), avg_weight=1)
     with pytest.raises(ValueError, match="must keep its shape"):
@@ -402,6 +407,20 @@ def test_pytorch_prefix(torch):
     state = interop.from_pytorch(model.state_dict(), count=8, prefix="1.")
     written = interop.to_pytorch(state, prefix="1.")
     assert set(written) == {name for name in model.state_dict() if name.startswith("1.")}
+
+
+def test_a_pytorch_model_moves_into_pybns_layer(torch, rng):
+    module = torch.nn.BatchNorm1d(CHANNELS, momentum=0.25, eps=0.01)
+    x = rng.normal(3, 2, size=(8, CHANNELS)).astype(np.float32)
+    trained_torch(torch, module, [x, 2 * x])
+    module.eval()
+    theirs = module(torch.from_numpy(x)).detach().numpy()
+    state = interop.from_pytorch(module.state_dict(), count=math.inf, momentum=0.25, epsilon=0.01)
+    options = interop.options("pybn", state)
+    ctx = built_layer(**options)
+    interop.write_layer(ctx, SCOPE, state)
+    with ctx.forward_pass():
+        assert_close(batch_norm(ctx.in_scope("layer_0"), x, **options).value, theirs)
 
 
 @pytest.fixture(scope="module")
