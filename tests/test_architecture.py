@@ -141,7 +141,7 @@ def test_one_file_names_the_compiled_package():
 
 
 def test_matplotlib_is_imported_where_figures_are_drawn_and_where_lessons_show_them():
-    assert importers("matplotlib") <= {"pybn.study.plots", "pybn.study.lessons"}
+    assert importers("matplotlib") <= {"pybn.study.plots", "pybn.study.lesson"}
 
 
 def test_the_compiled_package_knows_the_arguments_alone():
@@ -162,7 +162,7 @@ def test_the_library_needs_numpy_alone():
     """What else is imported is the standard library, or stands in a function of an optional tool."""
     optional = {
         "pybn.study.plots": {"matplotlib"},
-        "pybn.study.lessons": {"matplotlib"},
+        "pybn.study.lesson": {"matplotlib"},
         "pybn.framework.progress": {"IPython"},
     }
     for module in SOURCES:
