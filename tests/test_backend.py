@@ -1,9 +1,11 @@
 """Which implementation computes: the default, the switch, and what happens where one is missing."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,9 +90,19 @@ def test_a_gradient_uses_the_implementation_of_its_forward_pass(other, monkeypat
     assert calls == ["other"]
 
 
-def _python(code, **environment):
+ROOT = Path(__file__).parents[1]
+
+
+def _python(code, folder=ROOT, **environment):
+    """Run code in a fresh process that finds packages in `folder` before the checkout's."""
+    path = os.pathsep.join([str(folder), str(ROOT)])
     result = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return result.returncode, result.stdout.strip(), result.stderr
 
@@ -105,28 +117,34 @@ def test_the_environment_variable_must_name_an_implementation():
     assert "got 'fast'" in errors
 
 
-WITHOUT_EXTENSION = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.startswith("pybn_ext."):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
-import pybn
-"""
+@pytest.fixture
+def without_extension(tmp_path):
+    """A folder in which pybn_ext is as an installation without a compiler leaves it."""
+    (tmp_path / "pybn_ext").mkdir()
+    shutil.copy(ROOT / "pybn_ext" / "__init__.py", tmp_path / "pybn_ext")
+    return tmp_path
 
 
-def test_without_the_extension_the_reference_computes_and_asking_for_the_other_is_an_error():
-    code, printed, errors = _python(WITHOUT_EXTENSION + "print(pybn.backend_name()); pybn.use_backend('compiled')")
+def test_without_the_extension_the_reference_computes_and_asking_for_the_other_is_an_error(without_extension):
+    code, printed, errors = _python(
+        "import pybn; print(pybn.backend_name()); pybn.use_backend('compiled')", without_extension
+    )
     assert (code, printed) == (1, "reference")
     assert "ModuleNotFoundError: pybn_ext" in errors.strip().splitlines()[-1]
     assert "compiler" in errors
 
 
-def test_without_the_extension_the_environment_variable_is_no_wish_but_an_order():
-    code, _, errors = _python(WITHOUT_EXTENSION + "pybn.backend_name()", PYBN_BACKEND="compiled")
+def test_without_the_extension_the_environment_variable_is_no_wish_but_an_order(without_extension):
+    code, _, errors = _python("import pybn; pybn.backend_name()", without_extension, PYBN_BACKEND="compiled")
     assert code == 1
     assert "ModuleNotFoundError: pybn_ext" in errors
+
+
+def test_an_extension_that_is_there_and_broken_is_an_error_of_its_own(without_extension):
+    (without_extension / "pybn_ext" / "__init__.py").write_text("import no_such_library")
+    code, _, errors = _python("import pybn; pybn.backend_name()", without_extension)
+    assert code == 1
+    assert "No module named 'no_such_library'" in errors
 
 
 def test_moments_are_one_type_for_both():
