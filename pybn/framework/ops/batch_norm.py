@@ -17,7 +17,7 @@ import numpy as np
 from pybn import arguments, backend
 from pybn.framework.graph import Node, gradient
 from pybn.framework.ops import shapes
-from pybn.framework.ops.elementwise import as_node, cast, sqrt, where
+from pybn.framework.ops.elementwise import cast, sqrt, where
 
 Composed = Callable[..., tuple[Node, Node, Node]]
 
@@ -228,4 +228,4 @@ def _value(node: Node | None) -> np.ndarray | None:
 
 
 def _present(*nodes: Node | None) -> list[Node]:
-    return [as_node(node) for node in nodes if node is not None]
+    return [node for node in nodes if node is not None]

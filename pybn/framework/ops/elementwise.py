@@ -14,12 +14,14 @@ import numpy as np
 from pybn.framework.graph import Node
 from pybn.framework.ops.shapes import sum_to
 
+NUMBER = (int, float)  # a tuple: `int | float` would be made anew at each call
+
 
 def as_node(value: Any, like: Node | None = None) -> Node:
     """`value` as a constant node; a Python number takes the dtype of `like`, unless that are integers."""
     if isinstance(value, Node):
         return value
-    if like is not None and isinstance(value, int | float) and like.dtype.kind == "f":
+    if like is not None and isinstance(value, NUMBER) and like.dtype.kind == "f":
         return Node(np.asarray(value, dtype=like.dtype))
     return Node(np.asarray(value))
 
@@ -55,7 +57,7 @@ def negative(x: Node) -> Node:
 
 def power(x: Node, exponent: float) -> Node:
     """x ** exponent for a constant exponent."""
-    if not isinstance(exponent, int | float):
+    if not isinstance(exponent, NUMBER):
         raise TypeError(f"power takes a constant exponent, got {exponent!r}; write exp(exponent * log(x)) for a Node")
     if exponent == 0:
         return Node(np.ones_like(x.value), (x, lambda dy: dy * 0.0))
