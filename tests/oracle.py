@@ -69,12 +69,11 @@ def integers(values):
 
 
 def total(*factors):
-    """The exact sum of the products of some 1-D float arrays."""
-    product, exponent = integers(factors[0])
-    for factor in factors[1:]:
-        more, e = integers(factor)
+    """The exact sum of the products of some `integers`."""
+    product, exponent = factors[0]
+    for more, e in factors[1:]:
         product, exponent = product * more, exponent + e
-    return Fraction(int(sum(product))) * Fraction(2) ** exponent
+    return Fraction(int(product.sum())) * Fraction(2) ** exponent
 
 
 def statistics(x, feature_axis=-1, mask=None):
@@ -82,7 +81,7 @@ def statistics(x, feature_axis=-1, mask=None):
     table = columns(x, feature_axis, mask)
     count = int(table.real.sum())
     means, variances = [], []
-    for column in table.values[table.real].T:
+    for column in map(integers, table.values[table.real].T):
         mean = total(column) / count
         means.append(mean)
         variances.append(total(column, column) / count - mean**2)
@@ -106,9 +105,11 @@ def gradient(x, stats, dy, scale=None, *, feature_axis=-1, epsilon=1e-3, mask=No
     """dx, dscale and doffset in longdouble from given statistics; the sums are exact."""
     table, upstream = columns(x, feature_axis, mask), columns(dy, feature_axis, mask)
     inverse = inverse_deviation(stats, epsilon)
-    pairs = list(zip(table.values[table.real].T, upstream.values[upstream.real].T, stats.mean, strict=True))
-    doffset = [total(g) for _, g, _ in pairs]
-    along = [total(g, c) - mean * total(g) for c, g, mean in pairs]  # sum of dy * (x - mean)
+    values, cotangents = (map(integers, t.values[t.real].T) for t in (table, upstream))
+    doffset, along = [], []  # sum of dy; sum of dy * (x - mean)
+    for v, g, mean in zip(values, cotangents, stats.mean, strict=True):
+        doffset.append(total(g))
+        along.append(total(g, v) - mean * doffset[-1])
     doffset, dscale = widen(_objects(doffset)), widen(_objects(along)) * inverse
     dx = upstream.values.astype(WIDE)
     if training:
