@@ -7,6 +7,7 @@ import pytest
 import update_checks as checks
 from networks import (
     DEPTHS,
+    assert_close,
     averages,
     chain,
     examples,
