@@ -68,9 +68,10 @@ def _report(runs: Sequence[Trained]) -> str:
     return "\n".join(lines)
 
 
-# The two round differently, and training amplifies it: BOUND is the allowance of float32 after a
-# whole training, as a fraction of the largest number in each variable.
-BOUND = 1e-2
+# The two round differently, and a relu that switches on for one of them alone makes a jump of it:
+# seen at 10 epochs 5e-7, at 40 epochs up to 8e-3 of a variable's largest number (7 seeds).  A term
+# that is wrong makes the difference as large as the numbers.
+BOUND = 5e-2
 
 
 def largest_difference(a: Trained, b: Trained) -> tuple[float, str]:
