@@ -159,3 +159,29 @@ def test_batch_statistics_end_with_an_error(rng):
     subject.train_step(inputs, labels)
     with unchanged(subject.context), pytest.raises(ZeroDivisionError), batchnorm.batch_statistics(subject.context):
         raise ZeroDivisionError
+
+
+def test_training_in_the_block_moves_no_average():
+    """Weights learn from batch statistics as ever; M, V and w stay."""
+    subject, twin = (Subject(batchnorm, Switches()).with_distinct_values() for _ in range(2))
+    kept = [subject.value(name) for name in ("mean", "variance", "avg_weight")]
+    with batchnorm.batch_statistics(subject.ctx):
+        subject.trainer.train_step(subject.inputs, subject.labels)
+    twin.trainer.train_step(twin.inputs, twin.labels)
+    for name, before in zip(("mean", "variance", "avg_weight"), kept, strict=True):
+        np.testing.assert_array_equal(subject.value(name), before)
+    for variable in subject.ctx.variables(trainable=True):
+        np.testing.assert_array_equal(variable.value, twin.ctx.get_variable(variable.path).value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_update_in_the_block(method):
+    """The update normalizes as its method says, and the block's way is there again after it."""
+    subject, twin = (Subject(batchnorm, Switches()).with_distinct_values() for _ in range(2))
+    with batchnorm.batch_statistics(subject.ctx):
+        inside = subject.trainer.predict(subject.inputs)
+        assert batchnorm.update_averages(subject.trainer, subject.dataset, method=method) is True
+        np.testing.assert_array_equal(subject.trainer.predict(subject.inputs), inside)
+    batchnorm.update_averages(twin.trainer, twin.dataset, method=method)
+    for name in ("mean", "variance", "avg_weight"):
+        np.testing.assert_array_equal(subject.value(name), twin.value(name))
