@@ -70,9 +70,8 @@ assert sums < 1e-14
 normalized = (pixel - pixel.mean()) / np.sqrt(pixel.var() + EPSILON)
 shrinks = EPSILON / (pixel.var() + EPSILON)
 assert np.allclose(full @ normalized, shrinks * stopped @ normalized, rtol=0, atol=1e-14)
-print(
-    f"the rows sum to {sums:.0e}, without the statistics to {of_stopped:.2f}; along x-hat remain {shrinks:.4f} of them"
-)
+print(f"each row sums to {sums:.0e} at most, with statistics taken for constants to {of_stopped:.2f}")
+print(f"stretching the batch along x-hat moves the outputs by {shrinks:.4f} of what constants promise")
 
 # %%
 # Each row sums to zero: darken all eight images alike and no output moves.  Stretch them along :math:`\hat x`, and but

@@ -112,9 +112,16 @@ for seed in SEEDS:
 if BUILT:
     comparisons = [compare(shapes=[(32, 16), ((8, 16, 14, 14), 1)], threads=1, seed=seed, turns=5) for seed in SEEDS]
     assert all(each.ok for each in comparisons), [row for each in comparisons for row in each.rows if not row.ok]
-    print(comparisons[0])
-    slower = [f"{row.operation} {row.shape} {row.dtype}" for row in comparisons[0].rows if row.ratio > 1]
-    print("\nthe reference wins on this machine, today, in:", "; ".join(slower) or "none of these")
+    rows = [row for each in comparisons for row in each.rows]
+    for operation in dict.fromkeys(row.operation for row in rows):
+        here = [row for row in rows if row.operation == operation]
+        units, ratio = max(row.units / row.bound for row in here), np.median([row.ratio for row in here])
+        print(f"{operation:30} up to {units:4.0%} of the bound, in {ratio:.3f} of the reference's time")
+    ratio = {}
+    for row in rows:
+        ratio.setdefault(f"{row.operation} of {row.shape} in {row.dtype}", []).append(row.ratio)
+    slower = [case for case, of_seeds in ratio.items() if np.median(of_seeds) > 1]
+    print("the reference wins on this machine, today, in:", "; ".join(slower) or "none of these")
 
 # %%
 # A training is more than its normalizations, and they more than arithmetic.  The same network, from the same seed:
