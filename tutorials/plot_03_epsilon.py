@@ -18,7 +18,7 @@ shows what that costs.
 
 import numpy as np
 
-from pybn.study import experiments, lesson
+from pybn.study import experiments, lesson, trials
 
 plots = lesson.plots()
 SEEDS = range(3)
@@ -31,7 +31,7 @@ EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 # the edge are blank in every image, and some have ink in one or two.  We normalize the pixels themselves, with a
 # batch norm in front of the network, and train it with each of six epsilons, and three seeds.
 
-runs = {epsilon: [experiments.epsilon_run(seed, epsilon) for seed in SEEDS] for epsilon in EPSILONS}
+runs = {epsilon: [trials.epsilon_run(seed, epsilon) for seed in SEEDS] for epsilon in EPSILONS}
 
 _ = plots.gain(runs[1e-3][0].variances, (1e-1, 1e-3, 1e-6))
 

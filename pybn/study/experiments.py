@@ -5,8 +5,7 @@ Every function takes a seed and gives the same numbers for it; nothing here draw
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -237,57 +236,3 @@ def story(seed: int, *, stretch: int = 120, epsilons: Sequence[float] = (1.0, 1e
         by_epsilon[epsilon] = short.steps(stretch).statistics[layer]
     pixels = run.digits.whole.inputs.reshape(len(run.digits.whole.inputs), -1)
     return Story(run, tuple(updates), layer, by_epsilon, pixels.var(axis=0, dtype=np.float64))
-
-
-# --- epsilon: what normalization makes of pixels that are nearly always blank ----------------------
-
-
-@dataclass(frozen=True)
-class EpsilonRun:
-    """A training on normalized pixels, and how far from 0 normalization has put them.
-
-    in_training (T,) : largest abs(output) of the pixels' normalization in each training batch
-    in_evaluation (T,) : the same over the test digits, with the averages of that step
-    worst : (test image, pixel) of the largest at the end
-    variances (64,) : the pixels' averaged variances at the end
-    test : loss and metrics on the test digits at the end
-    """
-
-    in_training: np.ndarray
-    in_evaluation: np.ndarray
-    worst: tuple[int, int]
-    variances: np.ndarray
-    test: dict[str, float]
-
-
-def epsilon_run(seed: int, epsilon: float, *, examples: int = 300, steps: int = 150) -> EpsilonRun:
-    """Train one block on the normalized pixels of a few digits; few, so that some pixels are blank in all of them."""
-    data = digits(seed, examples=examples)
-    fresh = trainer(seed, classifier((64,), normalized_pixels=True, epsilon=epsilon))
-    loop, test = Loop(fresh), data.test.inputs.reshape(len(data.test.inputs), -1)
-    in_training, in_evaluation = [], []
-    for batch in itertools.islice(_epochs(data.train), steps):
-        loop.run_steps([batch], 1)
-        pixels = batch[0].reshape(len(batch[0]), -1)
-        observed = fresh.observed["/pixels/batch_normalization"]
-        in_training.append(np.abs(_normalized(pixels, observed, epsilon)).max())
-        averages = record.averages(fresh.context)["/pixels/batch_normalization"]
-        outputs = np.abs(_normalized(test, averages, epsilon))
-        in_evaluation.append(outputs.max())
-    image, pixel = np.unravel_index(outputs.argmax(), outputs.shape)
-    return EpsilonRun(
-        np.array(in_training),
-        np.array(in_evaluation),
-        (int(image), int(pixel)),
-        averages.variance,
-        fresh.eval(data.test),
-    )
-
-
-def _normalized(x: np.ndarray, statistics: Any, epsilon: float) -> np.ndarray:
-    return (x - statistics.mean) / np.sqrt(statistics.variance + epsilon)
-
-
-def _epochs(dataset: Dataset) -> Iterator[tuple[Any, Any]]:
-    while True:
-        yield from dataset

@@ -109,7 +109,7 @@ class StatisticsRecorder:
         after, observed = averages(self._context), loop.trainer.observed
         for scope in self._chosen(observed):
             batch, now = observed[scope], after[scope]
-            kept = fraction_kept(self._before.get(scope, _NOTHING_YET), batch, now)
+            kept = fraction_kept(self._before.get(scope, NOTHING_YET), batch, now)
             row = (loop.step, batch.count, batch.mean, batch.variance, now.mean, now.variance, now.avg_weight, kept)
             self._rows.setdefault(scope, []).append(row)
         self._before = after
@@ -206,7 +206,7 @@ def replay(record: LayerRecord, momentum: float) -> tuple[np.ndarray, np.ndarray
 
     Exactly so: in training a layer normalizes with its batch, so no weight depends on the averages.
     """
-    now = _NOTHING_YET
+    now = NOTHING_YET
     rows = []
     for mean, variance in zip(record.batch_mean, record.batch_variance, strict=True):
         now = now.after(mean, variance, momentum)
@@ -228,7 +228,7 @@ def fraction_kept(before: Averages, batch: Moments, after: Averages) -> float:
 
 
 # How a layer begins: M = 0, V = 1, no batch seen.
-_NOTHING_YET = Averages(np.zeros(()), np.ones(()), 0.0)
+NOTHING_YET = Averages(np.zeros(()), np.ones(()), 0.0)
 
 
 def _scope_among(scopes: dict[str, Any], layer: str) -> str:

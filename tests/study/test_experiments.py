@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pybn import Context
-from pybn.study import experiments, record
+from pybn.study import experiments, record, trials
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_set_averages(run):
 
 
 def test_epsilon_run_stays_below_both_limits():
-    run = experiments.epsilon_run(seed=0, epsilon=1e-6, steps=6)
+    run = trials.epsilon_run(seed=0, epsilon=1e-6, steps=6)
     assert len(run.in_training) == len(run.in_evaluation) == 6
     assert run.in_training.max() <= np.sqrt(63)
     assert 100 < run.in_evaluation.max() <= 1000
