@@ -5,9 +5,12 @@ pass through the same lines, and raises AssertionError; none returns an answer t
 
 The bounds, in units in the last place of x's type: the mean 2 (of the larger of |mean| and the deviation),
 the variance 4, y 4 of the larger of |y| and 1, dx 2 of the feature's largest, dscale and doffset 4 of their
-natural size, the norm of what they sum (a random sum of n terms is about that large).  Where a feature has
-fewer than 100 elements, its dx may be smaller than the terms that it is the difference of: there it is within
-4 units of the largest term, which is what eight roundings of half a unit come to.
+natural size, the norm of what they sum (a random sum of n terms is about that large).
+
+For dx two of these need a word.  Where a feature has fewer than 100 elements, dx may be smaller than the
+terms that it is the difference of: there it is within 4 units of the largest term, which is what eight
+roundings of half a unit come to.  And in float64 the constants are rounded in x's own type, scale / deviation
+alone four times (the sum under the root counts half): with three roundings of the element that is 3.25 units.
 
 NumPy adds one row after another, so float64 sums of the reference lose more than that.  By Higham & Mary
 (2019, theorem 2.4) the rounding of a sum of n numbers stays below lambda * sqrt(n) * u times the sum of
@@ -229,7 +232,8 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
     assert_within(doffset, exact_doffset, bound, "doffset")
 
     real = table.restore(np.broadcast_to(table.real[:, None], table.values.shape))
-    size, units = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0), 2
+    size = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0)
+    units = 4 if dtype.itemsize == 8 else 2
     if training and len(bare) < 100:
         size, units = np.maximum(size, _terms_of_dx(upstream, bare, scale, stats, epsilon)), 4
     size = table.restore(np.broadcast_to(size, table.values.shape))
