@@ -21,8 +21,6 @@ def _choose(wanted):
             "reference",
             name="pybn_ext",
         )
-    if len(built) == 1 and wanted is None:
-        return built[0], built
     from pybn_ext import _cpu
 
     usable = [level for level in built if _cpu.runs(level)]
@@ -52,4 +50,10 @@ __all__ = [*_operations.__all__, "build_info"]
 
 def build_info():
     """How the compiled implementation was built and which part of it runs: a dict for people to read."""
-    return {"simd": _level, "levels": _built, "threads": get_num_threads(), **_operations.compiled_with()}
+    return {
+        "simd": _level,
+        "levels": _built,
+        "threads": get_num_threads(),
+        "kept_bytes": _operations.kept_bytes(),
+        **_operations.compiled_with(),
+    }

@@ -80,7 +80,9 @@ cdef inline bint one_each(object values, Py_ssize_t features) noexcept:
 cdef inline bint like(object array, cnp.ndarray x) noexcept:
     """Whether it is an ordinary array of x's dtype and shape."""
     cdef Py_ssize_t i
-    if not ordinary(array) or cnp.PyArray_NDIM(array) != cnp.PyArray_NDIM(x) or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(x):
+    if not ordinary(array) or cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(x):
+        return False
+    if cnp.PyArray_NDIM(array) != cnp.PyArray_NDIM(x):
         return False
     for i in range(cnp.PyArray_NDIM(x)):
         if cnp.PyArray_DIM(array, i) != cnp.PyArray_DIM(x, i):
@@ -166,8 +168,9 @@ cdef void deliver(const double* values, cnp.ndarray array, Py_ssize_t features) 
 
 
 cdef int compute(
-    Operation operation, cnp.ndarray x, tuple view, cnp.ndarray keep, Py_ssize_t count, double epsilon, object scale, object offset,
-    cnp.ndarray dy, cnp.ndarray y, object mean, object variance, cnp.ndarray dscale, cnp.ndarray doffset
+    Operation operation, cnp.ndarray x, tuple view, cnp.ndarray keep, Py_ssize_t count, double epsilon,
+    object scale, object offset, cnp.ndarray dy, cnp.ndarray y, object mean, object variance, cnp.ndarray dscale,
+    cnp.ndarray doffset
 ) except -1:
     """One call that `general` brought into form."""
     cdef Call call
@@ -266,7 +269,13 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
         and receives(out, x)
         and (
             out is None
-            or ((out is x or apart(out, x)) and apart(out, scale) and apart(out, offset) and apart(out, mean) and apart(out, variance))
+            or (
+                (out is x or apart(out, x))
+                and apart(out, scale)
+                and apart(out, offset)
+                and apart(out, mean)
+                and apart(out, variance)
+            )
         )
     ):
         return _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out)

@@ -4,7 +4,9 @@ cdef enum:
     FAR = 4  # squared distance of shift and mean, in variances, from which the sums are taken again
 
 
-cdef void finish_moments(const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, const real* shift) noexcept nogil:
+cdef void finish_moments(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, const real* shift
+) noexcept nogil:
     """Mean and variance of each feature from its sums around `shift` (one for each of these features)."""
     # Squares of float32 below 1e-38 vanish; 1e-30 leaves their sum 24 digits in front of that.
     cdef double least = 1e-30 if real is float else 1e-280
@@ -35,8 +37,10 @@ cdef inline double inverse_deviation(double variance, double epsilon) noexcept n
     return 0.0 if variance + epsilon == 0 else 1 / sqrt(variance + epsilon)
 
 
-cdef void finish_gradient_sums(const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features) noexcept nogil:
-    """doffset = sum of dy and dscale = sum of dy (x - mean) / deviation; taken again where float32 could not hold them."""
+cdef void finish_gradient_sums(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features
+) noexcept nogil:
+    """doffset and dscale: sum of dy, and of dy (x - mean) / deviation; taken again where float32 could not hold it."""
     cdef double least = 1e-30 if real is float else 1e-280
     cdef double n = call.count
     cdef double rounded

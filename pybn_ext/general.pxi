@@ -87,12 +87,6 @@ def _flat64(values):
     return None if values is None else np.ascontiguousarray(values, np.float64).reshape(-1)
 
 
-def _general_statistics(x, feature_axis, mask):
-    batch = arguments.batch(x, feature_axis, mask)
-    form = _Form(batch, None) if batch.x.size else None
-    return batch, form
-
-
 def _general_moments(x, feature_axis, mask):
     batch = arguments.batch(x, feature_axis, mask)
     shape = batch.feature_shape
@@ -100,7 +94,9 @@ def _general_moments(x, feature_axis, mask):
     if batch.x.size:
         with np.errstate(all="ignore"):
             form = _Form(batch, None)
-        compute(MOMENTS, form.x, form.view, form.keep, batch.count, 0.0, None, None, None, None, mean, variance, None, None)
+        compute(
+            MOMENTS, form.x, form.view, form.keep, batch.count, 0.0, None, None, None, None, mean, variance, None, None
+        )
     return Moments(batch.count, mean, variance)
 
 

@@ -29,13 +29,17 @@ cdef void plan(Call* call) noexcept nogil:
 
 
 cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t line = 64 // itemsize
     call.glue = 1 if call.features >= LANES // 2 else (LANES + call.features - 1) // call.features
     call.lanes = call.features * call.glue
     call.parts = 1 if size < SERIAL else larger(1, smaller(64, call.outer * itemsize // 512))
     call.period = call.lanes
-    if size >= 16 * CHUNK and call.lanes < CHUNK:
-        call.period = call.lanes * (CHUNK // call.lanes)
-    call.reach = call.period + (CHUNK if call.stream else 0)
+    if size >= SERIAL and call.lanes < 2 * BAND:
+        # Whole cache lines, and enough lanes for a band.
+        call.period *= larger(BAND // call.lanes, 1)
+        while call.period % line and call.period < 4096:
+            call.period *= 2
+    call.reach = 2 * call.period
 
 
 cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept nogil:
@@ -44,16 +48,17 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
     if call.inner < RUN:
         call.tile = larger(1, smaller(wanted // call.inner, call.features // 16))
     call.parts = (call.features + call.tile - 1) // call.tile
-    call.lanes = call.tile * call.inner if call.inner < RUN else RUN_LANES
-    call.period = call.tile * call.inner if call.inner < RUN else CHUNK
-    call.reach = call.period
+
+
+cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
+    return 2 if call.single else 4
 
 
 cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     """What `divide_workspace` hands out."""
-    cdef Py_ssize_t doubles = 7 * call.features + 8
+    cdef Py_ssize_t doubles = 7 * call.features
     if call.by_rows:
-        doubles += 2 * call.parts * call.lanes + call.lanes + 4 * call.reach
+        doubles += sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach
     return doubles * sizeof(double)
 
 
@@ -62,9 +67,9 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     call.first = call.low + call.features
     call.second = call.first + call.features
     call.table = call.second + call.features
-    call.partial = call.table + 4 * call.features
+    call.partial = call.table + TABLES * call.features
     if call.by_rows:
-        call.shift = call.partial + 2 * call.parts * call.lanes
+        call.shift = call.partial + sums_of_lane(call) * call.parts * call.lanes
         call.lane_table = <double*> call.shift + call.lanes
 
 
@@ -121,32 +126,51 @@ cdef void rows_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
 
 
 cdef void rows_sum(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
-    cdef double* first = call.partial + part * 2 * call.lanes
+    cdef Py_ssize_t lanes = call.lanes
+    cdef double* sums = call.partial + part * sums_of_lane(call) * lanes
     cdef Py_ssize_t all_rows = call.outer // call.glue
     cdef Py_ssize_t start = all_rows * part // call.parts
     cdef Py_ssize_t stop = all_rows * (part + 1) // call.parts
     cdef Py_ssize_t rest = (call.outer % call.glue) * call.features
     cdef const real* shift = <const real*> call.shift
-    memset(first, 0, 2 * call.lanes * sizeof(double))
-    add_block(call, x, start * call.lanes, stop - start, call.lanes, call.lanes, shift, first, first + call.lanes)
+    memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
+    add_block(call, x, start * lanes, stop - start, lanes, lanes, shift, sums, lanes)
     if part == call.parts - 1 and rest:
-        add_block(call, x, all_rows * call.lanes, 1, call.lanes, rest, shift, first, first + call.lanes)
+        add_block(call, x, all_rows * lanes, 1, lanes, rest, shift, sums, lanes)
 
 
 cdef void fold_rows(const Call* call) noexcept nogil:
     """The sums of each feature from those of its lanes in each part."""
-    cdef double* total = call.partial
-    cdef Py_ssize_t i, j, c
-    for i in range(1, call.parts):
-        for j in range(2 * call.lanes):
-            total[j] += total[i * 2 * call.lanes + j]
-    for c in range(call.features):
-        call.first[c] = total[c]
-        call.second[c] = total[call.lanes + c]
-    for i in range(1, call.glue):
-        for c in range(call.features):
-            call.first[c] += total[i * call.features + c]
-            call.second[c] += total[call.lanes + i * call.features + c]
+    cdef double* sums = call.partial
+    cdef Py_ssize_t size = sums_of_lane(call) * call.lanes
+    cdef Py_ssize_t apart = 1, i, j
+    # By pairs: rounding errors grow with the depth of the tree, 6, not with its 64 leaves.
+    while apart < call.parts:
+        for i in range((call.parts - apart - 1) // (2 * apart) + 1):
+            for j in range(size):
+                sums[2 * apart * i * size + j] += sums[(2 * i + 1) * apart * size + j]
+        apart *= 2
+    fold_lanes(call, sums, call.first)
+    fold_lanes(call, sums + call.lanes, call.second)
+
+
+cdef void fold_lanes(const Call* call, const double* lanes, double* total) noexcept nogil:
+    """One sum for each feature, over the rows that are glued together."""
+    cdef const double* lost = lanes + 2 * call.lanes
+    cdef Py_ssize_t features = call.features
+    cdef Total sum_
+    cdef Py_ssize_t c, i
+    if call.glue == 1:
+        for c in range(features):
+            total[c] = lanes[c] if call.single else lanes[c] + lost[c]
+        return
+    for c in range(features):
+        sum_.plain = sum_.lost = 0
+        for i in range(call.glue):
+            add(&sum_, lanes[i * features + c])
+            if not call.single:
+                sum_.lost += lost[i * features + c]
+        total[c] = value_of(&sum_)
 
 
 cdef void spread_rows_table(const Call* call) noexcept nogil:
@@ -179,12 +203,21 @@ cdef void rows_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
 
 
 cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssize_t part) noexcept nogil:
+    """From the first whole cache line on, periods of the tables are rows of lanes; before and after it, the ends."""
     cdef Py_ssize_t all_rows = call.outer // call.glue
     cdef Py_ssize_t start = (all_rows * part // call.parts) * call.lanes
     cdef Py_ssize_t stop = (all_rows * (part + 1) // call.parts) * call.lanes
+    cdef Py_ssize_t period = call.period, reach = call.reach
+    cdef Py_ssize_t head, rows
     if part == call.parts - 1:
         stop = call.outer * call.features
-    write_stretch(call, x, start, stop - start, table, call.reach, start % call.period)
+    head = smaller(misfit(<real*> call.y + start), stop - start)
+    write_rows(call, x, start, period, 1, head, table + start % period, reach)
+    start += head
+    rows = (stop - start) // period
+    write_rows(call, x, start, period, rows, period, table + start % period, reach)
+    start += rows * period
+    write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
     if call.stream:
         stream_end()
 
@@ -240,64 +273,74 @@ cdef void sum_tile(
 ) noexcept nogil:
     """Lanes are the inner elements of each feature of the tile, rows the outer index."""
     cdef real lane_shift[TILE_LANES]
-    cdef double first[TILE_LANES]
-    cdef double second[TILE_LANES]
+    cdef double sums[4 * TILE_LANES]
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t lanes = features * inner
     cdef Py_ssize_t c, i
     for c in range(features):
         for i in range(inner):
             lane_shift[c * inner + i] = shift[c]
-    memset(first, 0, lanes * sizeof(double))
-    memset(second, 0, lanes * sizeof(double))
+    memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
     add_block(
-        call, x, feature * inner, call.outer, call.features * inner, lanes, <real*> lane_shift,
-        <double*> first, <double*> second
+        call, x, feature * inner, call.outer, call.features * inner, lanes, <const real*> lane_shift, <double*> sums,
+        lanes
     )
     for c in range(features):
-        call.first[feature + c] = sum_of_lanes(first + c * inner, inner)
-        call.second[feature + c] = sum_of_lanes(second + c * inner, inner)
+        call.first[feature + c] = sum_of_lanes(call, <double*> sums + c * inner, lanes, inner)
+        call.second[feature + c] = sum_of_lanes(call, <double*> sums + lanes + c * inner, lanes, inner)
 
 
 cdef void sum_runs(const Call* call, const real* x, Py_ssize_t feature, real shift) noexcept nogil:
     """Each run of inner elements is rows of RUN_LANES lanes, and a rest."""
     cdef real lane_shift[RUN_LANES]
-    cdef double first[RUN_LANES]
-    cdef double second[RUN_LANES]
+    cdef double sums[4 * RUN_LANES]
     cdef Py_ssize_t full = call.inner // RUN_LANES
     cdef Py_ssize_t rest = call.inner % RUN_LANES
     cdef Py_ssize_t outer, j, start
     for j in range(RUN_LANES):
         lane_shift[j] = shift
-        first[j] = second[j] = 0
+    memset(sums, 0, sizeof(sums))
     for outer in range(call.outer):
         start = (outer * call.features + feature) * call.inner
-        add_block(call, x, start, full, RUN_LANES, RUN_LANES, <real*> lane_shift, <double*> first, <double*> second)
+        add_block(call, x, start, full, RUN_LANES, RUN_LANES, <const real*> lane_shift, <double*> sums, RUN_LANES)
+        start += full * RUN_LANES
         if rest:
-            add_block(
-                call, x, start + full * RUN_LANES, 1, RUN_LANES, rest, <real*> lane_shift, <double*> first,
-                <double*> second
-            )
-    call.first[feature] = sum_of_lanes(first, RUN_LANES)
-    call.second[feature] = sum_of_lanes(second, RUN_LANES)
+            add_block(call, x, start, 1, RUN_LANES, rest, <const real*> lane_shift, <double*> sums, RUN_LANES)
+    call.first[feature] = sum_of_lanes(call, sums, RUN_LANES, RUN_LANES)
+    call.second[feature] = sum_of_lanes(call, <double*> sums + RUN_LANES, RUN_LANES, RUN_LANES)
 
 
 cdef void write_tile(
     const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, wide* which
 ) noexcept nogil:
-    cdef wide table[4 * TILE_LANES]
-    cdef Py_ssize_t reach = call.reach
-    cdef Py_ssize_t each = call.inner if call.inner < RUN else CHUNK
-    cdef Py_ssize_t i, c, j, outer
+    """`which` only tells the type of the tables."""
+    cdef wide table[TABLES * TILE_LANES]
+    cdef Py_ssize_t each = smaller(call.inner, TILE_LANES)
+    cdef Py_ssize_t lanes = features * each
+    cdef Py_ssize_t i, c, j, outer, start, step
     cdef wide value
-    for i in range(4):
+    for i in range(TABLES):
         for c in range(features):
             value = <wide> call.table[i * call.features + feature + c]
             for j in range(each):
-                table[i * reach + c * each + j] = value
-    for outer in range(call.outer):
-        write_stretch(
-            call, x, (outer * call.features + feature) * call.inner, features * call.inner, <wide*> table, reach, 0
-        )
+                table[i * lanes + c * each + j] = value
+    start = feature * call.inner
+    if each == call.inner:
+        write_rows(call, x, start, call.features * call.inner, call.outer, lanes, <const wide*> table, lanes)
+    else:
+        for outer in range(call.outer):
+            write_run(call, x, start + outer * call.features * call.inner, <const wide*> table)
     if call.stream:
         stream_end()
+
+
+cdef void write_run(const Call* call, const real* x, Py_ssize_t start, const wide* table) noexcept nogil:
+    """A run of one feature: from the first whole cache line on, rows of TILE_LANES lanes."""
+    cdef Py_ssize_t stop = start + call.inner
+    cdef Py_ssize_t head = smaller(misfit(<real*> call.y + start), call.inner)
+    cdef Py_ssize_t rows = (call.inner - head) // TILE_LANES
+    write_rows(call, x, start, TILE_LANES, 1, head, table, TILE_LANES)
+    start += head
+    write_rows(call, x, start, TILE_LANES, rows, TILE_LANES, table, TILE_LANES)
+    start += rows * TILE_LANES
+    write_rows(call, x, start, TILE_LANES, 1, stop - start, table, TILE_LANES)

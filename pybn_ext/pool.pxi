@@ -93,6 +93,11 @@ def clear_cache():
     kept = 0
 
 
+def kept_bytes():
+    """How much freed memory waits for the next large outputs."""
+    return kept
+
+
 cdef cnp.ndarray new_like(cnp.ndarray x):
     """An uninitialized C-contiguous array of x's shape and dtype."""
     cdef Block owner

@@ -2,14 +2,34 @@
 # is fixed by the layout and not by the width of a register or the number of threads.
 
 cdef enum:
-    ROWS = 32    # rows summed in x's own type before they are added to the float64 lanes
-    TILE = 128   # lanes at once: the partial sums of a tile stay in the first-level cache
+    ROWS = 64   # rows summed in x's own type before they are added to the float64 lanes
+    TILE = 512  # lanes at once: their partial sums stay in the first-level cache
+    PACK = 128  # lanes at once where a mask makes copies necessary
+
+# The sums of L lanes lie behind each other: L first sums, L second ones, and for float64 what the rounding of
+# each addition lost, L and L again.
+
+
+cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, double* lost) noexcept nogil:
+    """total += partial; in float64 with what that loses (Knuth's TwoSum), since the total grows for ever."""
+    cdef double after, taken
+    cdef Py_ssize_t j
+    if real is float:
+        for j in range(lanes):
+            total[j] += partial[j]
+    else:
+        for j in range(lanes):
+            after = total[j] + partial[j]
+            taken = after - total[j]
+            lost[j] += (total[j] - (after - taken)) + (partial[j] - taken)
+            total[j] = after
 
 
 cdef void add_rows(
-    const real* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift, double* first, double* second
+    const real* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift, double* sums,
+    Py_ssize_t width
 ) noexcept nogil:
-    """first += sum of x - shift, second += sum of (x - shift)^2, over at most ROWS rows of at most TILE lanes."""
+    """first sum += sum of x - shift, second += sum of (x - shift)^2, over at most ROWS rows of at most TILE lanes."""
     cdef real s[TILE]
     cdef real q[TILE]
     cdef real c, d0, d1, d2, d3, d4, d5, d6, d7
@@ -40,16 +60,15 @@ cdef void add_rows(
             s[j] += d0
             q[j] += d0 * d0
         row += 1
-    for j in range(lanes):
-        first[j] += s[j]
-        second[j] += q[j]
+    flush(<const real*> s, lanes, sums, sums + 2 * width)
+    flush(<const real*> q, lanes, sums + width, sums + 3 * width)
 
 
 cdef void add_gradient_rows(
     const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* mean,
-    double* first, double* second
+    double* sums, Py_ssize_t width
 ) noexcept nogil:
-    """first += sum of dy, second += sum of dy (x - mean), over at most ROWS rows of at most TILE lanes."""
+    """first sum += sum of dy, second += sum of dy (x - mean), over at most ROWS rows of at most TILE lanes."""
     cdef real s[TILE]
     cdef real q[TILE]
     cdef real c, g0, g1, g2, g3
@@ -80,20 +99,20 @@ cdef void add_gradient_rows(
             s[j] += g[j]
             q[j] += g[j] * (p[j] - mean[j])
         row += 1
-    for j in range(lanes):
-        first[j] += s[j]
-        second[j] += q[j]
+    flush(<const real*> s, lanes, sums, sums + 2 * width)
+    flush(<const real*> q, lanes, sums + width, sums + 3 * width)
 
 
 cdef void add_masked(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes,
-    const real* shift, double* first, double* second
+    const real* shift, double* sums,
+    Py_ssize_t width
 ) noexcept nogil:
     """As `add_rows` or `add_gradient_rows`, on copies in which masked elements add nothing."""
-    cdef real values[ROWS * TILE]
-    cdef real cotangents[ROWS * TILE]
-    cdef real nothing[TILE]
-    cdef unsigned char buffer[TILE]
+    cdef real values[ROWS * PACK]
+    cdef real cotangents[ROWS * PACK]
+    cdef real nothing[PACK]
+    cdef unsigned char buffer[PACK]
     cdef const real* dy = <const real*> call.dy
     cdef const unsigned char* keep
     cdef Py_ssize_t row, at
@@ -101,40 +120,42 @@ cdef void add_masked(
     for row in range(rows):
         at = start + row * stride
         keep = keep_of(call, at, lanes, buffer)
-        neutral_copy(x + at, keep, lanes, shift, values + row * TILE)
+        neutral_copy(x + at, keep, lanes, shift, values + row * PACK)
         if dy != NULL:
-            neutral_copy(dy + at, keep, lanes, <const real*> nothing, cotangents + row * TILE)
+            neutral_copy(dy + at, keep, lanes, <const real*> nothing, cotangents + row * PACK)
     if dy != NULL:
-        add_gradient_rows(<const real*> values, <const real*> cotangents, rows, TILE, lanes, shift, first, second)
+        add_gradient_rows(<const real*> values, <const real*> cotangents, rows, PACK, lanes, shift, sums, width)
     else:
-        add_rows(<const real*> values, rows, TILE, lanes, shift, first, second)
+        add_rows(<const real*> values, rows, PACK, lanes, shift, sums, width)
 
 
 cdef void add_block(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes,
-    const real* shift, double* first, double* second
+    const real* shift, double* sums,
+    Py_ssize_t width
 ) noexcept nogil:
     """Add `rows` rows of `lanes` lanes, the first at element `start` of x, to the sums of the lanes."""
     cdef const real* dy = <const real*> call.dy
-    cdef Py_ssize_t row = 0, lane, height, width, at
+    cdef Py_ssize_t tile = TILE if call.keep == NULL else PACK
+    cdef Py_ssize_t row = 0, lane, height, breadth, at
     while row < rows:
         height = smaller(ROWS, rows - row)
         lane = 0
         while lane < lanes:
-            width = smaller(TILE, lanes - lane)
+            breadth = smaller(tile, lanes - lane)
             at = start + row * stride + lane
             if call.keep != NULL:
-                add_masked(call, x, at, height, stride, width, shift + lane, first + lane, second + lane)
+                add_masked(call, x, at, height, stride, breadth, shift + lane, sums + lane, width)
             elif dy != NULL:
-                add_gradient_rows(x + at, dy + at, height, stride, width, shift + lane, first + lane, second + lane)
+                add_gradient_rows(x + at, dy + at, height, stride, breadth, shift + lane, sums + lane, width)
             else:
-                add_rows(x + at, height, stride, width, shift + lane, first + lane, second + lane)
-            lane += width
+                add_rows(x + at, height, stride, breadth, shift + lane, sums + lane, width)
+            lane += breadth
         row += height
 
 
-cdef double sum_of_lanes(const double* lanes, Py_ssize_t n) noexcept nogil:
-    """Their sum: eight running sums, then a tree."""
+cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
+    """The sum of n lanes: eight running sums, then a tree."""
     cdef double a[8]
     cdef Py_ssize_t i, j
     for j in range(8):
@@ -144,6 +165,9 @@ cdef double sum_of_lanes(const double* lanes, Py_ssize_t n) noexcept nogil:
             a[j] += lanes[i + j]
     for j in range(n & 7):
         a[j] += lanes[(n & ~7) + j]
+    if not call.single:
+        for j in range(n):
+            a[j & 7] += lanes[2 * width + j]
     return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
 
 

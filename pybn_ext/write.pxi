@@ -1,7 +1,10 @@
-# Results.  One primitive: a stretch of consecutive elements, and tables of constants that run along with it.
+# Results.  One primitive: rows of lanes with a table of constants for each lane.  Four rows at once share what is
+# loaded of the tables.  A band of lanes is finished in a buffer in the first-level cache and copied from there,
+# past the caches where the result is large, so that the loops need not know where results go.
 
 cdef enum:
-    CHUNK = 1024  # elements finished at once in a buffer in the first-level cache
+    BAND = 256  # lanes finished at once, of four rows: 4 KB of float32
+    TABLES = 4  # constants of a lane
 
 cdef extern from *:
     """
@@ -38,72 +41,122 @@ cdef extern from *:
 
 
 cdef inline void normalize(
-    const real* x, real* y, Py_ssize_t n, const wide* t0, const wide* t1, const wide* t2
+    const real* x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes, const wide* table, Py_ssize_t reach, real* y
 ) noexcept nogil:
-    """y = (x - mean) a + b.  Not x a + c, which cancels where the mean is many deviations."""
+    """y = (x - mean) a + b, of one row or of four.  Not x a + c, which cancels where the mean is many deviations."""
+    cdef const wide* mean = table
+    cdef const wide* a = table + reach
+    cdef const wide* b = table + 2 * reach
+    cdef wide m, s, c
     cdef Py_ssize_t j
-    for j in range(n):
-        y[j] = <real> ((<wide> x[j] - t0[j]) * t1[j] + t2[j])
+    if rows == 1:
+        for j in range(lanes):
+            y[j] = <real> ((<wide> x[j] - mean[j]) * a[j] + b[j])
+        return
+    for j in range(lanes):
+        m = mean[j]
+        s = a[j]
+        c = b[j]
+        y[j] = <real> ((<wide> x[j] - m) * s + c)
+        y[BAND + j] = <real> ((<wide> x[stride + j] - m) * s + c)
+        y[2 * BAND + j] = <real> ((<wide> x[2 * stride + j] - m) * s + c)
+        y[3 * BAND + j] = <real> ((<wide> x[3 * stride + j] - m) * s + c)
 
 
 cdef inline void differentiate(
-    const real* x, const real* dy, real* dx, Py_ssize_t n, const wide* t0, const wide* t1, const wide* t2, const wide* t3
+    const real* x, const real* dy, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes, const wide* table,
+    Py_ssize_t reach, real* dx
 ) noexcept nogil:
-    """dx = ((dy - mean of dy) - (x - mean) slope) a."""
+    """dx = ((dy - mean of dy) - (x - mean) slope) a, of one row or of four."""
+    cdef const wide* mean = table
+    cdef const wide* a = table + reach
+    cdef const wide* slope = table + 2 * reach
+    cdef const wide* centre = table + 3 * reach
+    cdef wide m, s, p, c
     cdef Py_ssize_t j
-    for j in range(n):
-        dx[j] = <real> (((<wide> dy[j] - t3[j]) - (<wide> x[j] - t0[j]) * t2[j]) * t1[j])
+    if rows == 1:
+        for j in range(lanes):
+            dx[j] = <real> (((<wide> dy[j] - centre[j]) - (<wide> x[j] - mean[j]) * slope[j]) * a[j])
+        return
+    for j in range(lanes):
+        m = mean[j]
+        s = a[j]
+        p = slope[j]
+        c = centre[j]
+        dx[j] = <real> (((<wide> dy[j] - c) - (<wide> x[j] - m) * p) * s)
+        dx[BAND + j] = <real> (((<wide> dy[stride + j] - c) - (<wide> x[stride + j] - m) * p) * s)
+        dx[2 * BAND + j] = <real> (((<wide> dy[2 * stride + j] - c) - (<wide> x[2 * stride + j] - m) * p) * s)
+        dx[3 * BAND + j] = <real> (((<wide> dy[3 * stride + j] - c) - (<wide> x[3 * stride + j] - m) * p) * s)
 
 
-cdef inline void put_back(real* y, const real* original, const unsigned char* keep, Py_ssize_t n) noexcept nogil:
+cdef void put_back(
+    const Call* call, const real* original, Py_ssize_t start, Py_ssize_t n, real* y
+) noexcept nogil:
     """Under the mask the result is what came in."""
+    cdef unsigned char buffer[BAND]
+    cdef const unsigned char* keep = keep_of(call, start, n, buffer)
     cdef Py_ssize_t j
     for j in range(n):
-        y[j] = y[j] if keep[j] else original[j]
-
-
-cdef void write_chunk(
-    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t n, real* y, const wide* table, Py_ssize_t reach
-) noexcept nogil:
-    """The results of at most CHUNK elements from `start` on, to y[0..n)."""
-    cdef unsigned char buffer[CHUNK]
-    cdef const real* dy = <const real*> call.dy
-    cdef const real* source = x if dy == NULL else dy
-    if call.operation == GRADIENT:
-        differentiate(x + start, dy + start, y, n, table, table + reach, table + 2 * reach, table + 3 * reach)
-    else:
-        normalize(source + start, y, n, table, table + reach, table + 2 * reach)
-    if call.keep != NULL:
-        put_back(y, source + start, keep_of(call, start, n, buffer), n)
+        y[j] = y[j] if keep[j] else original[start + j]
 
 
 cdef inline void store(const real* buffer, real* y, Py_ssize_t n) noexcept nogil:
     """Copy to y past the caches: whole lines of 64 bytes, and the ends as usual."""
     cdef Py_ssize_t line = 64 // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t head = smaller(n, (-(<uintptr_t> y // sizeof(real))) & (line - 1))
+    cdef Py_ssize_t head = smaller(n, misfit(y))
     cdef Py_ssize_t whole = (n - head) & ~(line - 1)
-    memcpy(y, buffer, head * sizeof(real))
+    if head:
+        memcpy(y, buffer, head * sizeof(real))
     stream_bytes(<char*> (y + head), <const char*> (buffer + head), whole * sizeof(real))
-    memcpy(y + head + whole, buffer + head + whole, (n - head - whole) * sizeof(real))
+    if head + whole < n:
+        memcpy(y + head + whole, buffer + head + whole, (n - head - whole) * sizeof(real))
 
 
-cdef void write_stretch(
-    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t n, const wide* table, Py_ssize_t reach, Py_ssize_t phase
+cdef inline Py_ssize_t misfit(const real* y) noexcept nogil:
+    """Elements from y to the next cache line."""
+    return (-<Py_ssize_t> (<uintptr_t> y // sizeof(real))) & (64 // <Py_ssize_t> sizeof(real) - 1)
+
+
+cdef void write_band(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
+    const wide* table, Py_ssize_t reach
 ) noexcept nogil:
-    """The results of `n` consecutive elements; their constants begin at `phase` of the tables and repeat."""
-    cdef real buffer[CHUNK]
-    cdef real* y = <real*> call.y + start
-    cdef Py_ssize_t line = 64 // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t done = 0, step
-    # The first chunk ends where a cache line does, and so do those after it.
-    cdef Py_ssize_t limit = CHUNK - (<uintptr_t> y // sizeof(real) & (line - 1))
-    while done < n:
-        step = smaller(smaller(limit, n - done), reach - phase)
-        write_chunk(call, x, start + done, step, <real*> buffer, table + phase, reach)
+    """At most BAND lanes of one row or of four."""
+    cdef real buffer[4 * BAND]
+    cdef const real* dy = <const real*> call.dy
+    cdef const real* source = x if dy == NULL else dy
+    cdef real* y = <real*> call.y
+    cdef Py_ssize_t row, at
+    if call.operation == GRADIENT:
+        differentiate(x + start, dy + start, stride, rows, lanes, table, reach, <real*> buffer)
+    else:
+        normalize(source + start, stride, rows, lanes, table, reach, <real*> buffer)
+    for row in range(rows):
+        at = start + row * stride
+        if call.keep != NULL:
+            put_back(call, source, at, lanes, <real*> buffer + row * BAND)
         if call.stream:
-            store(<real*> buffer, y + done, step)
+            store(<const real*> buffer + row * BAND, y + at, lanes)
         else:
-            memcpy(y + done, buffer, step * sizeof(real))
-        done += step
-        limit = CHUNK
-        phase = (phase + step) % call.period
+            memcpy(y + at, <const real*> buffer + row * BAND, lanes * sizeof(real))
+
+
+cdef void write_rows(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
+    const wide* table, Py_ssize_t reach
+) noexcept nogil:
+    """The results of rows of lanes, the first at element `start`."""
+    cdef Py_ssize_t line = 64 // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t row = 0, group, lane, width, first
+    while row < rows:
+        # Four rows share their bands only where cache lines of y begin at the same lanes.
+        group = 4 if row + 4 <= rows and stride & (line - 1) == 0 else 1
+        first = start + row * stride
+        lane = 0
+        width = BAND - line + misfit(<real*> call.y + first)  # so that the next band begins a line
+        while lane < lanes:
+            width = smaller(width, lanes - lane)
+            write_band(call, x, first + lane, stride, group, width, table + lane, reach)
+            lane += width
+            width = BAND
+        row += group
