@@ -163,15 +163,22 @@ def _pairs(layer: type, forward, backward, images: bool | None) -> CourseFunctio
     if not (images if images is not None else "2d" in name or "spatial" in name):
         return CourseFunctions(forward, backward)
 
+    return CourseFunctions(*one_pixel(forward, backward), None, forward, backward)
+
+
+def one_pixel(forward: Callable[..., Any], backward: Callable[..., Any] | None) -> tuple[Any, Any]:
+    """A pair for (n, c, h, w) as a pair for (n, c): each row an image of one pixel."""
+
     def flat_forward(x, gamma, beta, bn_param):
         out, cache = forward(x[:, :, None, None], gamma, beta, bn_param)
         return out[:, :, 0, 0], cache
 
     def flat_backward(dout, cache):
+        assert backward is not None
         dx, dgamma, dbeta = backward(dout[:, :, None, None], cache)
         return dx[:, :, 0, 0], dgamma, dbeta
 
-    return CourseFunctions(flat_forward, flat_backward if backward else None, None, forward, backward)
+    return flat_forward, flat_backward if backward else None
 
 
 def _construct(layer: type, features: int, gamma, beta, bn_param) -> Any:

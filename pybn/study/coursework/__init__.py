@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pybn.study.adapters import CourseFunctions, course_functions
+from pybn.study.coursework import command
 from pybn.study.coursework.edges import backward_edges, habits, judge_edges
 from pybn.study.coursework.examples import smallest
 from pybn.study.coursework.findings import Finding
@@ -23,7 +24,7 @@ from pybn.study.coursework.stored import CONVENTIONS, judge_statistics
 from pybn.study.coursework.student import Student
 from pybn.study.coursework.training import judge_training
 
-__all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm"]
+__all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm", "main"]
 
 
 def check_batch_norm(
@@ -103,3 +104,8 @@ def _with_example(student: Student, part: str, findings: list[Finding]) -> list[
     return [
         found if found.kind in ("failure", "remark", "shape") else found.with_example(example) for found in findings
     ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m pybn check`: 0 if all is right, 1 if a mistake was found, 2 for wrong usage."""
+    return command.run(arguments, check_batch_norm, CONVENTIONS)

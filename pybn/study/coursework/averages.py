@@ -129,39 +129,42 @@ def _explain(
     statistics = [_statistics(name, probe) for probe in probes]
     found = [
         rule
-        for old in ("own", "other", "none")
+        for old in ("own", "other", "other, updated", "none")
         for statistic in statistics[0]
-        for rule in [_rule(name, old, statistic, statistics, new, probes)]
+        for rule in [_rule(name, old, statistic, statistics, new, probes, steps)]
         if rule is not None
     ]
     return min(found, key=_departures, default=None)
 
 
-def _rule(name: str, old: str, statistic: str, statistics, new, probes: Sequence[Probe]) -> Rule | None:
+def _rule(name: str, old: str, statistic: str, statistics, new, probes: Sequence[Probe], steps) -> Rule | None:
     """keep, take and extra for one choice of old value and statistic, and their names."""
     for constant in (False, True):
         for tolerance in (EXACT, SINGLE):
             fits = [
-                _coefficients(name, old, made[statistic], each, probe, constant, tolerance)
-                for made, each, probe in zip(statistics, new, probes, strict=True)
+                _coefficients(_old(name, old, probe, step), made[statistic], each, constant, tolerance)
+                for made, each, probe, step in zip(statistics, new, probes, steps, strict=True)
             ]
             if all(each is not None for each in fits):
                 return _named(old, statistic, fits, probes)
     return None
 
 
-def _coefficients(
-    name, old, statistic: np.ndarray, new, probe: Probe, constant: bool, tolerance
-) -> tuple[float, ...] | None:
+def _old(name: str, old: str, probe: Probe, step: Step) -> np.ndarray | None:
+    """What may stand for the old average: the right one, the other one, the other one just updated, none."""
     own, other = probe.averages if name == "mean" else probe.averages[::-1]
-    columns = [] if old == "none" else [own if old == "own" else other]
-    columns.append(statistic)
-    columns += [np.ones_like(own)] if constant else []
+    updated = step.variance if name == "mean" else step.mean
+    return {"own": own, "other": other, "other, updated": updated, "none": None}[old]
+
+
+def _coefficients(old: np.ndarray | None, statistic: np.ndarray, new, constant: bool, tolerance):
+    """keep, take and the constant beside them, or None where they do not explain the new average."""
+    columns = ([] if old is None else [old]) + [statistic] + ([np.ones_like(new)] if constant else [])
     found = fit(columns, new, tolerance)
     if found is None:
         return None
-    keep = 0.0 if old == "none" else found[0]
-    take = found[0 if old == "none" else 1]
+    keep = 0.0 if old is None else found[0]
+    take = found[0 if old is None else 1]
     return keep, take, found[-1] if constant else 0.0
 
 
@@ -210,6 +213,8 @@ def _statistics(name: str, probe: Probe) -> dict[str, np.ndarray]:
         "sample deviation with epsilon": np.sqrt(variance * probe.count / (probe.count - 1) + probe.epsilon),
         "inverse deviation": 1 / np.sqrt(variance + probe.epsilon),
         "uncentred": (x**2).mean(0),
+        "absolute deviation": np.abs(x - mean).mean(0),
+        "root of uncentred": np.sqrt((x**2).mean(0)),
         "mean": mean,
         "global": np.full_like(mean, x.var()),
         "global deviation": np.full_like(mean, x.std()),

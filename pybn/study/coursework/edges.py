@@ -176,6 +176,8 @@ def habits(student: Student) -> list[Finding]:
     for (kind, part), detail in student.habits.items():
         if kind not in codes or (kind == "average shape" and part == "test"):
             continue
+        if part == "spatial" and any(other == kind and place != "spatial" for other, place in student.habits):
+            continue  # it calls the 2-D version
         where = "statistics" if kind in ("average shape", "in place") and part == "training" else part
         findings.append(finding(codes[kind], where, name=detail, detail=detail))
     return findings

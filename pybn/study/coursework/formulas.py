@@ -23,6 +23,8 @@ FORMS = {
     "outside": (1.0, 0.5),  # sqrt(spread) + eps
     "no root": (1.0, 1.0),  # spread + eps
     "root of square": (2.0, 2.0),  # sqrt(spread^2 + eps)
+    "root twice": (4.0, 1.0),  # the fourth root
+    "squared": (0.5, 1.0),  # (spread + eps)^2
     "multiplied": (-2.0, 1.0),  # times sqrt(spread + eps)
 }
 
@@ -58,6 +60,11 @@ class Formula:
     constant: float
     centre: str = ""
     shift: str = ""
+
+    @property
+    def of_variance(self) -> float:
+        """The factor of the spread itself, where the line is in its root or its square."""
+        return 1.0 if self.form == "constant" else self.factor ** (1 / FORMS[self.form][1])
 
     @property
     def key(self) -> tuple[str, ...]:

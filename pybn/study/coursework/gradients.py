@@ -29,6 +29,9 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     broken = next((each.failure for each in found if each.failure), None)
     if broken:
         return Judged([failed(role, role, broken)])
+    odd = _not_linear(student, role, found[0]) or _not_numbers(role, found, training)
+    if odd:
+        return Judged(odd)
     own = None if training.right else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
     findings = judge_parameters(role, found, own, matrices, training) + _inputs(
@@ -59,12 +62,9 @@ def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrice
 
 def _explain_dx(student, role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
     evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
-    if np.isnan(found[0].dx).any():
-        return [finding("dx-not-a-number", role, evidence)]
-    odd = _not_linear(student, role, found[0])
     measured = matrices.get()
-    if odd or any(each is None for each in measured):
-        return odd or [finding("unexplained-dx", role, evidence)]
+    if any(each is None for each in measured):
+        return [finding("unexplained-dx", role, evidence)]
     if not _apart(measured[0], found[0], PROBES[0]):
         return [finding("features-mixed-in-dx", role, evidence)]
     return name_terms(role, measured, own, training, evidence)
@@ -73,6 +73,8 @@ def _explain_dx(student, role, found, matrices: Matrices, own, training: Judged 
 def _not_linear(student, role, found) -> list[Finding]:
     """A gradient is proportional to dout: dx(0) = 0, dx(2 dout) = 2 dx(dout)."""
     call = _gradients(student, role, PROBES[0])
+    if found.dx is None or np.isnan(found.dx).any() or agree(found.dx, PROBES[0].dx, SINGLE):
+        return []
     zero, double = call(np.zeros_like(PROBES[0].dy)), call(2 * PROBES[0].dy)
     if zero.dx is None or double.dx is None:
         return []
@@ -83,6 +85,15 @@ def _not_linear(student, role, found) -> list[Finding]:
         evidence = f"dx[0, 0] is {found.dx[0, 0]:.6g} for dout and {double.dx[0, 0]:.6g} for 2 dout"
         return [finding("not-linear", role, evidence)]
     return []
+
+
+def _not_numbers(role, found: Sequence[Gradients], training: Judged) -> list[Finding]:
+    """NaN in dx: the forward's, where its output has them too."""
+    if not any(each.dx is not None and np.isnan(each.dx).any() for each in found):
+        return []
+    if any(np.isnan(step.out).any() for step in training.steps):
+        return [finding("follows-forward", role, "the forward's output is not a number in some feature")]
+    return [finding("dx-not-a-number", role, first_difference("dx", found[0].dx, PROBES[0].dx))]
 
 
 def _apart(measured: Backward, found: Gradients, probe: Probe) -> bool:

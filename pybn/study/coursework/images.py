@@ -6,22 +6,27 @@ array, whatever the 2-D one does, and a 2-D slip is not counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, combinations, permutations
 
 import numpy as np
 
+from pybn.study.adapters import one_pixel
 from pybn.study.coursework.findings import Finding, failed, finding, first_difference
 from pybn.study.coursework.formulas import SINGLE
+from pybn.study.coursework.gradients import judge_backward
+from pybn.study.coursework.inference import judge_test
 from pybn.study.coursework.jacobian import DIFFERENCES
 from pybn.study.coursework.probes import Probe, probe
-from pybn.study.coursework.student import Gradients, Step, Student
-from pybn.study.coursework.training import Judged
+from pybn.study.coursework.stored import judge_statistics
+from pybn.study.coursework.student import Failure, Gradients, Step, Student
+from pybn.study.coursework.training import Judged, judge_training
 
 SHAPE = (2, 3, 4, 5)  # every size differs, so no wrong axis fits by chance
 CHANNELS = SHAPE[1]
 ROWS = probe(4, 40, epsilon=0.3, momentum=0.7, features=CHANNELS)
+IMAGES_OWN = ("count-without-positions", "images-dx-put-back")  # slips that a batch of single pixels cannot show
 RULES = {
     (0, 1): "instance-statistics",
     (1, 2, 3): "position-statistics",
@@ -52,13 +57,21 @@ def judge_spatial(student: Student) -> Judged:
     """Forward, averages, test mode and backward of the 4-D pair."""
     training = Pair(_forward(student, "spatial_forward"), _flat(student))
     if training.spatial.failure:
-        return Judged([failed("spatial", "the 4-D forward", training.spatial.failure)])
+        return Judged([_not_run(student, "training", "the 4-D forward", training.spatial.failure)])
     findings = _output(student, training)
     if not findings:
-        findings = _statistics(training) + _test(student)
+        findings = _statistics(student, training) + _test(student)
     if student.has("spatial_backward"):
         findings += _backward(student, training, forward_right=not findings)
     return Judged(findings, error=0.0)
+
+
+def _not_run(student: Student, part: str, function: str, failure: Failure) -> Finding:
+    """A 4-D function that fails where its 2-D one fails is not to blame."""
+    flat = student.failures.get(part)
+    if flat is not None:
+        return finding("not-judged", "spatial", f"{function} and the 2-D one fail alike: {flat.message}")
+    return failed("spatial", function, failure)
 
 
 def _forward(student: Student, role: str, *, test: bool = False) -> Step:
@@ -88,7 +101,10 @@ def _matches(array: np.ndarray | None, book: np.ndarray, own: np.ndarray | None,
 
 
 def _close(yours: np.ndarray, right: np.ndarray, tolerance: float = SINGLE) -> bool:
-    return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
+    """Within `tolerance` of the largest; NaN where the other has NaN."""
+    if yours.shape != right.shape or not np.array_equal(np.isnan(yours), np.isnan(right)) or np.isnan(right).all():
+        return False
+    return bool(np.nanmax(np.abs(yours - right)) <= tolerance * np.nanmax(np.abs(right)))
 
 
 def _output(student: Student, pair: Pair) -> list[Finding]:
@@ -100,7 +116,16 @@ def _output(student: Student, pair: Pair) -> list[Finding]:
     for code, axes, candidate in _candidates(student):
         if _close(out, candidate):
             return [finding(code, "spatial", evidence, axes=axes)]
-    return [finding("images-output", "spatial", evidence)]
+    return _as_flat(student, lambda pair: judge_training(pair).findings) or [
+        finding("images-output", "spatial", evidence)
+    ]
+
+
+def _as_flat(student: Student, judge: Callable[[Student], list[Finding]]) -> list[Finding]:
+    """What the 4-D pair does wrong on images of one pixel, where it must be a 2-D pair."""
+    forward, backward = one_pixel(student.function("spatial_forward"), student.functions["spatial_backward"])
+    pair = Student({"forward": forward, "backward": backward}, student.limit)
+    return [replace(found, part="spatial") for found in judge(pair) if found.kind in ("mistake", "epsilon")]
 
 
 def _candidates(student: Student) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
@@ -158,7 +183,7 @@ def _put_back(flat: np.ndarray) -> Iterator[np.ndarray]:
         yield flat.reshape(sizes).transpose(np.argsort(order))
 
 
-def _statistics(pair: Pair) -> list[Finding]:
+def _statistics(student: Student, pair: Pair) -> list[Finding]:
     """The averages of the 4-D version: the own 2-D ones, or the book's."""
     m, findings = ROWS.momentum, []
     for name, index, statistic in (("mean", 0, ROWS.mean), ("variance", 1, ROWS.variance)):
@@ -169,16 +194,21 @@ def _statistics(pair: Pair) -> list[Finding]:
             shown = {"mean": "running_mean", "variance": "running_var"}[name]
             evidence = "" if got is None else first_difference(shown, got, book)
             findings.append(finding("images-statistics", "spatial", evidence, name=shown))
-    return findings if pair.flat is not None else []
+    return (_as_flat(student, _flat_statistics) or findings) if findings else []
+
+
+def _flat_statistics(pair: Student) -> list[Finding]:
+    return judge_statistics(pair, judge_training(pair), None).findings
 
 
 def _test(student: Student) -> list[Finding]:
     step, flat = _forward(student, "spatial_forward", test=True), _flat(student, test=True)
     if step.failure:
-        return [failed("spatial", "the 4-D forward in test mode", step.failure)]
+        return [_not_run(student, "test", "the 4-D forward in test mode", step.failure)]
     if _matches(step.out, images(ROWS.test_out), None if flat is None else images(flat.out)):
         return []
-    return [finding("images-test", "spatial", first_difference("out", step.out, images(ROWS.test_out)))]
+    evidence = first_difference("out", step.out, images(ROWS.test_out))
+    return _as_flat(student, lambda pair: judge_test(pair).findings) or [finding("images-test", "spatial", evidence)]
 
 
 # --- backward ---------------------------------------------------------------------------------
@@ -187,12 +217,27 @@ def _test(student: Student) -> list[Finding]:
 def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Finding]:
     got = student.gradients("spatial_backward", images(ROWS.dy), pair.spatial.cache)
     if got.failure:
-        return [failed("spatial", "the 4-D backward", got.failure)]
+        return [_not_run(student, "backward", "the 4-D backward", got.failure)]
     if got.dx is None:
         return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
-    findings = _dx(student, pair, got, own, forward_right)
-    return findings + _parameters(got, own, forward_right)
+    findings = _dx(student, pair, got, own, forward_right) + _parameters(got, own, forward_right)
+    if not forward_right or not findings or any(found.code in IMAGES_OWN for found in findings):
+        return findings
+    if findings[0].code == "images-dx" and _gathered(got.dx):
+        return [finding("images-dout-gathered", "spatial", findings[0].evidence)]
+    return _as_flat(student, lambda pair: judge_backward(pair, "backward", judge_training(pair)).findings) or findings
+
+
+def _gathered(dx: np.ndarray) -> bool:
+    """Whether dx is the right formula on a dout whose axes were brought into another order."""
+    dy, gain = images(ROWS.dy), ROWS.scale / ROWS.deviation
+    for order in permutations(range(4)):
+        d = dy.transpose(order).reshape(-1, CHANNELS)
+        flat = gain * (d - d.mean(0) - ROWS.normalized * (d * ROWS.normalized).mean(0))
+        if any(_close(dx, back) for back in _put_back(flat)):
+            return True
+    return False
 
 
 def _own_backwards(student: Student, pair: Pair) -> list[Gradients]:
@@ -211,6 +256,8 @@ def _dx(student: Student, pair: Pair, got: Gradients, own: list[Gradients], forw
         return []
     if not forward_right and _right_for_own(student, got.dx):
         return [finding("images-right-for-own", "spatial")]
+    if not forward_right:  # it cannot be told what of it is wrong while the forward is
+        return [finding("images-dx-open", "spatial")]
     evidence = first_difference("dx", got.dx, rights[0])
     if any(_same_numbers(got.dx, right) for right in rights):
         return [finding("images-dx-put-back", "spatial", evidence)]
@@ -249,11 +296,11 @@ def _weights(dx: np.ndarray, normalized: np.ndarray, gain: np.ndarray) -> np.nda
 def _weights_code(weights: np.ndarray) -> str:
     """The slip that these weights show, "" for none of those that only images have or that are common."""
     direct, *paths = weights
+    if np.allclose(direct * ROWS.scale, 1, rtol=1e-3):
+        return "scale-missing-in-dx"
+    if not np.allclose(direct, direct[0], rtol=1e-3):  # NaN among them too: these terms do not suffice
+        return ""
     positions = SHAPE[2] * SHAPE[3]
-    if np.isnan(weights).any() or (
-        not np.allclose(direct, direct[0], rtol=1e-3) and not np.allclose(direct, 1, rtol=1e-3)
-    ):
-        return "scale-missing-in-dx" if np.allclose(direct * ROWS.scale, 1, rtol=1e-3) else ""
     averaged = [np.allclose(each, positions * direct, rtol=1e-3) for each in paths]
     there = [bool(np.abs(each).max() > 1e-6) for each in paths]
     if any(averaged):

@@ -75,8 +75,9 @@ def _batch(probe: Probe) -> dict[str, np.ndarray]:
 def _updated(probe: Probe, step: Step) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The averages after the test batch, as stored and by either sense of the momentum."""
     (mean, variance), m = probe.averages, probe.momentum
-    centres = {f"updated {keep:g}": keep * mean + (1 - keep) * probe.mean for keep in (m, 1 - m)}
-    spreads = {f"updated {keep:g}": keep * variance + (1 - keep) * probe.variance for keep in (m, 1 - m)}
+    keeps = {"updated": m, "updated, swapped": 1 - m}
+    centres = {name: keep * mean + (1 - keep) * probe.mean for name, keep in keeps.items()}
+    spreads = {name: keep * variance + (1 - keep) * probe.variance for name, keep in keeps.items()}
     if step.mean is not None and step.variance is not None:
         centres["updated as stored"], spreads["updated as stored"] = step.mean, step.variance
     return centres, spreads

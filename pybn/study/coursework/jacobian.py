@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.coursework.probes import Probe
+from pybn.study.coursework.probes import FEATURES, Probe
 from pybn.study.coursework.student import Student
 
 # Terms of the right gradient, and those that slips are made of; d is the cotangent.
@@ -246,6 +246,9 @@ CONSTANTS: Mapping[str, Callable[[int], float]] = {
     "1/4": lambda n: 0.25,
     "4": lambda n: 4.0,
     "2 n": lambda n: 2.0 * n,
+    "n/d": lambda n: n / FEATURES,
+    "1/d": lambda n: 1 / FEATURES,
+    "d": lambda n: float(FEATURES),
 }
 
 

@@ -77,7 +77,13 @@ def _denominator(formula: tuple[Formula, ...], probes: Sequence[Probe], toleranc
     factor = factor_code(formula, probes)
     if factor:
         codes.append((factor, {"factor": first.factor}))
-    form = {"no root": "no-root", "root of square": "square-under-root", "multiplied": "multiplied-by-deviation"}
+    form = {
+        "no root": "no-root",
+        "squared": "no-root",
+        "root twice": "root-twice",
+        "root of square": "square-under-root",
+        "multiplied": "multiplied-by-deviation",
+    }
     if first.form in form:
         codes.append((form[first.form], {}))
     rule, value = epsilon_rule(formula, probes, tolerance)
@@ -131,9 +137,8 @@ def factor_code(formula: Sequence[Formula], probes: Sequence[Probe]) -> str:
         "variance-averaged-twice": lambda n: 1 / n,
     }
     for code, rule in rules.items():
-        if all(
-            np.isclose(each.factor, rule(probe.count), rtol=1e-3) for each, probe in zip(formula, probes, strict=True)
-        ):
+        wanted = [rule(probe.count) for probe in probes]
+        if np.allclose([each.of_variance for each in formula], wanted, rtol=1e-3):
             return code
     return "variance-factor"
 
@@ -148,13 +153,13 @@ def epsilon_rule(formula: Sequence[Formula], probes: Sequence[Probe], tolerance:
         "squared": lambda e: e * e,
         "rooted": np.sqrt,
     }
-    slack = 1e-4 if tolerance == EXACT else 2e-2
+    share, floor = (1e-6, 1e-10) if tolerance == EXACT else (2e-2, 1e-4)
     pairs = [(each.constant, probe.epsilon) for each, probe in zip(formula, probes, strict=True)]
     for name, rule in rules.items():
-        if all(abs(got - rule(e)) <= slack * e for got, e in pairs):
+        if all(abs(got - rule(e)) <= share * abs(rule(e)) + floor for got, e in pairs):
             return name, pairs[0][0]
     got = [constant for constant, _ in pairs]
-    fixed = np.ptp(got) <= slack * min(e for _, e in pairs)
+    fixed = np.ptp(got) <= share * max(np.abs(got)) + floor
     return ("fixed" if fixed else "unknown"), got[0]
 
 

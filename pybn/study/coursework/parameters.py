@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def _explain_parameter(role, name, yours, right, matrices: Matrices, training: J
 def _weights(name: str, matrices: Matrices) -> list[np.ndarray]:
     """What dout is multiplied with before it is summed, on each probe; empty where a call fails."""
     attribute = {"dgamma": "dscale", "dbeta": "doffset"}[name]
-    weights = [getattr(each, attribute) if each else None for each in matrices.get()]
+    weights: list[Any] = [getattr(each, attribute) if each else None for each in matrices.get()]
     return [] if any(each is None or not np.isfinite(each).all() for each in weights) else weights
 
 

@@ -67,6 +67,8 @@ def _departures(name: str, rule: Rule, debiased: bool) -> list[Finding]:
         "deviation with epsilon": "deviation-stored",
         "sample deviation": "deviation-stored",
         "sample deviation with epsilon": "deviation-stored",
+        "absolute deviation": "absolute-deviation",
+        "root of uncentred": "deviation-stored",
         "inverse deviation": "inverse-deviation-stored",
         "uncentred": "variance-uncentred",
         "global": "global-stored",
@@ -89,7 +91,7 @@ def _departures(name: str, rule: Rule, debiased: bool) -> list[Finding]:
         codes.append("small-variance-stored")
     if rule.sense not in ("right", "swapped") and not debiased:
         codes.append(_sense_code(rule))
-    if rule.old == "other":
+    if rule.old.startswith("other"):
         codes.append("averages-decay-from-other")
     evidence = _evidence(name, rule)
     return [finding(code, "statistics", evidence, name=name, keep=rule.keep, take=rule.take) for code in codes]

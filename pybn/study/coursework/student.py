@@ -54,6 +54,7 @@ class Student:
     def __init__(self, functions: dict[str, Callable[..., Any] | None], limit: float) -> None:
         self.functions, self.limit = functions, limit
         self.habits: dict[tuple[str, str], str] = {}  # (kind, part) -> the first time it was seen
+        self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
 
     def function(self, role: str) -> Callable[..., Any]:
@@ -99,7 +100,9 @@ class Student:
         if failure:
             return Gradients(failure=failure)
         if not isinstance(value, tuple | list) or len(value) != 3:
-            return Gradients(failure=Failure("type", f"must return dx, dgamma, dbeta; got {_described(value)}"))
+            failure = Failure("type", f"must return dx, dgamma, dbeta; got {_described(value)}")
+            self.failures.setdefault(part, failure)
+            return Gradients(failure=failure)
         return self._in_form(value, dy, part)
 
     def batch(self, role, calls) -> list[Any] | None:
@@ -118,7 +121,10 @@ class Student:
                 self.note("changed", part, name)
         if outcome.printed:
             self.note("printed", part, outcome.printed.strip().splitlines()[0][:60] if outcome.printed.strip() else "")
-        return outcome.value, self._failure(outcome, role, mode)
+        failure = self._failure(outcome, role, mode)
+        if failure:
+            self.failures.setdefault(part, failure)
+        return outcome.value, failure
 
     def _failure(self, outcome, role, mode) -> Failure | None:
         if outcome.failure:
@@ -128,7 +134,7 @@ class Student:
                 self._hung[role, mode] = failure
             return failure
         nothing = outcome.value is None or (
-            isinstance(outcome.value, tuple | list) and len(outcome.value) > 0 and outcome.value[0] is None
+            isinstance(outcome.value, tuple | list) and all(each is None for each in outcome.value)
         )
         return Failure("none", "returned None") if nothing else None
 
@@ -155,6 +161,8 @@ class Student:
         array, failure = _array(out, "out", x.shape)
         if array is not None and not isinstance(out, np.ndarray):
             self.note("type", part, f"out must be an array, got {type(out).__name__}")
+        if failure:
+            self.failures.setdefault(part, failure)
         mean, variance = (self._stored(state, key, x, part) for key in ("running_mean", "running_var"))
         return Step(array, cache, mean, variance, state, failure)
 
@@ -173,6 +181,7 @@ class Student:
     def _in_form(self, value, dy, part) -> Gradients:
         dx, failure = _array(value[0], "dx", dy.shape)
         if failure is not None:
+            self.failures.setdefault(part, failure)
             self.note("dx shape", part, failure.message)
         features = dy.shape[1]
         parameters: list[Any] = []

@@ -23,6 +23,9 @@ from pybn.study.coursework.probes import Probe
 from pybn.study.coursework.student import Step
 from pybn.study.coursework.training import PROBES, Judged, gains
 
+# A set of slips that asks this much is no explanation.
+UNCERTAIN = 10.0
+
 
 def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None, evidence) -> list[Finding]:
     """The slips that the coefficients show, measured by the book and by the own forward: the fewest are told."""
@@ -33,7 +36,10 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
         if _complete(book) and target:
             readings.append(_slips(role, book, target, deviations(training), evidence))
         readings += _by_own_units(role, matrices, training, evidence)
-    return min(readings, key=_weight) if readings else _outside_terms(role, matrices, evidence)
+    best = min(readings, key=_weight) if readings else _outside_terms(role, matrices, evidence)
+    if training is not None and _weight(best) >= UNCERTAIN and any(f.kind == "mistake" for f in training.findings):
+        return [finding("dx-open", role, evidence)]
+    return best
 
 
 def _complete(terms: Sequence[Coefficients]) -> bool:
@@ -56,7 +62,7 @@ def _by_own_units(role, matrices, training: Judged, evidence) -> list[list[Findi
     terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
     if not _complete(terms):
         return []
-    return [[_follows(role, training, evidence), *_slips(role, terms, None, {}, evidence)]]
+    return [[_follows(role, training, evidence), *_slips(role, terms, None, {}, evidence, certain=False)]]
 
 
 def _follows(role, training: Judged, evidence) -> Finding:
@@ -75,7 +81,7 @@ def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
 
 def _weight(findings: list[Finding]) -> float:
     """How much a set of slips asks one to believe; nothing new is asked by what follows the forward."""
-    weights = {"follows": 0.5, "unexplained": 10.0, "gradient": 10.0}
+    weights = {"follows": 0.5, "unexplained": UNCERTAIN, "gradient": UNCERTAIN}
     return sum(weights.get(found.code.partition("-")[0], 1.0) for found in findings)
 
 
@@ -100,7 +106,7 @@ def _sums(matrix: np.ndarray) -> str:
     )
 
 
-def _slips(role, terms, target, others, evidence) -> list[Finding]:
+def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> list[Finding]:
     """Missing terms, foreign terms, then factors of the terms that are there."""
     ratios = [_ratio(each, None if target is None else target[index]) for index, each in enumerate(terms)]
     present = [bool(np.abs(ratios[0][term]).max() > ROUNDING) for term in range(3)]
@@ -109,7 +115,7 @@ def _slips(role, terms, target, others, evidence) -> list[Finding]:
     if target is not None:
         foreign = [name for name in foreign if name not in target[0].others]
     if foreign:
-        return _foreign(role, present, foreign, evidence)
+        return _foreign(role, present, foreign, evidence, certain=certain and "own" not in others)
     factors = [
         factor([ratio[term] for ratio in ratios], PROBES, others) if present[term] else None for term in range(3)
     ]
@@ -140,7 +146,7 @@ def _missing(role, present: Sequence[bool], evidence) -> list[Finding]:
     return [finding(code, role, evidence)] if code else []
 
 
-def _foreign(role, present, foreign: Sequence[str], evidence) -> list[Finding]:
+def _foreign(role, present, foreign: Sequence[str], evidence, *, certain: bool) -> list[Finding]:
     """Terms that do not belong there: what a sum with a missing or a wrong factor leaves behind."""
     codes: dict[tuple[str, ...], str] = {
         ("x_hat * mean(dout)",): "variance-sum-without-factor",
@@ -149,7 +155,7 @@ def _foreign(role, present, foreign: Sequence[str], evidence) -> list[Finding]:
         ("dout * x_hat^2",): "variance-not-summed",
     }
     code = codes.get(tuple(foreign))
-    if code is None:
+    if code is None or not certain:  # beside another forward such a term may be the forward's
         return [finding("gradient-terms", role, f"{evidence}; it also holds {', '.join(foreign)}")]
     return [finding(code, role, f"{evidence}; it holds {foreign[0]}")]
 

@@ -121,6 +121,18 @@ AROUND: Mapping[str, Text] = {
         "dx of the 4-D version differs, and by no slip that this check knows",
         "the 2-D gradient on the rearranged array, put back",
     ),
+    "images-dout-gathered": Text(
+        "mistake",
+        "images",
+        "dout is flattened with another order of axes than x was",
+        "bring the channels of dout last before the other axes are flattened, as the forward does with x",
+    ),
+    "images-dx-open": Text(
+        "remark",
+        "images",
+        "the 4-D backward is neither the book's nor right for the 4-D forward; it can be judged when that is right",
+        "mend the forward, then this",
+    ),
     "images-parameter": Text(
         "mistake",
         "images",

@@ -181,6 +181,12 @@ BACKWARD: Mapping[str, Text] = {
         "dx differs, and by no slip that this check knows",
         _DX_RULE,
     ),
+    "dx-open": Text(
+        "mistake",
+        "dx",
+        "dx is neither the book's nor right for your own forward; what is wrong can be told when the forward is right",
+        _DX_RULE,
+    ),
     "follows-forward": Text(
         "mistake",
         "dx",

@@ -139,6 +139,12 @@ FORWARD: Mapping[str, Text] = {
         "it is divided by the variance and not by its root",
         _DENOMINATOR_RULE,
     ),
+    "root-twice": Text(
+        "mistake",
+        "normalize",
+        "the root is taken twice",
+        _DENOMINATOR_RULE,
+    ),
     "square-under-root": Text(
         "mistake",
         "normalize",
