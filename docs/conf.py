@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pkgutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pybn  # noqa: E402  # found by the line above where pybn is not installed
+import pybn.study  # noqa: E402
 
 # MathJax as one file, SVG output without web fonts: a page needs nothing but the site itself.
 # Only this file is copied: the package's whole folder is 24 MB.
@@ -54,6 +56,17 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "globa
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
+# These packages show their modules; the others hand on the names of their files, and are one page.
+autosummary_context = {
+    "submodules": {
+        package.__name__: [
+            f"{package.__name__}.{module.name}"
+            for module in pkgutil.iter_modules(package.__path__)
+            if module.name[0] != "_"
+        ]
+        for package in (pybn.framework, pybn.study)
+    }
+}
 autodoc_typehints = "none"  # numpydoc's tables tell the types
 autodoc_member_order = "bysource"
 toc_object_entries_show_parents = "hide"
