@@ -107,9 +107,9 @@ for seed in range(3):
     assert np.abs(of_rescaled - y).max() < 0.5 * EPSILON / variance * np.abs(y).max()
     assert np.abs(restored - x).max() < 1e-14
     print(
-        f"batch {seed}: mean {mean:.3f} and variance {variance:.3f} became 0 and {y.var():.4f}; "
-        f"3 x + 7 instead of x changes y by {np.abs(of_rescaled - y).max():.4f} at most; "
-        f"scale and offset can bring x back to {np.abs(restored - x).max():.0e}"
+        f"batch {seed}: mean {mean:.3f} and variance {variance:.3f} became 0 and {y.var():.4f};\n"
+        f"  3 x + 7 instead of x changes y by {np.abs(of_rescaled - y).max():.4f} at most;\n"
+        f"  scale and offset can bring x back to {np.abs(restored - x).max():.0e}"
     )
 
 # %%
@@ -158,6 +158,6 @@ for image in (0, 6, 9):
     assert np.ptp(trained) > 0.1
     assert len(inferred) == 1
     print(
-        f"image {image}, ink {pixel[image]:.2f}: between {min(trained):.2f} and {max(trained):.2f} in training, "
-        f"as its neighbours have it; {inferred.pop():.2f} in inference, always"
+        f"image {image}, ink {pixel[image]:.2f}: from {min(trained):.2f} to {max(trained):.2f} in training; "
+        f"{inferred.pop():.2f} in inference, always"
     )

@@ -55,8 +55,8 @@ for seed in SEEDS:
     assert np.allclose(of_all, expected(p, real_mean, real_variance), rtol=1e-12)
     assert max(np.ptp(real_mean), np.ptp(real_variance)) < 1e-14
     print(
-        f"seed {seed}: with {p[0]:.0%} padding the mean is {of_all[0][0]:.3f} for {real_mean[0]:.3f} and the variance "
-        f"{of_all[1][0]:.3f} for {real_variance[0]:.3f}; with the mask neither moves"
+        f"seed {seed}: with {p[0]:.0%} padding the mean is {of_all[0][0]:.3f} for {real_mean[0]:.3f},\n"
+        f"  the variance {of_all[1][0]:.3f} for {real_variance[0]:.3f}; with the mask neither moves"
     )
 
 p, *of_all, real_mean, real_variance = found(seed=0)
@@ -131,8 +131,9 @@ for seed in SEEDS:
     assert none[1] > none[0]
     assert none[1] - none[-1] > 0.15
     print(
-        f"seed {seed}, without a mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, "
-        f"{none[-1]:.3f} padded to 24; always {in_layer[0]:.3f} with the mask, {in_sum[0]:.3f} with it in the sum"
+        f"seed {seed}, no mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, "
+        f"{none[-1]:.3f} padded to 24;\n"
+        f"  with the mask {in_layer[0]:.3f} in each case, with it in the sum {in_sum[0]:.3f}"
     )
 
 # %%

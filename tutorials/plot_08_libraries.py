@@ -96,8 +96,8 @@ for seed in SEEDS:
     keras, own = after["keras"][:, 99], after["pybn"][:, 99]
     assert abs(own[0] - mean) < 0.05 < 0.2 < mean - keras[0]
     print(
-        f"seed {seed}, after 100 batches: mean {keras[0]:.3f} in Keras and Flax, {own[0]:.3f} in pybn, {mean:.3f} "
-        f"in the data; variance {keras[1]:.3f}, {own[1]:.3f} and {variance:.3f}"
+        f"seed {seed}, after 100 batches: in Keras and Flax mean {keras[0]:.3f} and variance {keras[1]:.3f},\n"
+        f"  in pybn {own[0]:.3f} and {own[1]:.3f}, in the data {mean:.3f} and {variance:.3f}"
     )
 print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their start, 0 and 1")
 
@@ -108,7 +108,7 @@ print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their sta
 # The same number in another library
 # ----------------------------------
 # Somebody copies ``momentum=0.9`` from Keras to PyTorch.  There it takes nine tenths from every new batch: a
-# memory of 1.1 batches in place of 10.
+# memory of 1.1 batches in place of 10.  (How far off it is, below, is the root mean square from batch 50 on.)
 
 same = averages(seed=0, momentum=0.9)
 ax = plots.panels(height=3.2)
@@ -124,8 +124,8 @@ for seed in SEEDS:
     error = {name: np.sqrt(np.mean((same[name][0, 50:] - mean) ** 2)) for name in ("keras", "pytorch")}
     assert error["pytorch"] > 2 * error["keras"]
     print(
-        f"seed {seed}: with 0.9 in both, the average is off by {error['keras']:.3f} in Keras and by "
-        f"{error['pytorch']:.3f} in PyTorch (root mean square, from batch 50 on)"
+        f"seed {seed}: with 0.9 in both, the average is off by {error['keras']:.3f} in Keras, "
+        f"by {error['pytorch']:.3f} in PyTorch"
     )
 
 # %%

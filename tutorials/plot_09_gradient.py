@@ -19,6 +19,8 @@ It is tempting to take the statistics for constants, as in inference, and keep t
 the other two do, check them, fall into a trap while checking, and train without them.
 """
 
+import textwrap
+
 import numpy as np
 
 import pybn
@@ -113,19 +115,18 @@ print(report.text)
 
 right, wrong = (np.abs(vjp(np.ones((8, 5)), *inputs)[0]).max() for vjp in (backward, without_variance_path))
 assert max(right, wrong) < 1e-14
-print(f"from sum(y), the right dx is {right:.0e} at most and the wrong one {wrong:.0e}: no check can tell them apart")
+print(f"from sum(y), the right dx is {right:.0e} at most and the wrong one {wrong:.0e}")
 
 try:
     check_gradients(lambda x: forward(x, *inputs[1:]).sum(), inputs[:1], vjp=lambda dy, x: dy * np.zeros_like(x))
     raise AssertionError("a loss that does not depend on x must be refused")
 except CannotJudgeError as refusal:
-    print(f"pybn's check refuses: {refusal}")
+    print("pybn's check refuses:", *textwrap.wrap(str(refusal), 88), sep="\n  ")
 
 # %%
 # Training without the two terms
 # ------------------------------
-# Four layers learn the digits.  Each dense layer has a bias, which the normalization behind it takes out again at once:
-# it changes no output.
+# Four layers learn the digits.  Each dense layer has a bias, which the normalization behind it takes out again.
 
 
 def model(through_statistics):
@@ -167,8 +168,8 @@ assert np.all(whole[:, 0, -1] - constants[:, 0, -1] > 0.05)
 assert np.all(whole[:, 1] < 1e-3)
 assert np.all(np.diff(constants[:, 1]) > 0)
 for seed, (a, b) in enumerate(zip(whole, constants, strict=True)):
-    print(f"seed {seed}: accuracy {a[0, -1]:.3f} with the whole gradient, biases {a[1, -1]:.0e} long; ", end="")
-    print(f"{b[0, -1]:.3f} with the statistics taken for constants, biases {b[1, -1]:.1f} long")
+    print(f"seed {seed}, the whole gradient: accuracy {a[0, -1]:.3f}, biases {a[1, -1]:.0e} long")
+    print(f"        statistics taken for constants: accuracy {b[0, -1]:.3f}, biases {b[1, -1]:.1f} long")
 
 # %%
 # The optimizer believes that a larger bias would lower the loss, and enlarges it; the mean grows along, the loss stays,

@@ -79,8 +79,8 @@ for seed in SEEDS:
     assert min(averages, shuffled) > 0.9
     assert by_class < 0.25
     print(
-        f"seed {seed}: accuracy {shuffled:.3f} with the statistics of shuffled batches, {by_class:.3f} with those of "
-        f"batches of one class; with the averages, {averages:.3f} on the same batches of one class"
+        f"seed {seed}: accuracy {shuffled:.3f} with the statistics of shuffled batches,\n"
+        f"  {by_class:.3f} with those of batches of one class, and with the averages {averages:.3f} on the same batches"
     )
 
 # %%
@@ -136,9 +136,9 @@ assert np.all(np.maximum(sorted_batches, after_update) < 0.25)
 assert np.all(normalized[:, -1] > 0.93)
 for seed in SEEDS:
     print(
-        f"seed {seed}, batches of one class: accuracy {sorted_batches[seed]:.3f}, {after_update[seed]:.3f} after "
-        f"update_averages; {control[seed]:.3f} with layer normalization; "
-        f"{normalized[seed, -1, 0]:.3f} with batch normalization and all ten classes in a batch"
+        f"seed {seed}, batches of one class: accuracy {sorted_batches[seed]:.3f}, "
+        f"{after_update[seed]:.3f} after update_averages;\n"
+        f"  {control[seed]:.3f} with layer normalization; {normalized[seed, -1, 0]:.3f} with all classes in a batch"
     )
 
 # %%
