@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import Any
@@ -19,7 +18,7 @@ from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
 from pybn.batchnorm.layer import STRATEGY, Layer
-from pybn.framework.context import Context
+from pybn.framework.context import restored_on_error
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.train import Trainer, register_averages_updater
@@ -67,7 +66,7 @@ def update_averages(
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
-    with _restored_on_error(root):
+    with restored_on_error(root.variables()):
         return _METHODS[method](trainer, epoch)
 
 
@@ -93,7 +92,7 @@ def _exact(trainer: Trainer, epoch: Epoch) -> bool:
 
 
 def _one_pass(trainer: Trainer, epoch: Epoch) -> bool:
-    pool = _Pool()
+    pool = _Pool({}, set())
     for inputs in epoch("one pass"):
         _run(trainer, inputs, pool.normalize_with_batch)
         pool.end_batch()
@@ -138,11 +137,11 @@ class _AllMeasured(BaseException):
 class _Pool:
     """The moments of several layers, pooled by count over the batches of an epoch."""
 
-    def __init__(self, uses: dict[str, int] | None = None, everywhere: set[str] | None = None) -> None:
-        self._to_measure = uses or {}
-        self._known = everywhere or set()  # every layer that the first batch met, whatever its depth
+    def __init__(self, to_measure: dict[str, int], known: set[str]) -> None:
+        self._to_measure = to_measure  # and how often the first batch used each
+        self._known = known  # every layer that the first batch met, whatever its depth
         # A layer that is used again and again may be used more often in the next batch: run to the end.
-        self._may_stop = all(count == 1 for count in self._to_measure.values())
+        self._may_stop = all(count == 1 for count in to_measure.values())
         self._seen: set[str] = set()
         self._batches = 0
         self.layers: dict[str, Layer] = {}
@@ -282,18 +281,6 @@ def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Ep
         total = done
 
     return epoch
-
-
-@contextmanager
-def _restored_on_error(root: Context) -> Iterator[None]:
-    """Put every variable back as it was if the block raises or is interrupted."""
-    before = [(variable, variable.value) for variable in root.variables()]
-    try:
-        yield
-    except BaseException:
-        for variable, value in before:
-            variable.value = value
-        raise
 
 
 register_averages_updater(update_averages)

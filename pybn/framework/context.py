@@ -8,7 +8,7 @@ happens together or not at all.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,6 +91,18 @@ class Variable:
     def __repr__(self) -> str:
         kind = "trainable" if self.trainable else "not trainable"
         return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
+
+
+@contextmanager
+def restored_on_error(variables: Iterable[Variable]) -> Iterator[None]:
+    """Put the variables back as they were if the block raises or is interrupted."""
+    before = [(variable, variable.value) for variable in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, array in before:
+            variable.hold(array)
+        raise
 
 
 class Run:
@@ -326,8 +338,9 @@ class Context:
         """
         everything = self._store.run.prepared() | (new_values or {})
         checked = [(variable, variable.checked(value)) for variable, value in everything.items()]
-        for variable, array in checked:
-            variable.hold(array)
+        with restored_on_error(everything):  # an interrupt may come between two assignments
+            for variable, array in checked:
+                variable.hold(array)
         self._store.run.after_step.clear()
 
     def add_loss(self, loss: Node) -> None:

@@ -21,7 +21,7 @@ from networks import (
     unchanged,
 )
 
-from pybn import Context, InMemoryDataset, gradient, losses, ops, optimizers
+from pybn import Context, InMemoryDataset, Variable, gradient, losses, ops, optimizers
 from pybn.framework.train import NonFiniteLossError
 
 PATH = "/batch_normalization/"
@@ -228,6 +228,29 @@ def check_abandoned_steps(bn):
         for each in (subject, twin):
             each.train_step(inputs, labels)
         assert snapshot(subject.context)["variables"] == snapshot(twin.context)["variables"]
+
+
+def check_interrupted_between_assignments(bn):
+    """An interrupt that comes when some variables of a step have changed and others have not."""
+    rng = np.random.default_rng(8)
+    dataset = InMemoryDataset(*examples(rng), batch_size=6)
+    inputs, labels = next(iter(dataset))
+    subject = trained(model(bn, chain), dataset)
+    hold, left = Variable.hold, [0]
+
+    def interrupted(variable, array):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        hold(variable, array)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Variable, "hold", interrupted)
+        for at in range(1, 2 * len(subject.context.variables(trainable=True)) + 9):  # w, its velocity; M, V, w of three
+            left[0] = at
+            with unchanged(subject.context), pytest.raises(KeyboardInterrupt):
+                subject.train_step(inputs, labels)
+    subject.train_step(inputs, labels)
 
 
 def check_non_finite_statistics(bn, value):

@@ -52,6 +52,10 @@ def test_abandoned_steps():
     checks.check_abandoned_steps(batchnorm)
 
 
+def test_interrupted_between_assignments():
+    checks.check_interrupted_between_assignments(batchnorm)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_non_finite_statistics(value):
     checks.check_non_finite_statistics(batchnorm, value)

@@ -8,11 +8,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from mutants_of_the_layer import ALL
+from mutants_of_the_layer import RULE, SWITCHES, WHEN
+from mutants_of_the_update import UNTOUCHED, UPDATE
 
 from pybn import batchnorm, update_averages, use_backend
 from pybn.framework.train import register_averages_updater
 
+ALL = {**RULE, **WHEN, **SWITCHES, **UPDATE, **UNTOUCHED}
 SOURCE = Path(batchnorm.__file__).parent
 numbers = count()
 
