@@ -14,7 +14,7 @@ import numpy as np
 
 from pybn import batchnorm
 from pybn.batchnorm import Averages
-from pybn.framework.datasets import Dataset
+from pybn.framework.datasets import Dataset, InMemoryDataset
 from pybn.framework.optimizers import SGD
 from pybn.framework.train import Loop, every_n_steps
 from pybn.study import record
@@ -143,3 +143,57 @@ def _lag_of_first_layer(run: Run, averages: dict[str, Averages]) -> float:
     scope, kept = next(iter(averages.items()))
     data = run.data[scope]
     return float(np.mean(np.abs(kept.mean - data.mean[-1]) / np.sqrt(data.variance[-1])))
+
+
+# --- small batches ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchSizeRun:
+    """A training in batches of one size.
+
+    variance_ratio : averaged / true variance of the first layer, the median over its features
+    averages, batch, exact : accuracy on the test digits with the averages, with the statistics of batches
+        of the training's size, and with exact averages
+    """
+
+    variance_ratio: float
+    averages: float
+    batch: float
+    exact: float
+
+
+def batch_size_run(seed: int, batch_size: int, *, steps: int = 400) -> BatchSizeRun:
+    """Train one block for `steps` steps in batches of `batch_size`, at a rate that suits the smallest."""
+    run = recorded(seed, classifier((64,)), learning_rate=0.05, batch_size=batch_size, every=steps).steps(steps)
+    kept, data = (each["/layer_0"].variance[-1] for each in (run.statistics, run.data))
+    test = InMemoryDataset(run.digits.test.inputs, run.digits.test.labels, batch_size)
+    with batchnorm.batch_statistics(run.trainer.context):
+        in_batches = run.trainer.eval(test)["accuracy"]
+    averages = run.accuracy()
+    return BatchSizeRun(float(np.median(kept / data)), averages, in_batches, run.update_averages().accuracy())
+
+
+# --- other data -------------------------------------------------------------------------------------
+
+
+def only_classes(dataset: InMemoryDataset, classes: Sequence[int], batch_size: int = 64) -> InMemoryDataset:
+    """The examples of some classes alone."""
+    chosen = np.isin(dataset.labels, classes)
+    return InMemoryDataset(dataset.inputs[chosen], dataset.labels[chosen], batch_size, drop_last=True)
+
+
+def with_contrast(dataset: InMemoryDataset, contrast: float, brightness: float) -> InMemoryDataset:
+    """The same images with contrast * pixel + brightness for each pixel."""
+    shifted = (contrast * dataset.inputs + brightness).astype(dataset.inputs.dtype)
+    return InMemoryDataset(shifted, dataset.labels, dataset.batch_size)
+
+
+def forward_passes(run: Run, dataset: Dataset) -> Run:
+    """One epoch of the model in training mode, without gradients: the averages move, and no weight does."""
+    ctx = run.trainer.context
+    for inputs, _ in dataset:
+        with ctx.forward_pass(training=True):
+            run.trainer.run_model(inputs)
+            ctx.apply()
+    return run

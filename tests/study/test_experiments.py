@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pybn import Context
-from pybn.study import experiments, record, trials
+from pybn.study import experiments, record
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +106,6 @@ def test_set_averages(run):
         kept = record.averages(run.trainer.context)["/layer_0/batch_normalization"]
         assert kept.mean.tolist() == [2.0] * 8
         assert kept.avg_weight == 4.0
-
-
-def test_epsilon_run_stays_below_both_limits():
-    run = trials.epsilon_run(seed=0, epsilon=1e-6, steps=6)
-    assert len(run.in_training) == len(run.in_evaluation) == 6
-    assert run.in_training.max() <= np.sqrt(63)
-    assert 100 < run.in_evaluation.max() <= 1000
-    image, pixel = run.worst
-    value = experiments.digits(0, examples=300).test.inputs.reshape(-1, 64)[image, pixel]
-    assert value > 0
-    assert run.variances.shape == (64,)
 
 
 def test_a_story_has_its_updates_where_it_says():

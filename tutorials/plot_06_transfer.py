@@ -1,0 +1,124 @@
+r"""
+.. _lesson-transfer:
+
+Frozen averages in transfer learning
+====================================
+
+A trained network is more than its weights: its averages belong to the data that it was trained on.  Two things go wrong
+when other data come.  The averages move although nobody meant to train; or they stay although the data have changed.
+
+``frozen_averages(True)`` decides that they stay; ``update_averages`` moves them, on purpose.
+"""
+
+import numpy as np
+
+import pybn
+from pybn.study import experiments, lesson, trials
+
+plots = lesson.plots()
+SEEDS = range(3)
+PASSES = 6
+
+
+def pretrained(seed, frozen=False):
+    """Two blocks that have learned the ten digits; from now on, their averages may be frozen."""
+    run = experiments.recorded(
+        seed, experiments.classifier((64, 64), momentum=0.9), learning_rate=0.3, every=1000
+    ).epochs(12)
+    run.trainer.model_fn = experiments.classifier((64, 64), momentum=0.9, frozen_averages=frozen)
+    return run
+
+
+# %%
+# Forgetting without learning
+# ---------------------------
+# The network has learned ten digits.  Now it only *looks* at zeros and ones, in training mode: no gradient, no
+# optimizer, not one weight changes.  After each pass over them we test it on all ten again.
+
+forgotten = np.empty((2, len(SEEDS), PASSES + 1))
+for seed in SEEDS:
+    for kind, frozen in enumerate((False, True)):
+        run = pretrained(seed, frozen)
+        weights = [variable.value for variable in run.trainer.context.variables(trainable=True)]
+        zeros_and_ones = trials.only_classes(run.digits.train, (0, 1))
+        forgotten[kind, seed, 0] = run.accuracy()
+        for number in range(1, PASSES + 1):
+            forgotten[kind, seed, number] = trials.forward_passes(run, zeros_and_ones).accuracy()
+        after = run.trainer.context.variables(trainable=True)
+        assert all(np.array_equal(old, new.value) for old, new in zip(weights, after, strict=True))
+
+curves = {"averages move": forgotten[0], "frozen_averages(True)": forgotten[1]}
+labels = ("passes over zeros and ones, in training mode", "accuracy on all ten digits")
+_ = plots.over_seeds(range(PASSES + 1), curves, labels)
+
+moved, still = forgotten
+assert np.all(moved[:, -1] < moved[:, 0] - 0.04)
+assert np.all(still == still[:, :1])
+print(f"averages move: accuracy {moved[:, 0].mean():.3f} before, {moved[:, -1].mean():.3f} after {PASSES} passes")
+print(f"frozen: accuracy {still[:, 0].mean():.3f} before and after (mean of {len(SEEDS)} seeds)")
+
+# %%
+# Data that have changed
+# ----------------------
+# The same digits from another scanner: a third of the contrast, on a grey ground.  Nothing is wrong with the weights;
+# but the first layer subtracts the means of the old images, and divides by their deviations.  ``update_averages``
+# measures the new ones, from images without labels: how many does it take?
+
+COUNTS = (4, 8, 16, 32, 64, 128, 256)
+runs = [pretrained(seed) for seed in SEEDS]
+source = np.array([run.accuracy() for run in runs])
+shifted = np.empty(len(SEEDS))
+updated = np.empty((len(SEEDS), len(COUNTS)))
+for seed, run in enumerate(runs):
+    train, test = (trials.with_contrast(part, 0.3, 0.5) for part in (run.digits.train, run.digits.test))
+    shifted[seed] = run.trainer.eval(test)["accuracy"]
+    for column, count in enumerate(COUNTS):
+        pybn.update_averages(run.trainer, pybn.InMemoryDataset(train.inputs[:count], train.labels[:count], 64))
+        updated[seed, column] = run.trainer.eval(test)["accuracy"]
+
+ax = plots.over_seeds(
+    COUNTS, {"updated averages": updated}, ("new images, without labels", "accuracy on the new images")
+)
+ax.axhline(source.mean(), color="black", linestyle=":", label="on the old images")
+ax.axhline(shifted.mean(), color=plots.COLOURS[1], linestyle="--", label="on the new ones, old averages")
+ax.set(xscale="log", ylim=(0, 1.02))
+ax.set_xticks(COUNTS, COUNTS)
+ax.minorticks_off()
+_ = ax.legend(frameon=False, loc="center right")
+
+# %%
+
+assert np.all(shifted < 0.7)
+assert np.all(np.abs(updated[:, -1] - source) < 0.03)
+print(f"old averages on the new images: accuracy {shifted.mean():.3f}")
+for count, values in zip(COUNTS, updated.T, strict=True):
+    print(f"averages updated on {count} of them: {values.mean():.3f}")
+print(f"the old images: {source.mean():.3f}")
+
+# %%
+# A change of contrast and brightness only scales and shifts what reaches the first batch norm, and that is just what
+# new averages take out again.  They are no cure for everything: in a negative, white on black, every feature
+# changes its *sign*, and no mean and no variance can undo that.
+
+negative = []
+for run in runs:
+    train, test = (trials.with_contrast(part, -1.0, 1.0) for part in (run.digits.train, run.digits.test))
+    pybn.update_averages(run.trainer, train)
+    negative.append(run.trainer.eval(test)["accuracy"])
+assert max(negative) < 0.2
+print(f"negatives, averages updated on all of them: accuracy {np.mean(negative):.3f}")
+
+# %%
+# And where nothing has changed
+# -----------------------------
+# More training on the *same* data, with the averages frozen or not: it makes no difference that one could see.
+# Freezing is for data that are few, or different, not a virtue in itself.
+
+difference = []
+for seed in SEEDS:
+    moving, frozen = (pretrained(seed, frozen).epochs(3).accuracy() for frozen in (False, True))
+    difference.append(frozen - moving)
+assert np.all(np.abs(difference) < 0.02)
+print("frozen minus moving, after three more epochs: " + ", ".join(f"{each:+.3f}" for each in difference))
+
+lesson.show()
