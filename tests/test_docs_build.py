@@ -30,7 +30,7 @@ def build(tmp_path):
         for name, source in sources.items():
             (lessons / name).write_text(source)
         command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "site"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
 
     return run
 

@@ -88,7 +88,7 @@ def add_lessons(app, what, name, obj, options, lines):
 
 def add_contents(app, what, name, obj, options, lines):
     """Append a table of what a module documents, in the order of the page."""
-    if what != "module" or "members" not in options:
+    if what != "module" or name in app.config.autosummary_context["submodules"]:
         return
     own = [key for key, value in vars(obj).items() if getattr(value, "__module__", None) == name]
     names = getattr(obj, "__all__", [key for key in own if not key.startswith("_")])
