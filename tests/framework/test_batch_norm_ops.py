@@ -29,7 +29,10 @@ def feature_shape(shape, feature_axis):
 
 
 def normalization(form, options, mean, variance, with_scale=True, with_offset=True):
-    """A function of x, and of scale and offset where they are there, behind a layer that mixes the elements."""
+    """A function of x, and of scale and offset where they are there, between two layers.
+
+    Behind the second, what arrives at the normalization depends on its own arguments.
+    """
 
     def function(x, *parameters):
         rest = list(parameters)
@@ -37,8 +40,10 @@ def normalization(form, options, mean, variance, with_scale=True, with_offset=Tr
         offset = rest.pop(0) if with_offset else None
         x = ops.tanh(x) + x * 0.3
         if form == "training":
-            return ops.batch_norm_training(x, scale, offset, **options)[0]
-        return FORMS[form](x, scale, offset, mean, variance, **options)
+            y = ops.batch_norm_training(x, scale, offset, **options)[0]
+        else:
+            y = FORMS[form](x, scale, offset, mean, variance, **options)
+        return ops.sigmoid(y)
 
     return function
 
