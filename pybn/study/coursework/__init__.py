@@ -87,7 +87,7 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
         for role in ("backward", "alternative"):
             if student.has(role):
                 found[role] = judge_backward(student, role, training).findings
-                found[role] += [] if found[role] else backward_edges(student, role)
+                found[role] += backward_edges(student, role) if training.right and not found[role] else []
         found["training"] += judge_edges(student, training)
     if student.has("spatial_forward"):
         found["spatial"] = judge_spatial(student).findings
