@@ -144,10 +144,10 @@ def _seed(y: Node, dy: Any) -> Node:
         if y.size != 1:
             raise ValueError(f"gradient needs a scalar, or dy for an output of shape {y.shape}")
         return Node(np.ones_like(y.value))
-    dy = dy if isinstance(dy, Node) else Node(np.asarray(dy, dtype=y.dtype))
+    dy = dy if isinstance(dy, Node) else Node(np.asarray(dy))
     if dy.shape != y.shape:
         raise ValueError(f"dy must have the shape of y {y.shape}, got {dy.shape}")
-    return dy
+    return dy.astype(y.dtype)
 
 
 def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> list[tuple[Node, Node]]:

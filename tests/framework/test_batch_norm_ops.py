@@ -168,6 +168,19 @@ def test_narrow_types_are_the_wide_answer_rounded(rng, form, dtype):
 
 
 @pytest.mark.usefixtures("backend")
+def test_float64_beside_a_float32_normalization(rng):
+    """What arrives from a wider neighbour, or is given as dy, is brought to the type of the node first."""
+    x, weights = Node(rng.standard_normal((4, 3)).astype(np.float32)), rng.standard_normal((4, 3))
+    y = ops.batch_norm_training(x, None, None)[0]
+    (narrow,) = gradient(ops.sum(y * weights.astype(np.float32)), [x])
+    (given,) = gradient(y, [x], Node(weights))
+    (beside,) = gradient(ops.sum(y * weights), [x])
+    assert narrow.dtype == beside.dtype == given.dtype == np.float32
+    np.testing.assert_array_equal(beside.value, narrow.value)
+    np.testing.assert_array_equal(given.value, narrow.value)
+
+
+@pytest.mark.usefixtures("backend")
 def test_composed_inference_is_the_fused_one(rng):
     x, scale, offset, mean, variance = case(rng, (5, 3), -1)
     variance[1] = 0.0
