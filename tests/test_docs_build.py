@@ -1,5 +1,6 @@
 """The site builds without warnings and without a network, and a lesson that fails ends its build."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ pytest.importorskip("sphinx", reason="the site's tools are not installed: pip in
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-LESSON = '"""\nA lesson\n========\n"""\n\nprint("said")\n'
+FIGURE = "\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])\n"
+WRONG = '"""\nA lesson\n========\n"""\n\nassert 1 > 2, "the claim of this lesson"\n'
 
 
 @pytest.fixture
@@ -35,13 +37,22 @@ def build(tmp_path):
     return run
 
 
+def short_lessons():
+    """Every lesson with its own title and labels, and one quick figure: what they do has tests of its own."""
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tutorials").glob("plot_*.py")}
+    titles = {name: ast.get_docstring(ast.parse(source)) for name, source in sources.items()}
+    return {name: f'r"""\n{title}\n"""\n{FIGURE}' for name, title in titles.items()}
+
+
 def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(build, tmp_path):
-    result = build({"plot_02_said.py": LESSON.replace("print", "import matplotlib.pyplot as plt\nplt.plot()\nprint")})
+    lessons = short_lessons()
+    result = build(lessons)
     assert result.returncode == 0, result.stderr
     site = tmp_path / "site"
     assert (site / "_static" / "tex-svg.js").is_file()
-    assert (site / "gallery" / "plot_02_said.html").is_file()
-    assert list((site / "_downloads").rglob("plot_02_said.ipynb"))
+    for name in (Path(lesson).stem for lesson in lessons):
+        assert (site / "gallery" / f"{name}.html").is_file()
+        assert list((site / "_downloads").rglob(f"{name}.ipynb"))
     for page in site.rglob("*.html"):
         fetched = re.findall(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
         fetched += re.findall(r'<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
@@ -49,8 +60,6 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(build
 
 
 def test_a_failing_lesson_ends_the_build(build):
-    result = build(
-        {"plot_02_said.py": LESSON, "plot_03_wrong.py": LESSON + "\nassert 1 > 2, 'the claim of lesson 3'\n"}
-    )
+    result = build({"plot_00_wrong.py": WRONG})
     assert result.returncode != 0
-    assert "the claim of lesson 3" in result.stdout + result.stderr
+    assert "the claim of this lesson" in result.stdout + result.stderr
