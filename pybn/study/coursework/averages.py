@@ -75,6 +75,7 @@ FACTORS: Mapping[str, Callable[[int], float]] = {
     "sample": lambda n: n / (n - 1),
     "sum": lambda n: float(n),
     "small": lambda n: (n - 1) / n,
+    "divided": lambda n: 1 / n,
 }
 
 

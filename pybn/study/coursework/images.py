@@ -221,7 +221,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     if got.dx is None:
         return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
-    findings = _dx(student, pair, got, own, forward_right) + _parameters(got, own, forward_right)
+    findings = _dx(student, pair, got, own, forward_right) + _parameters(pair, got, own, forward_right)
     if not forward_right or not findings or any(found.code in IMAGES_OWN for found in findings):
         return findings
     if findings[0].code == "images-dx" and _gathered(got.dx):
@@ -328,13 +328,15 @@ def _right_for_own(student: Student, dx: np.ndarray) -> bool:
     return bool(np.all(np.abs(products.sum(1) - slopes) <= DIFFERENCES * np.abs(products).sum(1)))
 
 
-def _parameters(got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
+def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
     if not forward_right:  # they follow from the axes that were found wrong already
         return []
     book = {"dscale": (ROWS.dy * ROWS.normalized).sum(0), "doffset": ROWS.dy.sum(0)}
+    hat = (rows(pair.spatial.out) - ROWS.offset) / ROWS.scale
+    own_forward: dict[str, list] = {"dscale": [(ROWS.dy * hat).sum(0)], "doffset": []}
     findings = []
     for name, shown in (("dscale", "dgamma"), ("doffset", "dbeta")):
-        rights = [book[name], *(getattr(each, name) for each in own)]
+        rights = [book[name], *(getattr(each, name) for each in own), *own_forward[name]]
         value = getattr(got, name)
         if value is None or not any(right is not None and _close(value, right) for right in rights):
             evidence = "" if value is None else first_difference(shown, value, book[name])

@@ -222,12 +222,21 @@ class Factor:
     deviation: int = 0
     other: str = ""  # the name of the other deviation
     power: int = 0
+    offset: int = 0  # 1: the offset stands where the scale belongs
 
     @property
     def departures(self) -> float:
         """How much it takes to write it down."""
         odd = 0 if self.constant == "1" else 1 if self.constant in CONSTANTS else 3
-        return (self.sign < 0) + odd + abs(self.scale) + abs(self.deviation) + (self.power != 0) + 0.1 * abs(self.power)
+        return (
+            (self.sign < 0)
+            + odd
+            + abs(self.scale)
+            + abs(self.deviation)
+            + (self.power != 0)
+            + 0.1 * abs(self.power)
+            + self.offset
+        )
 
 
 CONSTANTS: Mapping[str, Callable[[int], float]] = {
@@ -252,8 +261,10 @@ CONSTANTS: Mapping[str, Callable[[int], float]] = {
 }
 
 
-# Powers of the scale, of s, and of s / other s that are tried.
-_POWERS = np.array(list(product(range(-2, 3), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3))))
+# Powers of the scale, of s, of s / other s, and of offset / scale that are tried.
+_POWERS = np.array(list(product(range(-2, 3), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3), (0, 1))))
+# Ratios are good to 1e-12 in float64, where an eps of 1e-8 is told from none, and to 1e-5 in float32.
+_LEVEL = (1e-9, 1e-5)
 
 
 def factor(
@@ -262,30 +273,39 @@ def factor(
     """The simplest Factor that gives these values (one array a probe) on every probe; None where none does."""
     if any(np.any(each == 0) or not np.isfinite(each).all() for each in values):
         return None
+    tried = (_factors(values, probes, others, tolerance) for tolerance in _LEVEL)
+    return min(next(filter(None, tried), []), key=lambda each: each.departures, default=None)
+
+
+def _factors(values, probes, others, tolerance: float) -> list[Factor]:
     found = []
     for other, of_probes in {"": [probe.deviation for probe in probes], **others}.items():
         rests = [_rests(*each) for each in zip(values, probes, of_probes, strict=True)]
-        level = np.all([np.ptp(rest, axis=1) <= 1e-5 for rest in rests], axis=0)
+        level = np.all([np.ptp(rest, axis=1) <= tolerance for rest in rests], axis=0)
         for index in np.flatnonzero(level & ((_POWERS[:, 2] == 0) == (other == ""))):
             constants = [float(np.exp(rest[index].mean())) for rest in rests]
             found.append(_factor(values, probes, constants, _POWERS[index], other))
-    return min((each for each in found if each), key=lambda each: each.departures, default=None)
+    return [each for each in found if each]
 
 
 def _rests(values: np.ndarray, probe: Probe, other: np.ndarray) -> np.ndarray:
     """log of what remains of the values when each choice of powers is divided out."""
-    logs = np.log([np.abs(probe.scale), probe.deviation, probe.deviation / other])
+    scale, offset = np.abs(probe.scale), np.abs(probe.offset)
+    logs = np.log([scale, probe.deviation, probe.deviation / other, offset / scale])
     return np.log(np.abs(values)) - _POWERS @ logs
 
 
 def _factor(values, probes, constants, powers, other) -> Factor | None:
-    p, q, t = (int(power) for power in powers)
-    signs = [np.sign(each) * np.sign(probe.scale) ** (p % 2) for each, probe in zip(values, probes, strict=True)]
+    p, q, t, o = (int(power) for power in powers)
+    signs = [
+        np.sign(each) * np.sign(probe.scale) ** ((p - o) % 2) * np.sign(probe.offset) ** o
+        for each, probe in zip(values, probes, strict=True)
+    ]
     sign = int(signs[0][0])
     if any(np.any(each != sign) for each in signs):
         return None
     for name, rule in CONSTANTS.items():
         if all(np.isclose(got, rule(probe.count), rtol=1e-4) for got, probe in zip(constants, probes, strict=True)):
-            return Factor(sign, name, p, q, other, t)
+            return Factor(sign, name, p, q, other, t, o)
     same = np.allclose(constants, constants[0], rtol=1e-4)
-    return Factor(sign, f"{constants[0]:.4g}", p, q, other, t) if same else None
+    return Factor(sign, f"{constants[0]:.4g}", p, q, other, t, o) if same else None

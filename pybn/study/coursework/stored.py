@@ -87,6 +87,8 @@ def _departures(name: str, rule: Rule, debiased: bool) -> list[Finding]:
         codes.append("epsilon-in-variance")
     if rule.factor == "sum":
         codes.append("sum-stored")
+    if rule.factor == "divided":
+        codes.append("statistic-divided-twice")
     if rule.factor == "small":
         codes.append("small-variance-stored")
     if rule.sense not in ("right", "swapped") and not debiased:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -29,6 +30,8 @@ UNCERTAIN = 10.0
 
 def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None, evidence) -> list[Finding]:
     """The slips that the coefficients show, measured by the book and by the own forward: the fewest are told."""
+    if _diagonal(matrices[0].dx):
+        return [finding("diagonal-only", role, evidence)]
     book = [coefficients(each.dx, book_units(probe)) for each, probe in zip(matrices, PROBES, strict=True)]
     readings = [_slips(role, book, None, deviations(training), evidence)] if _complete(book) else []
     if training is not None:
@@ -85,14 +88,15 @@ def _weight(findings: list[Finding]) -> float:
     return sum(weights.get(found.code.partition("-")[0], 1.0) for found in findings)
 
 
-def _outside_terms(role, measured, evidence) -> list[Finding]:
-    n, right = PROBES[0].count, measured[0].dx
-    h, scale = PROBES[0].normalized.T, (PROBES[0].scale / PROBES[0].deviation)[:, None]
-    diagonal = scale * (1 - 1 / n - h * h / n)
-    found = np.einsum("frr->fr", right)
-    if np.allclose(found, diagonal, rtol=1e-4) and np.abs(right).sum() <= 1.001 * np.abs(found).sum():
-        return [finding("diagonal-only", role, evidence)]
-    return [finding("unexplained-dx", role, f"{evidence}; {_sums(right)}")]
+def _diagonal(matrices: np.ndarray) -> bool:
+    """Whether each row's dx comes from its own dout alone, by weights that differ from row to row."""
+    own = np.einsum("frr->fr", matrices)
+    others = np.abs(matrices).sum() - np.abs(own).sum()
+    return bool(others <= ROUNDING * np.abs(own).sum() and np.ptp(own, axis=1).max() > ROUNDING * np.abs(own).max())
+
+
+def _outside_terms(role, matrices: Sequence[Backward], evidence) -> list[Finding]:
+    return [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
 
 
 def _sums(matrix: np.ndarray) -> str:
@@ -152,6 +156,7 @@ def _foreign(role, present, foreign: Sequence[str], evidence, *, certain: bool) 
         ("x_hat * mean(dout)",): "variance-sum-without-factor",
         ("mean(dout * x_hat)",): "variance-path-uncentred",
         ("mean(dout * x_hat^2)",): "variance-sum-without-factor",
+        ("x_hat * mean(dout * x_hat^2)",): "variance-sum-without-factor",
         ("dout * x_hat^2",): "variance-not-summed",
     }
     code = codes.get(tuple(foreign))
@@ -179,7 +184,7 @@ def _epsilon_factors(role, there: Sequence[Factor], evidence) -> list[Finding]:
     code = codes.get(other, f"epsilon-{other}")
     value = float(other.partition(" ")[2]) if other.startswith("fixed") else 0.0
     findings = [finding(code.partition(" ")[0], role, evidence, value=value)]
-    rest = [Factor(each.sign, each.constant, each.scale, each.deviation) for each in there]
+    rest = [replace(each, other="", power=0) for each in there]
     return findings + ([] if all(each.departures == 0 for each in rest) else _overall(role, rest[0], evidence))
 
 
@@ -192,6 +197,8 @@ def _overall(role, common: Factor, evidence) -> list[Finding]:
         codes.append(("scale-missing-in-dx", {}))
     elif common.scale:
         codes.append(("scale-power-in-dx", {"power": 1 + common.scale}))
+    if common.offset:
+        codes.append(("offset-in-dx", {}))
     if common.deviation:
         codes.append(("deviation-power-in-dx", {"power": common.deviation - 1}))
     if common.constant == "1/n":

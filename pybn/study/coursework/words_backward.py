@@ -132,6 +132,12 @@ BACKWARD: Mapping[str, Text] = {
         "gamma is missing in dx",
         "y = gamma * x_hat + beta, so dl/dx_hat holds gamma",
     ),
+    "offset-in-dx": Text(
+        "mistake",
+        "dx_hat",
+        "beta stands in dx where gamma belongs: look at the order in which the cache is unpacked",
+        "y = gamma * x_hat + beta, so dl/dx_hat holds gamma",
+    ),
     "scale-power-in-dx": Text(
         "mistake",
         "dx_hat",

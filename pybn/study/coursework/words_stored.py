@@ -76,6 +76,12 @@ STORED: Mapping[str, Text] = {
         "running_var averages the population variance; by this convention it is the sample variance",
         "the variance that is averaged is n/(n - 1) times the one that normalizes",
     ),
+    "statistic-divided-twice": Text(
+        "mistake",
+        "averages",
+        "what {name} averages is divided by n once too often",
+        _AVERAGE_RULE,
+    ),
     "small-variance-stored": Text(
         "mistake",
         "averages",
