@@ -143,9 +143,7 @@ if BUILT:
         (read, slow), (fast, quick) = train("reference", seed), train("compiled", seed)
         apart = np.abs(read - fast).max()
         assert apart < 1e-3
-        print(
-            f"seed {seed}: a compiled step takes {quick / slow:.2f} of the time; the losses differ by {apart:.0e} at most"
-        )
+        print(f"seed {seed}: a compiled step takes {quick / slow:.2f} of the time; losses {apart:.0e} apart at most")
 
 # %%
 # However fast its normalizations, a training keeps its matrix products and its bookkeeping.  And there is one thing in
