@@ -23,10 +23,10 @@ def run(arguments: Sequence[str], check: Check, conventions: Mapping[str, Any]) 
         return int(stop.code or 0)
     try:
         functions = _functions(options.target, options.spatial)
-    except (ImportError, AttributeError, ValueError, TypeError, SyntaxError) as error:
+        report = check(**functions, convention=options.convention, time_limit=options.time_limit)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
         print(f"pybn check: {error}", file=sys.stderr)
         return 2
-    report = check(**functions, convention=options.convention, time_limit=options.time_limit)
     print(json.dumps(report.to_dict(), indent=2) if options.json else report.text)
     return 0 if report.ok else 1
 
@@ -55,6 +55,8 @@ def _functions(target: str, spatial: str | None) -> dict[str, Any]:
     sys.path.insert(0, "")  # as `python -m` does, so that a module of this directory is found
     try:
         module = importlib.import_module(name)
+    except Exception as error:  # whatever a student's file does when it is read is wrong usage here
+        raise ImportError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove("")
     if not listed:
