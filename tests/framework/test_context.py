@@ -349,6 +349,22 @@ def test_one_failing_preparation_changes_nothing(ctx, variables):
     assert not np.any([each.value for each in variables])
 
 
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_an_interrupt_between_two_assignments_changes_nothing(ctx, variables, monkeypatch, when):
+    hold, calls = Variable.hold, []
+
+    def interrupted_once(variable, array):
+        hold(variable, array)
+        calls.append(variable)
+        if len(calls) == when:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Variable, "hold", interrupted_once)
+    with ctx.forward_pass(training=True), pytest.raises(KeyboardInterrupt):
+        ctx.apply({each: np.ones(2) for each in variables})
+    assert not np.any([each.value for each in variables])
+
+
 def test_a_run_that_is_not_applied_changes_nothing(ctx, variables):
     with ctx.forward_pass(training=True) as run:
         run.after_step["/b"] = lambda: {variables[1]: np.ones(2)}

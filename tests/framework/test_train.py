@@ -336,6 +336,12 @@ def test_inputs_may_be_nodes(batch):
     np.testing.assert_array_equal(trainer.predict(Node(batch[0])), trainer.predict(batch[0]))
 
 
+def test_masked_arrays_are_refused(batch):
+    """Their masked values would be taken for real ones."""
+    with pytest.raises(TypeError, match=r"inputs must be plain arrays, got a numpy\.ma\.MaskedArray"):
+        trainer_for().predict(np.ma.masked_less(batch[0], 0))
+
+
 def test_predict_does_not_write_its_input(batch):
     kept = batch[0].copy()
     trainer_for().predict(batch[0])
