@@ -307,3 +307,18 @@ def test_report_for_a_script_and_for_a_notebook():
     page = report._repr_html_()
     assert page.count("<tr>") == 4
     assert "wrong: of the wrong sign" in page
+
+
+def test_data_from_the_seed_of_the_check_is_no_trap():
+    def f(x):
+        return reference.batch_norm_training(x, None, None)[0]
+
+    def without_variance_path(dy, x):
+        _, mean, variance = reference.batch_norm_training(x, None, None)
+        inverse = 1 / np.sqrt(variance + EPSILON)
+        return (inverse * (dy - dy.mean(axis=0)),)
+
+    x = np.random.default_rng(3).standard_normal((7, 3))
+    report = check_gradients(f, [x], vjp=without_variance_path, seed=3)
+    assert not report.ok
+    assert "variance" in report.text
