@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+sys.path.insert(0, str(HERE / "_ext"))
+sys.path.append(str(HERE.parent))  # last: an installed pybn brings its compiled twin, the tree may lack it
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import pybn  # noqa: E402  # found by the line above where pybn is not installed
+import pybn  # noqa: E402
 import pybn.study  # noqa: E402
 
 # MathJax as one file, SVG output without web fonts: a page needs nothing but the site itself.
@@ -36,7 +37,7 @@ extensions = [
     "myst_parser",
     "pybn_directives",
 ]
-exclude_patterns = ["_build", "_ext", "_static", "_templates"]
+exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
 default_role = "py:obj"  # `x` in a docstring: a link where there is something of that name, else code
 templates_path = ["_templates"]
