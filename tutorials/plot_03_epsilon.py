@@ -21,7 +21,7 @@ import numpy as np
 from pybn.study import experiments, lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = range(4)
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 
 # %%
@@ -29,7 +29,8 @@ EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 # -----------------------------------
 # The images are 8 x 8 pixels of handwritten digits, and people write in the middle.  Among 300 of them some pixels at
 # the edge are blank in every image, and some have ink in one or two.  We normalize the pixels themselves, with a
-# batch norm in front of the network, and train it with each of six epsilons, and three seeds.
+# batch norm in front of the network, and train it with each of six epsilons, on four
+# splits of the data.
 
 runs = {epsilon: [trials.epsilon_run(seed, epsilon) for seed in SEEDS] for epsilon in EPSILONS}
 
@@ -107,12 +108,14 @@ ax.invert_xaxis()
 for epsilon, one, other in zip(EPSILONS, loss.mean(axis=0), accuracy.mean(axis=0), strict=True):
     print(f"epsilon {epsilon:g}: test loss {one:.3f}, accuracy {other:.3f} (mean of {len(SEEDS)} seeds)")
 at = dict(zip(EPSILONS, loss.T, strict=True))
-assert np.all(at[1e-6] > 1.4 * at[1e-3])
-assert np.all(at[1e-8] > 4 * at[1e-3])
+assert np.all(at[1e-8] > at[1e-3])
+assert np.mean(at[1e-8] > 4 * at[1e-3]) > 0.5, "most splits hold an image that pays"
+print("loss at 1e-8 over loss at 1e-3, split by split: " + ", ".join(f"{each:.1f}" for each in at[1e-8] / at[1e-3]))
 
 # %%
 # The accuracy hardly moves: a handful of images lose everything, the others nothing.  Had we looked only at accuracy,
-# or only at the training, we would not know.
+# or only at the training, we would not know.  In one of the four splits no test image has ink where all 300 were
+# blank, and nothing is lost: a small epsilon is a risk that one test set may not show.
 #
 # The other end
 # -------------

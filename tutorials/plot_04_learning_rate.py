@@ -46,21 +46,23 @@ _ = loss.legend(frameon=False, loc="upper right")
 # under the weights of the moment.  At the high rate momentum 0.99 is always about a fifth of a standard deviation
 # behind; the loss jumps where that happens to matter.  After the drop both lines sink: the weights hold still.
 
+cost = {}
 for momentum in (0.99, 0.9):
     high = np.array([(run.averages[momentum] - run.batch)[run.step <= run.drop] for run in runs])
     # From 50 steps after the drop on, the averages of momentum 0.99 have seen enough of the new weights.
     low = np.array([(run.averages[momentum] - run.batch)[run.step > run.drop + 50] for run in runs])
+    cost[momentum] = high.mean(axis=1)
     print(
         f"momentum {momentum}: the averages cost {high.mean():.3f} of loss on average at the high rate, "
         f"{high.max():.3f} at worst; {low.mean():.3f} and {low.max():.3f} after the drop ({len(runs)} seeds)"
     )
-    if momentum == 0.99:
-        assert np.all(high.max(axis=1) > 0.3)
-        assert np.all(high.mean(axis=1) > 0.08)
-        worst_of_long_memory = high[:, 5:].mean(axis=1)
-    else:
-        assert np.all(high[:, 5:].mean(axis=1) < worst_of_long_memory / 2), "a shorter memory is less late"
     assert np.all(low.max(axis=1) < 0.05)
+
+usual = [np.median((run.averages[0.99] / run.batch)[run.step <= run.drop]) for run in runs]
+assert min(usual) > 1.25
+assert np.all(cost[0.99] > 0.03)
+assert np.all(cost[0.9] < cost[0.99] / 2), "a shorter memory is less late"
+print("momentum 0.99 at the high rate: usually " + ", ".join(f"{each:.1f}" for each in usual) + " times the loss")
 
 behind = np.array([[run.lag[0.99][run.step <= run.drop].mean(), run.lag[0.99][-1]] for run in runs])
 assert np.all(behind[:, 1] < behind[:, 0] / 2)
