@@ -80,13 +80,14 @@ def signed(random: np.random.Generator, low: float, high: float, size: int) -> n
 
 
 def probe(seed: int, count: int, *, epsilon: float, momentum: float, features: int = FEATURES) -> Probe:
-    """A probe with `count` rows; columns have nearly the standard deviations above."""
+    """A probe with `count` rows; columns have nearly the means and standard deviations above."""
     random = np.random.default_rng(seed)
     shape = (count, features)
     rows = random.normal(size=shape)
     rows = (rows - rows.mean(0)) / rows.std(0)
+    means = MEANS[:features] * random.uniform(0.8, 1.2, features)
     return Probe(
-        x=MEANS[:features] + DEVIATIONS[:features] * rows * random.uniform(0.8, 1.2, features),
+        x=means + DEVIATIONS[:features] * rows * random.uniform(0.8, 1.2, features),
         scale=signed(random, 1.3, 2.7, features),
         offset=signed(random, 0.4, 0.9, features),
         dy=random.normal(size=shape) + 0.5,
