@@ -13,7 +13,14 @@ from pybn.framework.context import Context, Variable
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.progress import ProgressBar, progress_bar
-from pybn.framework.train import Loop, Trainer, every_n_steps, exponential_callback
+from pybn.framework.train import (
+    Loop,
+    NonFiniteGradientError,
+    NonFiniteLossError,
+    Trainer,
+    every_n_steps,
+    exponential_callback,
+)
 
 __version__ = "0.1.0"
 
@@ -22,6 +29,8 @@ __all__ = [
     "InMemoryDataset",
     "Loop",
     "Node",
+    "NonFiniteGradientError",
+    "NonFiniteLossError",
     "NonFiniteStatisticsError",
     "ProgressBar",
     "SmallBatchWarning",

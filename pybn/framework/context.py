@@ -150,7 +150,7 @@ class Context:
         self._scope = ROOT
         self._reuse = False
         self._checked = True
-        self._initializer: initializers.Initializer = initializers.he
+        self._initializer: initializers.Initializer = initializers.default
 
     # --- where: scopes ----------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Context:
         return self._with(_checked=check)
 
     def with_initializer(self, initializer: initializers.Initializer) -> Context:
-        """The scope, where new variables start as `initializer` says (default: He)."""
+        """The scope, where new variables start as `initializer` says (default: He for matrices, else 0)."""
         return self._with(_initializer=initializer)
 
     @property

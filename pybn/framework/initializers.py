@@ -33,6 +33,11 @@ def glorot(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) ->
     return rng.uniform(-limit, limit, shape).astype(dtype)
 
 
+def default(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """He for weights, which connect inputs and outputs; 0 for vectors and single numbers."""
+    return he(rng, shape, dtype) if len(shape) >= 2 else zeros(rng, shape, dtype)
+
+
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many inputs and outputs a weight (..., inputs, outputs) connects; the rest is its window."""
     if len(shape) < 2:

@@ -379,6 +379,13 @@ def test_zeros_and_ones(rng):
     assert initializers.ones(rng, (), np.dtype(np.float64)).tolist() == 1
 
 
+def test_a_variable_starts_at_zero_unless_it_is_a_matrix():
+    ctx = Context(0)
+    assert ctx.variable("number").value == 0
+    assert not ctx.variable("vector", (3,)).value.any()
+    assert ctx.variable("matrix", (3, 2)).value.all()
+
+
 @pytest.mark.parametrize(("shape", "fan_in", "fan_out"), [((200, 300), 200, 300), ((3, 3, 40, 50), 360, 450)])
 def test_he_and_glorot_have_their_variance(rng, shape, fan_in, fan_out):
     he = initializers.he(rng, shape, np.dtype(np.float32))

@@ -13,6 +13,8 @@ from pybn import (
     InMemoryDataset,
     Loop,
     Node,
+    NonFiniteGradientError,
+    NonFiniteLossError,
     NonFiniteStatisticsError,
     Trainer,
     batchnorm,
@@ -25,7 +27,6 @@ from pybn import (
     ops,
     optimizers,
 )
-from pybn.framework.train import NonFiniteLossError
 
 
 def model(ctx, x):
@@ -164,6 +165,13 @@ def with_infinite_loss(trainer, batch, rng):
     trainer.train_step(*batch)
 
 
+def with_no_derivative(trainer, batch, rng):
+    """The loss of logits that are all 0 is sqrt(0), which is finite and has no slope."""
+    trainer.loss_fn = lambda labels, logits: ops.sqrt(ops.mean(logits * 0.0))
+    with np.errstate(all="ignore"):
+        trainer.train_step(*batch)
+
+
 def with_bad_labels(trainer, batch, rng):
     trainer.train_step(batch[0], batch[1] + 7)
 
@@ -198,6 +206,7 @@ FAILURES = [
     (spoilt_by_nan, NonFiniteStatisticsError, r"/batch_normalization.*no variable was changed"),
     (with_nan_loss, NonFiniteLossError, "the loss of this batch is nan; nothing was changed"),
     (with_infinite_loss, NonFiniteLossError, "the loss of this batch is inf; nothing was changed"),
+    (with_no_derivative, NonFiniteGradientError, "the gradient of /.* is NaN or infinite although the loss is finite"),
     (with_bad_labels, ValueError, "labels must be one or more classes"),
     (with_failing_model, RuntimeError, "the model gave up"),
     (with_interrupt, KeyboardInterrupt, None),
