@@ -35,7 +35,8 @@ layer_0, data = run.statistics["/layer_0"], run.data["/layer_0"]
 
 above, below = plots.panels(2, height=5.6, sharex=True, height_ratios=(3, 1))
 plots.moving_averages(layer_0, MOMENTA, data, ax=above).set_xlabel("")
-_ = plots.memory(MOMENTA, len(layer_0.step), ax=below)
+plots.memory(MOMENTA, len(layer_0.step), ax=below)
+animation = plots.growing((above, below))
 # %%
 # A short memory is noisy, a long one is late
 # -------------------------------------------

@@ -39,7 +39,8 @@ for ax in (loss, lag):
     ax.axvline(run.drop, color="black", linestyle="--", linewidth=1)
 loss.annotate("learning rate 2", (run.drop - 5, 0.6), ha="right")
 loss.annotate("learning rate 0.01", (run.drop + 5, 0.6))
-_ = loss.legend(frameon=False, loc="upper right")
+loss.legend(frameon=False, loc="upper right")
+animation = plots.growing((loss, lag))
 
 # %%
 # The lower panel is the reason: how far the first layer's averages are from the statistics of all the training data

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 try:
+    from matplotlib.animation import FuncAnimation
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 except ModuleNotFoundError:
@@ -291,6 +292,28 @@ def panels(rows: int = 1, columns: int = 1, height: float = PAGE[1], **options: 
     for ax in np.ravel(axes):
         _axes(ax)
     return axes
+
+
+def growing(axes: Any, frames: int = 16, seconds: float = 5.0) -> FuncAnimation:
+    """An animation in which the curves of one or several Axes of a figure grow from left to right.
+
+    Its first frame is the whole figure: that is what is seen where nothing plays it.  A frame is about 0.1 MB of a
+    page of the docs.
+    """
+    lines = [(line, *line.get_data()) for ax in np.ravel(axes) for line in ax.get_lines() if len(line.get_xdata()) > 2]
+    end = max(x[-1] for _, x, _ in lines)
+
+    def draw(now: float) -> list[Any]:
+        for line, x, y in lines:
+            shown = np.asarray(x) <= now
+            line.set_data(np.asarray(x)[shown], np.asarray(y)[shown])
+        return [line for line, *_ in lines]
+
+    moments = [end, *np.linspace(0, end, frames)[1:]]
+    figure = np.ravel(axes)[0].figure
+    animation = FuncAnimation(figure, draw, moments, init_func=list, interval=1000 * seconds / frames)
+    figure.canvas.draw()  # where it is never played, it must have been drawn once, or it complains
+    return animation
 
 
 def short_name(scope: str) -> str:

@@ -112,6 +112,18 @@ def test_over_seeds_draws_the_mean_and_the_range():
     assert (low, high) == (1, 7)
 
 
+def test_growing_begins_and_ends_with_the_whole_figure(layer):
+    ax = plots.moving_averages(layer, (0.5,), feature=0)
+    whole = line(ax, "average, momentum 0.5").get_ydata().tolist()
+    animation = plots.growing(ax, frames=4)
+    lengths = []
+    for moment in animation.new_frame_seq():
+        animation._draw_frame(moment)
+        lengths.append(len(line(ax, "average, momentum 0.5").get_ydata()))
+    assert lengths == [12, 4, 8, 12]
+    assert line(ax, "average, momentum 0.5").get_ydata().tolist() == whole
+
+
 FIGURES = {
     "moving_averages": lambda layer, data, ax: plots.moving_averages(layer, data=data, ax=ax),
     "memory": lambda layer, data, ax: plots.memory((0.9,), 5, ax=ax),
