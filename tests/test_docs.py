@@ -1,6 +1,7 @@
 """The pages of the site: their examples run, and what they list is what there is."""
 
 import doctest
+import importlib
 import pkgutil
 import re
 from pathlib import Path
@@ -71,6 +72,44 @@ def test_the_difference_of_the_two_variances_is_as_the_page_says():
     assert ratio == pytest.approx(1.14, abs=0.005)
     assert 1 / ratio**0.5 == pytest.approx(0.94, abs=0.005)
     assert 0.99**100 == pytest.approx(0.37, abs=0.005)
+
+
+def test_docstrings_in_their_short_form_get_numpydocs_headings(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "_ext")
+    docstrings = importlib.import_module("pybn_docstrings")
+    lines = """A rule of *args:
+
+    w <- w + 1
+
+Parameters
+----------
+count : how many
+    there are
+
+Raises ValueError for none.
+
+>>> 1 * 1
+1""".splitlines()
+    docstrings.process(None, "function", "f", None, None, lines)
+    expected = r"""A rule of \*args:
+
+::
+
+    w <- w + 1
+
+Parameters
+----------
+count : how many there are
+
+Notes
+-----
+Raises ValueError for none.
+
+Examples
+--------
+>>> 1 * 1
+1"""
+    assert "\n".join(lines) == expected
 
 
 def test_a_site_without_a_network():

@@ -43,6 +43,25 @@ def with_headings(lines):
     return result
 
 
+def with_literal_blocks(lines):
+    """The docstring's lines, where an indented block of the text, a formula or a few lines of code, is literal."""
+    result, inside = [], False
+    for position, line in enumerate(lines):
+        after_gap = position > 0 and not lines[position - 1].strip()
+        if not line.startswith(" ") and line.strip():
+            inside = is_heading(lines, position) or (inside and not after_gap)
+        if line.startswith("    ") and after_gap and not inside and _text_before(result):
+            result += ["::", ""]
+        result.append(line)
+    return result
+
+
+def _text_before(lines):
+    """Whether the last line that says something is text at the margin that does not announce a block itself."""
+    said = [line for line in lines if line.strip()]
+    return bool(said) and not said[-1].startswith((" ", ">>>", "*", "-", "..")) and not said[-1].endswith("::")
+
+
 def is_heading(lines, position):
     """Whether a line is underlined by hyphens."""
     below = lines[position + 1].strip() if position + 1 < len(lines) else ""
@@ -63,7 +82,12 @@ def with_joined_entries(lines):
 
 def without_markup(lines):
     """The docstring's lines, where a star, a bar or a last underscore is only that: the source is plain text."""
-    return [line if line.lstrip().startswith((">>>", "...", "* ", ".. ")) else _plain(line) for line in lines]
+    result, literal = [], False
+    for line in lines:
+        literal = line == "::" or (literal and not (line.strip() and not line.startswith(" ")))
+        kept = literal or line.lstrip().startswith((">>>", "...", "* ", ".. "))
+        result.append(line if kept else _plain(line))
+    return result
 
 
 def _plain(line):
@@ -74,12 +98,12 @@ def _plain(line):
 
 def process(app, what, name, obj, options, lines):
     """Rewrite a docstring in place, before numpydoc reads it."""
-    lines[:] = without_markup(with_headings(with_joined_entries(lines)))
+    lines[:] = without_markup(with_headings(with_joined_entries(with_literal_blocks(lines))))
 
 
 def add_lessons(app, what, name, obj, options, lines):
     """Append the thumbnails of the lessons that use an object, where sphinx-gallery found some."""
-    if what == "module":
+    if what not in ("function", "class"):
         return
     found = Path(app.srcdir) / "api" / "generated" / "backreferences" / f"{name}.examples"
     if found.is_file() and found.stat().st_size:
