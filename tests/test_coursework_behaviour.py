@@ -247,3 +247,36 @@ def test_a_check_takes_less_than_two_seconds():
     # 0.1 s on an idle core; the bound is what a student may be made to wait.
     report = check_batch_norm(wrong_forward, staged_backward)
     assert report.seconds < 2
+
+
+JUNK = {
+    "number": 1.5,
+    "text": "abc",
+    "empty list": [],
+    "ragged list": [[1, 2], [3]],
+    "dict": {},
+    "empty array": np.zeros(0),
+    "nan": np.full((7, 8), np.nan),
+    "infinity": np.full((7, 8), np.inf),
+    "integers": np.ones((7, 8), int),
+    "complex": np.ones((7, 8), complex),
+    "objects": np.ones((7, 8), object),
+    "masked": np.ma.ones((7, 8)),
+    "huge": np.full((7, 8), 1e300),
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK.keys())
+def test_junk_is_a_finding_and_never_an_error(junk):
+    def forward(x, gamma, beta, bn_param):
+        out, cache = staged_forward(x, gamma, beta, bn_param)
+        bn_param["running_var"] = junk
+        return out, cache
+
+    report = check_batch_norm(
+        forward, lambda dout, cache: (junk, junk, junk), spatial_forward=lambda *arguments: (junk, None)
+    )
+    assert report.parts["training"].ok
+    assert not any(report.parts[part].ok for part in ("statistics", "backward", "spatial"))
+    assert report.text
+    assert json.dumps(report.to_dict())

@@ -114,6 +114,8 @@ def fit(columns: Sequence[np.ndarray], target: np.ndarray, tolerance: float) -> 
     Each feature counts by its own size, so that small variances have their say.
     """
     weight = 1 / (sum(np.abs(column) for column in columns) + np.abs(target) + 1e-300)
+    if not np.isfinite(weight).all() or not np.isfinite(target).all():
+        return None
     matrix = np.stack([column * weight for column in columns], axis=1)
     coefficients, _, rank, _ = np.linalg.lstsq(matrix, target * weight, rcond=1e-12)
     rest = np.abs(matrix @ coefficients - target * weight)

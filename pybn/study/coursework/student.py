@@ -204,6 +204,8 @@ def _array(value: Any, name: str, shape: tuple[int, ...] | None) -> tuple[np.nda
     """`value` as a float array of this shape, or why it is not one."""
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "c":
+            return None, Failure("type", f"{name} must be real, got {array.dtype}")
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
         return None, Failure("none" if value is None else "type", f"{name} must be an array, got {_described(value)}")
