@@ -7,6 +7,7 @@ import pytest
 
 from pybn import batch_norm, batchnorm, reference
 from pybn.framework.context import Context
+from pybn.framework.initializers import zeros
 from pybn.study import interop
 from pybn.study.interop import LIBRARIES, State, rules
 
@@ -212,6 +213,15 @@ def test_pytorch_has_weight_and_bias_or_neither(state):
     assert interop.to_pytorch(only_scale)["bias"].tolist() == [0.0] * CHANNELS
 
 
+def test_haikus_hidden_sums_are_the_averages_before_the_correction(state):
+    _, mean_ema, var_ema = interop.to_haiku(state, ndim=2)
+    weight = 1 - state.momentum**state.avg_weight  # of 37 batches in a sum that started at 0
+    assert_close(mean_ema["hidden"], (state.mean * weight)[None], units=2)
+    assert_close(var_ema["hidden"], (state.variance * weight)[None], units=2)
+    early = State(state.mean, state.variance, avg_weight=1.0, momentum=0.75)
+    assert_close(interop.to_haiku(early, ndim=2)[1]["hidden"], 0.25 * state.mean[None], units=2)
+
+
 def test_the_counter_is_never_zero_after_an_import():
     arrays = {"running_mean": np.zeros(2), "running_var": np.ones(2), "num_batches_tracked": np.int64(0)}
     assert interop.from_pytorch(arrays, count=4).avg_weight == 10.0
@@ -332,13 +342,15 @@ def test_a_layer_that_learns_more_or_less_than_the_state(state):
 
 
 def test_a_failed_write_changes_nothing(state):
-    ctx = built_layer()
-    before = {variable.path: variable.value.copy() for variable in ctx.variables()}
-    other = State(np.zeros(CHANNELS + 1), np.ones(CHANNELS + 1), avg_weight=1)
+    ctx = Context(rng=0)
+    layer = ctx.in_absolute_path(SCOPE)
+    sizes = {"mean": CHANNELS, "variance": CHANNELS + 1}  # the first would take its value, the second cannot
+    for name, size in sizes.items():
+        layer.variable(name, (size,), np.float64, zeros, trainable=False)
+    layer.variable("avg_weight", (), np.float64, zeros, trainable=False)
     with pytest.raises(ValueError, match="must keep its shape"):
-        interop.write_layer(ctx, SCOPE, other)
-    for variable in ctx.variables():
-        np.testing.assert_array_equal(variable.value, before[variable.path])
+        interop.write_layer(ctx, SCOPE, State(state.mean, state.variance, avg_weight=1))
+    assert all(not variable.value.any() for variable in ctx.variables())
 
 
 # --- the libraries themselves ----------------------------------------------------------------
