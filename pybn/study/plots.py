@@ -177,7 +177,10 @@ def lag_map(records: Mapping[str, LayerRecord], data: Mapping[str, DataRecord], 
 def before_and_after(
     values: Mapping[str, tuple[float, float]], quantity: str, truth: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """A slope for each of `values`, from before `update_averages` to after it."""
+    """A slope for each of `values`, from before `update_averages` to after it.
+
+    `truth`: what it is with batch statistics, a dotted line.
+    """
     ax = _axes(ax)
     for colour, (name, pair) in zip(_colours(values), values.items(), strict=True):
         ax.plot((0, 1), pair, marker="o", color=colour, linewidth=2, label=name)

@@ -8,6 +8,8 @@ from pybn.arguments import Moments
 from pybn.batchnorm import Averages, effective_momentum
 from pybn.study import record
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 MOMENTUM = 0.75
 STEPS = 9
 
