@@ -280,3 +280,13 @@ def test_junk_is_a_finding_and_never_an_error(junk):
     assert not any(report.parts[part].ok for part in ("statistics", "backward", "spatial"))
     assert report.text
     assert json.dumps(report.to_dict())
+
+
+def test_a_first_step_that_needs_averages():
+    def forward(x, gamma, beta, bn_param):
+        bn_param["running_mean"] + 0  # KeyError where there is none yet
+        return staged_forward(x, gamma, beta, bn_param)
+
+    report = check_batch_norm(forward, staged_backward)
+    assert [found.code for found in report.findings] == ["first-step-fails"]
+    assert "KeyError: 'running_mean'" in report.text

@@ -52,6 +52,7 @@ class Stored:
     variance: Rule | None
     start_variance: float | None = None  # what the averaged variance starts from where none is given
     debiased: bool = False  # the first batches are averaged plainly, whatever the start
+    first_failure: str = ""  # what a first step from no averages at all fails with
 
 
 SENSES: Mapping[str, Callable[[float], tuple[float, float]]] = {
@@ -90,7 +91,7 @@ def fresh_rule(student: Student, stored: Stored) -> Stored:
     """Two steps from no averages at all: the start of the variance, and whether the start is debiased."""
     first, second = _fresh_steps(student)
     if first.failure or first.variance is None or first.mean is None:
-        return stored
+        return replace(stored, first_failure=first.failure.message if first.failure else "")
     start = _start(first, LARGE_EPSILON, stored.variance)
     if second.failure or second.mean is None:
         return replace(stored, start_variance=start)

@@ -42,6 +42,8 @@ def judge_statistics(student: Student, training: Judged, convention: str | None)
         return Judged([finding("not-judged", "statistics", "the training forward gave no result")])
     stored = fresh_rule(student, stored_rule(PROBES, steps))
     findings = _rule_findings(stored, steps)
+    if stored.first_failure:
+        findings.append(finding("first-step-fails", "statistics", message=stored.first_failure))
     if convention is None:
         findings += _by_the_nearest(stored)
     else:

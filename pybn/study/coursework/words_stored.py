@@ -58,6 +58,12 @@ STORED: Mapping[str, Text] = {
         "{name} decays from the other average: the two names are mixed up",
         _AVERAGE_RULE,
     ),
+    "first-step-fails": Text(
+        "mistake",
+        "averages",
+        "the first step, when bn_param holds no averages yet, raises {message}",
+        "without averages a forward starts its own, of zeros",
+    ),
     "average-missing": Text(
         "mistake",
         "averages",
