@@ -66,6 +66,8 @@ class Build(build_ext):
                 sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
                 flags = flags + sanitizers
                 extension.extra_link_args += sanitizers[:1]
+            if CHECK == "bounds":
+                extension.define_macros.append(("PYBN_CHECK_BOUNDS", "1"))
             if has_openmp and name != "_cpu":
                 flags = flags + openmp
                 extension.extra_link_args += [] if msvc else openmp

@@ -111,7 +111,7 @@ cdef inline cnp.ndarray new_statistic(Py_ssize_t features):
     return cnp.PyArray_EMPTY(1, &shape, cnp.NPY_FLOAT64, 0)
 
 
-cdef inline double* doubles(object values, Py_ssize_t features, double** room) noexcept:
+cdef inline double* as_float64(object values, Py_ssize_t features, double** room) noexcept:
     """The values as float64: their own memory, or a copy in `room`, which moves on."""
     cdef double* copy
     cdef const float* given
@@ -140,10 +140,10 @@ cdef int perform(
         raise MemoryError("no memory for the sums of the features")
     divide_workspace(call, memory + 4 * call.features)
     room = memory
-    call.scale = doubles(scale, call.features, &room)
-    call.offset = doubles(offset, call.features, &room)
-    call.mean = doubles(mean, call.features, &room)
-    call.variance = doubles(variance, call.features, &room)
+    call.scale = as_float64(scale, call.features, &room)
+    call.offset = as_float64(offset, call.features, &room)
+    call.mean = as_float64(mean, call.features, &room)
+    call.variance = as_float64(variance, call.features, &room)
     memset(call.low, 0, call.features * sizeof(double))
     if call.count * call.features < LOCKED:
         execute(call)

@@ -28,7 +28,10 @@ cdef void finish_moments(
             c = feature + i
             distance = call.first[c] / n
             variance = call.variance[c]
-            if not (distance * distance <= FAR * variance and variance >= least and variance <= DBL_MAX):
+            if distance * distance <= FAR * variance and variance >= least and variance <= DBL_MAX:
+                continue
+            # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
+            if not (call.first[c] == 0 and call.second[c] == 0 and all_equal(call, x, c, shift[i])):
                 careful_moments(call, x, c)
 
 
@@ -53,7 +56,7 @@ cdef void finish_gradient_sums(
             and (fabs(call.second[c]) >= least * n or call.variance[c] == 0)
             and fabs(call.second[c]) <= DBL_MAX
             and fabs(call.first[c]) <= DBL_MAX
-        ):
+        ) and not (call.first[c] == 0 and call.second[c] == 0 and all_equal(call, <const real*> call.dy, c, 0)):
             careful_sums(call, x, c, call.mean[c], 0, &call.first[c], &call.second[c])
         call.second[c] *= inverse_deviation(call.variance[c], call.epsilon)
 

@@ -10,6 +10,7 @@ cdef const unsigned char* keep_of(
     cdef Py_ssize_t outer = start // period
     cdef Py_ssize_t within = start % period
     cdef Py_ssize_t filled = 0, at, run
+    check_range(start, length, size_of(call))
     if inner == 1:
         while filled < length:
             run = smaller(period - within, length - filled)

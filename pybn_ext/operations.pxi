@@ -1,6 +1,7 @@
 # One compiled module: the parts in the order in which a batch passes through them, innermost first.
 #
 #   call      what one call computes on, and how a layout becomes rows of lanes (the plan)
+#   vectors   a register of elements as a number
 #   mask      the mask of a stretch of elements
 #   sums      the primitive for sums, and the careful second look where it was not good enough
 #   finish    constants of each feature, in float64
@@ -28,6 +29,7 @@ from pybn.arguments import Moments
 cnp.import_array()
 
 include "call.pxi"
+include "vectors.pxi"
 include "mask.pxi"
 include "sums.pxi"
 include "finish.pxi"

@@ -3,13 +3,15 @@
 #   rows       features last: rows of x, some glued together where features are few, are the rows of lanes.
 #              All sums, then the constants, then all results, backwards.
 #   channels   features in front of other axes, or very many features of few rows: tiles of whole
-#              features, each summed, finished and written while it is in the caches.
+#              features, each summed, finished and written while it is in the caches.  Where there are
+#              too few features to share out, each is in pieces: all sums, the constants, all results.
 
 cdef enum:
     LANES = 128        # a row of fewer lanes than this is glued to the next
     TILE_LANES = 1024  # widest tile of features
     RUN = 512          # from here on the elements of one feature that lie together are rows themselves
     RUN_LANES = 64
+    FEW = 16           # features from which each thread gets whole ones
     STREAM = 1 << 20   # bytes of a result from which it is written past the caches
 
 
@@ -48,6 +50,10 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
     if call.inner < RUN:
         call.tile = larger(1, smaller(wanted // call.inner, call.features // 16))
     call.parts = (call.features + call.tile - 1) // call.tile
+    call.pieces = 1
+    if call.features < FEW and call.inner >= RUN and size >= SERIAL:
+        call.pieces = smaller(FEW, call.outer * call.inner // (16 * RUN)) // call.features + 1
+        call.parts = call.features * call.pieces
 
 
 cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
@@ -59,6 +65,8 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     cdef Py_ssize_t doubles = 7 * call.features
     if call.by_rows:
         doubles += sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach
+    elif call.pieces > 1:
+        doubles += sums_of_lane(call) * call.parts * RUN_LANES + call.features
     return doubles * sizeof(double)
 
 
@@ -71,6 +79,8 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     if call.by_rows:
         call.shift = call.partial + sums_of_lane(call) * call.parts * call.lanes
         call.lane_table = <double*> call.shift + call.lanes
+    elif call.pieces > 1:
+        call.shift = call.partial + sums_of_lane(call) * call.parts * RUN_LANES
 
 
 cdef void execute(const Call* call) noexcept nogil:
@@ -80,8 +90,12 @@ cdef void execute(const Call* call) noexcept nogil:
             rows(call, <const float*> call.x)
         else:
             rows(call, <const double*> call.x)
-    else:
+    elif call.pieces == 1:
         run(channels_task, call, False)
+    elif call.single:
+        in_pieces(call, <const float*> call.x)
+    else:
+        in_pieces(call, <const double*> call.x)
 
 
 # --- rows ------------------------------------------------------------------------------------
@@ -91,16 +105,9 @@ cdef void rows(const Call* call, const real* x) noexcept nogil:
         shift_lanes(call, x)
         run(rows_sum_task, call, False)
         fold_rows(call)
-    if call.operation == MOMENTS or call.operation == TRAINING:
-        finish_moments(call, x, 0, call.features, <const real*> call.shift)
-    elif is_gradient(call):
-        finish_gradient_sums(call, x, 0, call.features)
+    (<Call*> call).in_double = finish_features(call, x, 0, call.features, <const real*> call.shift)
     if call.operation == MOMENTS:
         return
-    finish_table(call, 0, call.features, call.single)
-    (<Call*> call).in_double = call.single and leaves_float32(call, 0, call.features)
-    if call.in_double:
-        finish_table(call, 0, call.features, False)
     spread_rows_table(call)
     run(rows_write_task, call, True)
 
@@ -133,6 +140,7 @@ cdef void rows_sum(const Call* call, const real* x, Py_ssize_t part) noexcept no
     cdef Py_ssize_t stop = all_rows * (part + 1) // call.parts
     cdef Py_ssize_t rest = (call.outer % call.glue) * call.features
     cdef const real* shift = <const real*> call.shift
+    check_range(part, 1, call.parts)
     memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
     add_block(call, x, start * lanes, stop - start, lanes, lanes, shift, sums, lanes)
     if part == call.parts - 1 and rest:
@@ -212,6 +220,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     if part == call.parts - 1:
         stop = call.outer * call.features
     head = smaller(misfit(<real*> call.y + start), stop - start)
+    check_range((start + head) % period, period, reach)
     write_rows(call, x, start, period, 1, head, table + start % period, reach)
     start += head
     rows = (stop - start) // period
@@ -235,26 +244,46 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     cdef Py_ssize_t feature = part * call.tile
     cdef Py_ssize_t features = smaller(call.tile, call.features - feature)
     cdef real shift[TILE_LANES]
+    cdef bint in_double
     if takes_sums(call):
         shift_tile(call, x, feature, features, <real*> shift)
         if call.inner < RUN:
             sum_tile(call, x, feature, features, <real*> shift)
         else:
-            sum_runs(call, x, feature, shift[0])
+            sum_feature(call, x, feature, shift[0])
+    in_double = finish_features(call, x, feature, features, <real*> shift)
+    if call.operation != MOMENTS:
+        write_features(call, x, feature, features, 0, call.outer * call.inner, in_double)
+
+
+cdef bint finish_features(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, const real* shift
+) noexcept nogil:
+    """The constants of some features from their sums; whether the write has to be finished in double."""
+    cdef bint in_double = False
     if call.operation == MOMENTS or call.operation == TRAINING:
-        finish_moments(call, x, feature, features, <real*> shift)
+        finish_moments(call, x, feature, features, shift)
     elif is_gradient(call):
         finish_gradient_sums(call, x, feature, features)
     if call.operation == MOMENTS:
-        return
+        return False
     finish_table(call, feature, features, real is float)
-    if real is double:
-        write_tile(call, x, feature, features, <double*> NULL)
-    elif leaves_float32(call, feature, features):
-        finish_table(call, feature, features, False)
-        write_tile(call, x, feature, features, <double*> NULL)
+    if real is float:
+        in_double = leaves_float32(call, feature, features)
+        if in_double:
+            finish_table(call, feature, features, False)
+    return in_double
+
+
+cdef void write_features(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, Py_ssize_t start, Py_ssize_t stop,
+    bint in_double
+) noexcept nogil:
+    """The results of some features at the positions from `start` to `stop`."""
+    if real is double or in_double:
+        write_tile(call, x, feature, features, start, stop, <double*> NULL)
     else:
-        write_tile(call, x, feature, features, <float*> NULL)
+        write_tile(call, x, feature, features, start, stop, <float*> NULL)
 
 
 cdef void shift_tile(
@@ -277,6 +306,7 @@ cdef void sum_tile(
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t lanes = features * inner
     cdef Py_ssize_t c, i
+    check_range(0, lanes, TILE_LANES)
     for c in range(features):
         for i in range(inner):
             lane_shift[c * inner + i] = shift[c]
@@ -290,57 +320,117 @@ cdef void sum_tile(
         call.second[feature + c] = sum_of_lanes(call, <double*> sums + lanes + c * inner, lanes, inner)
 
 
-cdef void sum_runs(const Call* call, const real* x, Py_ssize_t feature, real shift) noexcept nogil:
-    """Each run of inner elements is rows of RUN_LANES lanes, and a rest."""
-    cdef real lane_shift[RUN_LANES]
+cdef void sum_feature(const Call* call, const real* x, Py_ssize_t feature, real shift) noexcept nogil:
+    """One feature whose elements lie together in runs."""
     cdef double sums[4 * RUN_LANES]
-    cdef Py_ssize_t full = call.inner // RUN_LANES
-    cdef Py_ssize_t rest = call.inner % RUN_LANES
-    cdef Py_ssize_t outer, j, start
-    for j in range(RUN_LANES):
-        lane_shift[j] = shift
-    memset(sums, 0, sizeof(sums))
-    for outer in range(call.outer):
-        start = (outer * call.features + feature) * call.inner
-        add_block(call, x, start, full, RUN_LANES, RUN_LANES, <const real*> lane_shift, <double*> sums, RUN_LANES)
-        start += full * RUN_LANES
-        if rest:
-            add_block(call, x, start, 1, RUN_LANES, rest, <const real*> lane_shift, <double*> sums, RUN_LANES)
+    sum_runs(call, x, feature, 0, call.outer * call.inner, shift, <double*> sums)
     call.first[feature] = sum_of_lanes(call, sums, RUN_LANES, RUN_LANES)
     call.second[feature] = sum_of_lanes(call, <double*> sums + RUN_LANES, RUN_LANES, RUN_LANES)
 
 
-cdef void write_tile(
-    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, wide* which
+cdef void sum_runs(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t start, Py_ssize_t stop, real shift, double* sums
 ) noexcept nogil:
-    """`which` only tells the type of the tables."""
+    """The positions of one feature from `start` to `stop`: in each run, rows of RUN_LANES lanes and a rest."""
+    cdef real lane_shift[RUN_LANES]
+    cdef Py_ssize_t j, at, length, full
+    for j in range(RUN_LANES):
+        lane_shift[j] = shift
+    memset(sums, 0, sums_of_lane(call) * RUN_LANES * sizeof(double))
+    while start < stop:
+        length = smaller(stop - start, call.inner - start % call.inner)
+        at = element(call, feature, start)
+        full = length // RUN_LANES
+        add_block(call, x, at, full, RUN_LANES, RUN_LANES, <const real*> lane_shift, sums, RUN_LANES)
+        if length % RUN_LANES:
+            at += full * RUN_LANES
+            add_block(call, x, at, 1, RUN_LANES, length % RUN_LANES, <const real*> lane_shift, sums, RUN_LANES)
+        start += length
+
+
+cdef void write_tile(
+    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, Py_ssize_t position, Py_ssize_t stop,
+    wide* which
+) noexcept nogil:
+    """`which` only tells the type of the tables.  Whole tiles, or one feature from `position` to `stop`."""
     cdef wide table[TABLES * TILE_LANES]
     cdef Py_ssize_t each = smaller(call.inner, TILE_LANES)
     cdef Py_ssize_t lanes = features * each
-    cdef Py_ssize_t i, c, j, outer, start, step
+    cdef Py_ssize_t i, c, j, length
     cdef wide value
+    check_range(0, lanes, TILE_LANES)
     for i in range(TABLES):
         for c in range(features):
             value = <wide> call.table[i * call.features + feature + c]
             for j in range(each):
                 table[i * lanes + c * each + j] = value
-    start = feature * call.inner
     if each == call.inner:
-        write_rows(call, x, start, call.features * call.inner, call.outer, lanes, <const wide*> table, lanes)
+        write_rows(
+            call, x, feature * call.inner, call.features * call.inner, call.outer, lanes, <const wide*> table, lanes
+        )
     else:
-        for outer in range(call.outer):
-            write_run(call, x, start + outer * call.features * call.inner, <const wide*> table)
+        while position < stop:
+            length = smaller(stop - position, call.inner - position % call.inner)
+            write_run(call, x, element(call, feature, position), length, <const wide*> table)
+            position += length
     if call.stream:
         stream_end()
 
 
-cdef void write_run(const Call* call, const real* x, Py_ssize_t start, const wide* table) noexcept nogil:
-    """A run of one feature: from the first whole cache line on, rows of TILE_LANES lanes."""
-    cdef Py_ssize_t stop = start + call.inner
-    cdef Py_ssize_t head = smaller(misfit(<real*> call.y + start), call.inner)
-    cdef Py_ssize_t rows = (call.inner - head) // TILE_LANES
+cdef void write_run(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t length, const wide* table
+) noexcept nogil:
+    """Elements of one feature that lie together: from the first whole cache line on, rows of TILE_LANES lanes."""
+    cdef Py_ssize_t stop = start + length
+    cdef Py_ssize_t head = smaller(misfit(<real*> call.y + start), length)
+    cdef Py_ssize_t rows = (length - head) // TILE_LANES
     write_rows(call, x, start, TILE_LANES, 1, head, table, TILE_LANES)
     start += head
     write_rows(call, x, start, TILE_LANES, rows, TILE_LANES, table, TILE_LANES)
     start += rows * TILE_LANES
     write_rows(call, x, start, TILE_LANES, 1, stop - start, table, TILE_LANES)
+
+
+# --- channels in pieces ----------------------------------------------------------------------
+
+cdef void in_pieces(const Call* call, const real* x) noexcept nogil:
+    cdef const double* sums
+    cdef Py_ssize_t c, i
+    if takes_sums(call):
+        shift_tile(call, x, 0, call.features, <real*> call.shift)
+        run(piece_sum_task, call, False)
+        for c in range(call.features):
+            call.first[c] = call.second[c] = 0
+            for i in range(call.pieces):
+                sums = call.partial + (c * call.pieces + i) * sums_of_lane(call) * RUN_LANES
+                call.first[c] += sum_of_lanes(call, sums, RUN_LANES, RUN_LANES)
+                call.second[c] += sum_of_lanes(call, sums + RUN_LANES, RUN_LANES, RUN_LANES)
+    (<Call*> call).in_double = finish_features(call, x, 0, call.features, <const real*> call.shift)
+    if call.operation != MOMENTS:
+        run(piece_write_task, call, True)
+
+
+cdef inline Py_ssize_t piece_start(const Call* call, Py_ssize_t piece) noexcept nogil:
+    """The position at which a piece of a feature starts; the number of pieces ends the last."""
+    return call.outer * call.inner * piece // call.pieces
+
+
+cdef void piece_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    cdef double* sums = call.partial + part * sums_of_lane(call) * RUN_LANES
+    cdef Py_ssize_t feature = part // call.pieces
+    cdef Py_ssize_t start = piece_start(call, part % call.pieces)
+    cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
+    if call.single:
+        sum_runs(call, <const float*> call.x, feature, start, stop, (<float*> call.shift)[feature], sums)
+    else:
+        sum_runs(call, <const double*> call.x, feature, start, stop, (<double*> call.shift)[feature], sums)
+
+
+cdef void piece_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    cdef Py_ssize_t feature = part // call.pieces
+    cdef Py_ssize_t start = piece_start(call, part % call.pieces)
+    cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
+    if call.single:
+        write_features(call, <const float*> call.x, feature, 1, start, stop, call.in_double)
+    else:
+        write_features(call, <const double*> call.x, feature, 1, start, stop, call.in_double)

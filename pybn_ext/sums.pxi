@@ -138,6 +138,8 @@ cdef void add_block(
     cdef const real* dy = <const real*> call.dy
     cdef Py_ssize_t tile = TILE if call.keep == NULL else PACK
     cdef Py_ssize_t row = 0, lane, height, breadth, at
+    check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
+    check_range(0, lanes, width)
     while row < rows:
         height = smaller(ROWS, rows - row)
         lane = 0
@@ -197,6 +199,7 @@ cdef void choose_shift(
     cdef Py_ssize_t inner = call.inner
     for i in range(SAMPLES):
         at[i] = element(call, feature, call.samples[i])
+        check_range(at[i], (features - 1) * inner + 1, size_of(call))
     for c in range(features):
         i = c * inner
         shift[c] = median(
@@ -204,6 +207,17 @@ cdef void choose_shift(
             median(x[at[1] + i], x[at[4] + i], x[at[7] + i]),
             median(x[at[2] + i], x[at[5] + i], x[at[8] + i]),
         )
+
+
+cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, real value) noexcept nogil:
+    """Whether each unmasked element of the feature is `value`; stops at the first that is not."""
+    cdef Py_ssize_t outer, i, at
+    for outer in range(call.outer):
+        at = (outer * call.features + feature) * call.inner
+        for i in range(call.inner):
+            if values[at + i] != value and (call.keep == NULL or call.keep[outer * call.inner + i]):
+                return False
+    return True
 
 
 # --- the second look: where the shift was far from the mean, or a square left the type's range --
