@@ -105,10 +105,10 @@ def gain(variances: Any, epsilons: Sequence[float] = (1e-1, 1e-3, 1e-5), ax: Axe
     for colour, epsilon in zip(_colours(epsilons), epsilons, strict=True):
         ax.loglog(axis, 1 / np.sqrt(axis + epsilon), color=colour, linewidth=2, label=f"epsilon {epsilon:g}")
     dead = len(variances) - len(alive)
-    label = f"{len(alive)} features" + (f" ({dead} more have variance 0)" if dead else "")
+    label = f"{len(alive)} features" + (f"\n({dead} more: variance 0)" if dead else "")
     ax.plot(alive, np.full(len(alive), 0.02), "|", transform=ax.get_xaxis_transform(), color="black", label=label)
     _label(ax, "variance of the feature (its units squared)", "gain: output per unit of input")
-    return _legend(ax)
+    return _legend(ax, loc="upper right")
 
 
 def output_deviation(records: Mapping[float, LayerRecord], ax: Axes | None = None) -> Axes:

@@ -71,7 +71,7 @@ def test_memory_is_the_rule():
 def test_gain_is_below_its_limit_and_dead_features_are_counted():
     ax = plots.gain([0.0, 1e-4, 1.0], (1e-2,))
     assert line(ax, "epsilon 0.01").get_ydata().max() <= 10
-    assert line(ax, "2 features (1 more have variance 0)").get_xdata().tolist() == [1e-4, 1.0]
+    assert line(ax, "2 features\n(1 more: variance 0)").get_xdata().tolist() == [1e-4, 1.0]
 
 
 def test_output_deviation(layer):
