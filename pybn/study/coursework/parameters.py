@@ -21,7 +21,7 @@ def judge_parameters(role, found: Sequence[Gradients], own, matrices: Matrices, 
     doffset = [probe.dy.sum(0) for probe in PROBES]
     wrong_scale = not _all_agree([each.dscale for each in found], dscale, own, "dscale")
     wrong_offset = not _all_agree([each.doffset for each in found], doffset, own, "doffset")
-    if wrong_scale and wrong_offset and _swapped(found, dscale, doffset):
+    if wrong_scale and wrong_offset and _swapped(found, own, dscale, doffset):
         return [finding("parameters-swapped", role, first_difference("dgamma", found[0].dscale, dscale[0]))]
     findings = []
     if wrong_scale:
@@ -48,14 +48,10 @@ def _close(yours: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
     return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
 
 
-def _swapped(found, dscale, doffset) -> bool:
-    return all(
-        each.dscale is not None
-        and each.doffset is not None
-        and _close(each.dscale, o, SINGLE)
-        and _close(each.doffset, s, SINGLE)
-        for each, s, o in zip(found, dscale, doffset, strict=True)
-    )
+def _swapped(found, own, dscale, doffset) -> bool:
+    """Whether each is what the other must be."""
+    first, second = [each.dscale for each in found], [each.doffset for each in found]
+    return _all_agree(first, doffset, own, "doffset") and _all_agree(second, dscale, own, "dscale")
 
 
 def _explain_parameter(role, name, yours, right, matrices: Matrices, training: Judged) -> list[Finding]:

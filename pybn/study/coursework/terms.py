@@ -171,21 +171,27 @@ def _factors(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
     if not there or all(each.departures == 0 for each in there):
         return []
     if any(each.other for each in there):
-        return _epsilon_factors(role, there, evidence)
+        return _epsilon_factors(role, factors, evidence)
+    return _plain_factors(role, factors, evidence)
+
+
+def _plain_factors(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
+    """Factors without another denominator: of all of dx, or of single terms."""
+    there = [each for each in factors if each is not None]
     if all(each == there[0] for each in there):
         return _overall(role, there[0], evidence)
     return _each_term(role, factors, evidence)
 
 
-def _epsilon_factors(role, there: Sequence[Factor], evidence) -> list[Finding]:
+def _epsilon_factors(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
     """Another denominator in some of the terms; what remains is a factor of its own."""
-    other = next(each.other for each in there if each.other)
+    other = next(each.other for each in factors if each is not None and each.other)
     codes = {"own": "follows-forward", "sample": "sample-variance-in-backward"}
     code = codes.get(other, f"epsilon-{other}")
     value = float(other.partition(" ")[2]) if other.startswith("fixed") else 0.0
     findings = [finding(code.partition(" ")[0], role, evidence, value=value)]
-    rest = [replace(each, other="", power=0) for each in there]
-    return findings + ([] if all(each.departures == 0 for each in rest) else _overall(role, rest[0], evidence))
+    rest = [None if each is None else replace(each, other="", power=0) for each in factors]
+    return findings + _plain_factors(role, rest, evidence)
 
 
 def _overall(role, common: Factor, evidence) -> list[Finding]:
