@@ -17,7 +17,11 @@ NAMES = ("reference", "compiled")
 
 # A `with use_backend(...)` block is seen by its own thread or task alone; a plain call by all.
 _in_block: ContextVar[ModuleType | None] = ContextVar("pybn_backend", default=None)
-_for_process: ModuleType | None = None
+# Calls that no `with` took up, the latest last: that one holds for the process.  A `with` takes
+# its own out, whatever other threads do; calls before the last hundred can hold no more.
+_calls: list[use_backend] = []
+REMEMBERED_CALLS = 100
+_found_at_start: ModuleType | None = None
 
 
 def active() -> ModuleType:
@@ -34,7 +38,8 @@ class use_backend:
     """Compute with "reference" or "compiled" from here on, or for the length of a `with` block.
 
     A plain call holds for the whole process.  As a context manager it holds for the block, in
-    this thread, and the implementation before it is back afterwards, also after an error.
+    this thread, and the implementation before it is back afterwards, also after an error.  (Between
+    the call and the beginning of its block, other threads outside a block see it too.)
 
     >>> with use_backend("reference"):
     ...     backend_name()
@@ -44,17 +49,22 @@ class use_backend:
     """
 
     def __init__(self, name: str) -> None:
-        self._implementation = load(name)
-        self._before = (_in_block.get(), _for_process)
+        self.implementation = load(name)
+        self._outer = _in_block.get()
         self._token: Token[ModuleType | None] | None = None
-        _select(self._implementation)
+        if self._outer is None:
+            _calls.append(self)
+            del _calls[:-REMEMBERED_CALLS]
+        else:
+            _in_block.set(self.implementation)
 
     def __enter__(self) -> ModuleType:
-        global _for_process
-        block, _for_process = self._before
-        _in_block.set(block)
-        self._token = _in_block.set(self._implementation)
-        return self._implementation
+        if self in _calls:
+            _calls.remove(self)
+        if self._outer is not None:
+            _in_block.set(self._outer)
+        self._token = _in_block.set(self.implementation)
+        return self.implementation
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,19 +95,20 @@ def compiled_is_built() -> bool:
     return True
 
 
-def _select(implementation: ModuleType) -> None:
-    """Make it the one of the innermost block, or of the process outside any block."""
-    global _for_process
-    if _in_block.get() is None:
-        _for_process = implementation
-    else:
-        _in_block.set(implementation)
-
-
 def _process_default() -> ModuleType:
-    """What PYBN_BACKEND asks for, else the compiled implementation where it was built."""
-    global _for_process
-    if _for_process is None:
-        asked = os.environ.get("PYBN_BACKEND")
-        _for_process = load(asked or ("compiled" if compiled_is_built() else "reference"))
-    return _for_process
+    """What the last plain call asked for, else PYBN_BACKEND, else the compiled one where it was built."""
+    global _found_at_start
+    if _calls:
+        return _calls[-1].implementation
+    if _found_at_start is None:
+        _found_at_start = _from_environment()
+    return _found_at_start
+
+
+def _from_environment() -> ModuleType:
+    asked = os.environ.get("PYBN_BACKEND")
+    if asked is None:
+        return load("compiled" if compiled_is_built() else "reference")
+    if asked not in NAMES:
+        raise ValueError(f"the environment variable PYBN_BACKEND must be one of {NAMES}, got {asked!r}")
+    return load(asked)

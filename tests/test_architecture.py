@@ -32,6 +32,7 @@ FLOORS = {
         "pybn.framework.losses",
         "pybn.framework.metrics",
         "pybn.framework.optimizers",
+        "pybn.framework.structures",
         "pybn.framework.datasets",
         "pybn.framework.train",
         "pybn.framework.progress",

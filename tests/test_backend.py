@@ -23,7 +23,8 @@ def other(monkeypatch):
     vars(module).update({name: getattr(reference, name) for name in reference.__all__})
     real = backend.load
     monkeypatch.setattr(backend, "load", lambda name: module if name == "compiled" else real(name))
-    monkeypatch.setattr(backend, "_for_process", None)
+    monkeypatch.setattr(backend, "_calls", [])
+    monkeypatch.setattr(backend, "_found_at_start", None)
     monkeypatch.delenv("PYBN_BACKEND", raising=False)
     return module
 
@@ -65,6 +66,36 @@ def test_blocks_nest_and_a_call_within_one_ends_with_it(other):
     with use_backend("compiled"):
         use_backend("reference")
     assert active() is other
+
+
+def test_blocks_that_were_made_beforehand_leave_nothing_behind(other):
+    for block in [use_backend("reference"), use_backend("compiled")]:
+        with block:
+            pass
+    assert active() is other
+
+
+def test_a_block_made_outside_another_ends_inside_it(other):
+    made_before = use_backend("compiled")
+    with use_backend("reference"):
+        with made_before:
+            assert active() is other
+        assert active() is reference
+
+
+def test_blocks_in_many_threads_leave_the_process_as_it_was(other):
+    def loop():
+        for _ in range(300):
+            with use_backend("reference"):
+                assert active() is reference
+
+    threads = [threading.Thread(target=loop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert active() is other
+    assert backend._calls == []
 
 
 def test_a_block_that_raises_is_left_as_any_other(other):
@@ -114,7 +145,7 @@ def test_the_environment_variable_decides():
 def test_the_environment_variable_must_name_an_implementation():
     code, _, errors = _python("import pybn; pybn.backend_name()", PYBN_BACKEND="fast")
     assert code == 1
-    assert "got 'fast'" in errors
+    assert "PYBN_BACKEND must be one of ('reference', 'compiled'), got 'fast'" in errors
 
 
 @pytest.fixture

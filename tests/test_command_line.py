@@ -1,9 +1,11 @@
 """python -m pybn: what it prints, what it writes, how it exits."""
 
 import json
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import pybn
@@ -44,7 +46,17 @@ def test_an_unknown_command_is_named(capsys):
     assert "no command 'dmeo'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--epochs", "x"], ["--backend", "fast"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--epochs", "0"],
+        ["--epochs", "x"],
+        ["--seed", "-1"],
+        ["--output", __file__],
+        ["--backend", "fast"],
+        ["--nonsense"],
+    ],
+)
 def test_wrong_options_of_the_demo(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         demo.main(arguments)
@@ -100,6 +112,13 @@ def test_the_difference_is_that_of_the_worst_variable():
     assert difference == pytest.approx(0.5)
 
 
+def test_nan_is_no_agreement():
+    a, b = (demo.train("reference", seed=0, epochs=1) for _ in range(2))
+    spoilt = b.trainer.context.get_variable("/layer_0/dense/weights")
+    spoilt.value = spoilt.value * np.nan
+    assert demo.largest_difference(a, b) == (np.inf, "/layer_0/dense/weights")
+
+
 def test_without_the_compiled_implementation_the_demo_says_so_or_fails_where_it_was_asked_for(monkeypatch, capsys):
     def load(name):
         if name == "compiled":
@@ -122,3 +141,16 @@ def test_info_names_versions_and_the_build(built, capsys):
     assert isinstance(found["compiled"], dict) == (len(built) == 2)
     assert info.main([]) == 0
     assert pybn.__version__ in capsys.readouterr().out
+
+
+def test_info_says_what_is_wrong_with_the_environment():
+    for name in ("PYBN_BACKEND", "PYBN_SIMD"):
+        result = subprocess.run(
+            [sys.executable, "-m", "pybn", "info"],
+            env={**os.environ, name: "bogus"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert f"{name} must be one of" in result.stdout or not backend.compiled_is_built()

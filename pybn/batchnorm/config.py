@@ -126,6 +126,7 @@ class Config:
         parameter_dtype = np.promote_types(self._x.dtype, np.float32)
         scale = self._variable(ctx, "scale", parameter_dtype, initializers.ones) if self._scale else None
         offset = self._variable(ctx, "offset", parameter_dtype, initializers.zeros) if self._center else None
+        self._agree_with_other_uses(ctx)
         for parameter in (scale, offset):
             if parameter is not None:
                 parameter.trainable = self._trainable
@@ -144,6 +145,16 @@ class Config:
             options={"feature_axis": self._feature_axis, "epsilon": self._epsilon, "mask": self._mask},
             batch_count=self._batch.count,
         )
+
+    def _agree_with_other_uses(self, ctx: Context) -> None:
+        """A layer that is used more than once in a training step moves once, so its uses must want the same."""
+        mine = {"momentum": self._momentum, "trainable": self._trainable, "frozen_averages": self._frozen_averages}
+        first = ctx.run.agreed.setdefault(ctx.scope, mine)
+        if ctx.is_training and first != mine:
+            raise ValueError(
+                f"the layer in {ctx.scope} is used more than once in this step, and its uses must agree: "
+                f"got {first} and {mine}; give each its own scope with ctx.in_scope(...)"
+            )
 
     def _variable(
         self, ctx: Context, name: str, dtype: Any, first: initializers.Initializer, shape: tuple[int, ...] | None = None

@@ -57,14 +57,14 @@ class Layer(NamedTuple):
         return dict(zip((self.mean, self.variance, self.avg_weight), averages, strict=True))
 
     def with_batch_statistics(self, x: Node) -> tuple[Node, Moments]:
-        """X normalized with its own statistics, and these, known to be finite."""
+        """x normalized with its own statistics, and these, known to be finite."""
         y, mean, variance = ops.batch_norm_training(x, _node(self.scale), _node(self.offset), **self.options)
         batch = Moments(self.batch_count, mean, variance)
         check_finite(self.scope, batch)
         return y, batch
 
     def with_averages(self, x: Node) -> Node:
-        """X normalized with M and V."""
+        """x normalized with M and V."""
         infer = ops.batch_norm_inference if self.use_backend_inference else ops.composed_inference
         statistics = self.mean.value, self.variance.value
         return infer(x, _node(self.scale), _node(self.offset), *statistics, **self.options)
@@ -96,7 +96,7 @@ class Strategy(Protocol):
     """A way to normalize that a block of code puts in the place of the mode's."""
 
     def __call__(self, layer: Layer, x: Node) -> Node:
-        """X normalized."""
+        """x normalized."""
         ...
 
 

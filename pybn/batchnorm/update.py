@@ -41,7 +41,8 @@ def update_averages(
     Parameters
     ----------
     trainer : whose model and context are used; no weight changes
-    one_epoch_dataset : re-iterable; each `iter()` starts the same epoch
+    one_epoch_dataset : re-iterable; each `iter()` starts an epoch of the same examples (their order does
+        not matter, but shuffling with drop_last would leave out others in each pass)
     method : "exact" pools each layer's input over the whole data set, depth by depth, with every
         earlier layer already in inference on its own exact averages: the result is what inference
         will see, whatever the batches.  One pass per depth.  Which layer feeds which is read off the

@@ -68,12 +68,22 @@ def _encoded(ctx: Context, variables: list[Variable]) -> str:
     parameters = ctx.parameters
     for scope, values in parameters.items():
         for key, value in values.items():
-            try:
-                json.dumps(value, allow_nan=True)
-            except TypeError as error:
-                raise TypeError(f"the parameter {key!r} of scope {scope} cannot be saved: {error}") from error
+            _must_survive(scope, key, value)
     described = [{"path": v.path, "trainable": v.trainable, "role": v.role} for v in variables]
     return json.dumps({"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters})
+
+
+def _must_survive(scope: str, key: str, value: Any) -> None:
+    """Raise TypeError unless JSON gives the parameter back as it is."""
+    try:
+        back = json.loads(json.dumps(value))
+    except TypeError as error:
+        raise TypeError(f"the parameter {key!r} of scope {scope} cannot be saved: {error}") from error
+    if back != value and value == value:  # NaN comes back, and is not equal to itself
+        raise TypeError(
+            f"the parameter {key!r} of scope {scope} cannot be saved: {value!r} would come back as {back!r}; "
+            "use lists, and dicts with strings for keys"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -121,4 +131,13 @@ def _assignments(
             raise CheckpointError(f"{path} has {name} with shape {saved.shape}, the context {variable.shape}")
         if not np.can_cast(saved.dtype, variable.dtype, "same_kind"):
             raise CheckpointError(f"{path} has {name} with type {saved.dtype}, the context {variable.dtype}")
-    return [(variable, variable.checked(loaded[name].value)) for name, variable in existing.items()]
+    return [(variable, _narrowed(path, variable, loaded[name].value)) for name, variable in existing.items()]
+
+
+def _narrowed(path: str | os.PathLike[str], variable: Variable, saved: np.ndarray) -> np.ndarray:
+    """The saved value in the variable's own type; CheckpointError where that cannot hold it."""
+    with np.errstate(over="ignore"):
+        value = variable.checked(saved)
+    if not np.array_equal(np.isfinite(value), np.isfinite(saved)):
+        raise CheckpointError(f"{path} has numbers in {variable.path} that are too large for {variable.dtype}")
+    return value

@@ -18,6 +18,8 @@ from pybn.framework import initializers
 from pybn.framework.graph import Node
 
 ROOT = "/"
+# Where optimizers keep what they remember of a variable: under this and its path.
+OPTIMIZER_SCOPE = "/optimizer"
 NewValues = dict["Variable", Any]
 
 
@@ -111,6 +113,8 @@ class Run:
     def __init__(self, training: bool = False) -> None:
         self.training = training
         self.losses: list[Node] = []
+        # By the layer's path: the options on which all its uses in a step must agree.
+        self.agreed: dict[str, Any] = {}
         self.claimed: dict[str, Variable] = {}  # what was used, by path
         self.regularized: set[str] = set()  # shared weights are penalized once
         # By the layer's path: what it saw, as plain arrays, for whoever records the training.
@@ -204,8 +208,9 @@ class Context:
     ) -> Variable:
         """The variable `name` of this scope, made where it does not exist yet.
 
-        One that exists keeps its dtype and its role.  Raises ValueError where it was asked for in
-        this run already (unless the scope reuses), where reuse finds none, or for another shape.
+        One that exists keeps its dtype, its role and whether it is trainable.  Raises ValueError
+        where it was asked for in this run already (unless the scope reuses), where reuse finds
+        none, or for another shape.
         """
         path = self._path("a variable", name)
         self._must_be_unclaimed(path)
@@ -244,11 +249,16 @@ class Context:
         self._store.variables[variable.path] = variable
 
     def delete_variables(self) -> int:
-        """Forget the variables in and under this scope; returns how many."""
-        doomed = [variable.path for variable in self.variables()]
+        """Forget the variables in and under this scope, and what optimizers keep for them; returns how many."""
+        doomed = {variable.path for scope in (self, self._optimizer_s) for variable in scope.variables()}
         for path in doomed:
             del self._store.variables[path]
         return len(doomed)
+
+    @property
+    def _optimizer_s(self) -> Context:
+        """The scope of the optimizer's state for the variables of this one."""
+        return self._with(_scope=OPTIMIZER_SCOPE + self._scope.rstrip("/"))
 
     @property
     def num_parameters(self) -> int:

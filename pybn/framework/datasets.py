@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pybn.framework.structures import map_arrays, plain_array
+
 
 class Dataset(Protocol):
     """Each `iter()` starts an epoch of batches (inputs, labels).  A PyTorch DataLoader is one."""
@@ -22,7 +24,8 @@ class InMemoryDataset:
 
     Parameters
     ----------
-    inputs, labels : arrays with one example for each index of the first axis
+    inputs, labels : arrays with one example for each index of the first axis; or tuples or dicts of
+        such arrays, (x, mask) for one
     batch_size : int; default: everything in one batch
     shuffle : whether each epoch takes the examples in a new order, drawn from `rng`
     rng : numpy.random.Generator or seed; needed to shuffle
@@ -44,32 +47,45 @@ class InMemoryDataset:
         drop_last: bool = False,
         name: str = "data",
     ) -> None:
-        self.inputs, self.labels = np.asarray(inputs), np.asarray(labels)
-        if len(self.inputs) != len(self.labels):
-            raise ValueError(f"inputs and labels must be as many, got {len(self.inputs)} and {len(self.labels)}")
+        self.inputs = map_arrays(lambda array: plain_array("inputs", array), inputs)
+        self.labels = map_arrays(lambda array: plain_array("labels", array), labels)
+        self._size = _common_length(self.inputs, self.labels)
         if shuffle and rng is None:
             raise ValueError("shuffle=True needs rng, a numpy.random.Generator or a seed")
-        self.batch_size = len(self.inputs) if batch_size is None else batch_size
+        self.batch_size = self._size if batch_size is None else batch_size
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {self.batch_size} for {len(self.inputs)} examples")
+            raise ValueError(f"batch_size must be 1 or more, got {self.batch_size} for {self._size} examples")
         self.shuffle, self.drop_last, self.name = shuffle, drop_last, name
         self.rng = np.random.default_rng(rng) if shuffle else None
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
-        whole, rest = divmod(len(self.inputs), self.batch_size)
+        whole, rest = divmod(self._size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """An epoch; the arrays of a batch are views where the order is kept."""
-        order = None if self.rng is None else self.rng.permutation(len(self.inputs))
+        order = None if self.rng is None else self.rng.permutation(self._size)
         for batch in range(len(self)):
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             chosen = part if order is None else order[part]
-            yield self.inputs[chosen], self.labels[chosen]
+            yield _chosen(self.inputs, chosen), _chosen(self.labels, chosen)
 
     def __repr__(self) -> str:
-        return f"InMemoryDataset({self.name}: {len(self.inputs)} examples, batches of {self.batch_size})"
+        return f"InMemoryDataset({self.name}: {self._size} examples, batches of {self.batch_size})"
+
+
+def _common_length(inputs: Any, labels: Any) -> int:
+    """How many examples there are; ValueError where two arrays do not agree on it."""
+    lengths: list[int] = []
+    map_arrays(lambda array: lengths.append(len(array)), (inputs, labels))
+    if len(set(lengths)) != 1:
+        raise ValueError(f"inputs and labels must be as many, got {' and '.join(map(str, lengths))}")
+    return lengths[0]
+
+
+def _chosen(arrays: Any, index: slice | np.ndarray) -> Any:
+    return map_arrays(lambda array: array[index], arrays)
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:

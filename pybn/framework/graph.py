@@ -33,6 +33,9 @@ class Node:
     # NumPy arrays leave `array * node` to the node's own operators.
     __array_ufunc__ = None
 
+    def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
+        raise TypeError("a Node is not an array: pass its .value to NumPy, or use the operation of pybn.ops")
+
     def __init__(self, value: Any, *edges: tuple[Node, VectorJacobianProduct | None]) -> None:
         self.value: np.ndarray = value if type(value) is np.ndarray else np.asarray(value)
         self.edges = edges
@@ -168,7 +171,7 @@ def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:
 
 
 def ancestors_first(y: Node, stop: Container[Node] = ()) -> list[Node]:
-    """Y and everything it was made of, parents before children; nothing behind a node in `stop`.
+    """y and everything it was made of, parents before children; nothing behind a node in `stop`.
 
     A loop, not a recursion: a graph may be deep.
     """

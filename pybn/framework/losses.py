@@ -12,7 +12,7 @@ from pybn.framework.graph import Node
 
 def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
     """Mean of -log softmax(logits) at each label: integer labels (N,), logits (N, classes)."""
-    labels = np.asarray(labels)
+    labels, logits = _labels(labels), ops.as_node(logits)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, one class for each example, got {labels.dtype}")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -24,11 +24,18 @@ def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
 
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
-    labels = np.asarray(labels, dtype=predictions.dtype)
+    predictions = ops.as_node(predictions)
+    labels = _labels(labels).astype(predictions.dtype)
     if labels.shape != predictions.shape:
         raise ValueError(f"labels must have the shape of the predictions {predictions.shape}, got {labels.shape}")
     difference = predictions - labels
     return ops.mean(difference * difference)
+
+
+def _labels(labels: Any) -> np.ndarray:
+    if isinstance(labels, Node):
+        raise TypeError("a loss takes (labels, predictions) in this order, got a Node for the labels")
+    return np.asarray(labels)
 
 
 def _range_of(labels: np.ndarray) -> str:

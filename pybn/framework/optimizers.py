@@ -11,10 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from pybn.framework.context import Context, NewValues, Variable
+from pybn.framework.context import OPTIMIZER_SCOPE, Context, NewValues, Variable
 from pybn.framework.initializers import zeros
-
-SCOPE = "/optimizer"
 
 
 class Optimizer(Protocol):
@@ -57,7 +55,7 @@ class Adam:
     ) -> None:
         self.learning_rate = _not_negative("learning_rate", learning_rate)
         self.beta1, self.beta2 = _fraction("beta1", beta1), _fraction("beta2", beta2)
-        self.epsilon = _not_negative("epsilon", epsilon)
+        self.epsilon = _positive("epsilon", epsilon)
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step with the moments of each gradient, corrected for their start at 0."""
@@ -75,7 +73,7 @@ class Adam:
 
 def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
     """What an optimizer keeps for a variable: a variable of the same shape, saved with the others."""
-    scope = ctx.in_absolute_path(SCOPE + variable.path).checked(False)
+    scope = ctx.in_absolute_path(OPTIMIZER_SCOPE + variable.path).checked(False)
     if shape is None:
         return scope.variable(name, variable.shape, variable.dtype, zeros, trainable=False)
     return scope.variable(name, shape, np.float64, zeros, trainable=False)
@@ -84,6 +82,13 @@ def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | 
 def _not_negative(name: str, value: float) -> float:
     if not value >= 0 or not np.isfinite(value):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+    return value
+
+
+def _positive(name: str, value: float) -> float:
+    # 0 would divide 0 by 0 where a gradient has always been 0, as behind a dead relu.
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} must be finite and above 0, got {value!r}")
     return value
 
 

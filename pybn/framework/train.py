@@ -17,6 +17,7 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
+from pybn.framework.structures import map_arrays, number_of_examples, plain_array
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
@@ -104,23 +105,24 @@ class Trainer:
         """The loss and the metrics over a data set, each example counting alike."""
         mean = WeightedMean()
         for inputs, labels in dataset:
-            mean.add(self.eval_step(inputs, labels), _examples(labels))
+            mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
         return mean.result()
 
     def predict(self, inputs: Any) -> Any:
         """The predictions for one batch in evaluation, as arrays."""
         with self.context.forward_pass(training=False):
-            return _map(_as_array, self.run_model(inputs))
+            return map_arrays(_as_array, self.run_model(inputs))
 
     def run_model(self, inputs: Any) -> Any:
         """model_fn on a batch, in the run that is under way."""
-        return self.model_fn(self.context, _map(_as_input, inputs))
+        return self.model_fn(self.context, map_arrays(_as_input, inputs))
 
     def batch_normalization_averages_update(self, dataset: Dataset | None, **options: Any) -> bool:
         """Recompute the moving averages over one epoch, as `pybn.update_averages` says; its options too.
 
         False, with nothing touched, where no layer of the model keeps moving averages.
         """
+        # Without an updater no layer that keeps averages was ever imported.
         return _averages_updater is not None and _averages_updater(self, dataset, **options)
 
     def _forward(self, inputs: Any, labels: Any) -> tuple[Any, Node]:
@@ -167,11 +169,16 @@ class Loop:
         self._add("end", hook, priority)
 
     def run_steps(self, dataset: Dataset, steps: int) -> dict[str, float]:
-        """Train for `steps` batches, starting new epochs as needed; returns the last metrics."""
+        """Train for `steps` batches; returns the last metrics.
+
+        Begins at the data set's first batch, and starts new epochs as needed.
+        """
         return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
 
     def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:
         """Train for `epochs` passes over the data set; returns the last metrics."""
+        if epochs < 0:
+            raise ValueError(f"epochs must not be negative, got {epochs}")
         length = len(dataset) if isinstance(dataset, Sized) else None
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
 
@@ -243,29 +250,10 @@ def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, prio
     loop.on_step(counted, priority)
 
 
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    """`function` on each leaf of a structure of tuples, lists and dicts."""
-    if isinstance(value, dict):
-        return {key: _map(function, each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        mapped = [_map(function, each) for each in value]
-        return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)  # a named tuple, or not
-    return function(value)
-
-
-def _examples(labels: Any) -> int:
-    """How many examples a batch of labels has, also where several arrays of them come in a dict or a tuple."""
-    while isinstance(labels, dict | tuple):
-        labels = next(iter(labels.values() if isinstance(labels, dict) else labels))
-    return len(labels)
-
-
 def _as_input(value: Any) -> Any:
     if isinstance(value, Node):
         return value
-    if isinstance(value, np.ma.MaskedArray):  # asarray would take the masked values for real ones
-        raise TypeError("inputs must be plain arrays, got a numpy.ma.MaskedArray; pass (x, mask) and .mask(mask)")
-    array = np.asarray(value)
+    array = plain_array("inputs", value)
     return Node(array) if array.dtype.kind == "f" else array
 
 

@@ -22,6 +22,7 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean
+from pybn.framework.structures import number_of_examples
 from pybn.framework.train import Trainer
 from pybn.study.record import averages_kept, seen_in_inference
 
@@ -210,7 +211,7 @@ def _loss(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool
     for inputs, labels in batches:
         with _evaluating(trainer.context, strategy, training):
             loss = float(trainer.loss_fn(labels, trainer.run_model(inputs)))
-        mean.add({"loss": loss}, len(labels))
+        mean.add({"loss": loss}, number_of_examples(labels))
     return mean.result()["loss"]
 
 

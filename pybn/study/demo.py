@@ -78,9 +78,17 @@ def largest_difference(a: Trained, b: Trained) -> tuple[float, str]:
     """The largest difference of a variable between two trainings, relative to its largest number, and its path."""
     theirs = {variable.path: variable.value for variable in b.trainer.context.variables()}
     return max(
-        (float(np.abs(variable.value - theirs[variable.path]).max() / np.abs(variable.value).max()), variable.path)
+        (_relative_difference(variable.value, theirs[variable.path]), variable.path)
         for variable in a.trainer.context.variables()
     )
+
+
+def _relative_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference over the largest number; 0 for equal arrays, infinite where one holds NaN."""
+    if np.array_equal(a, b):
+        return 0.0
+    with np.errstate(divide="ignore"):
+        return float(np.nan_to_num(np.abs(a - b).max() / np.abs(a).max(), nan=np.inf))
 
 
 def _compare(runs: Sequence[Trained]) -> bool:
@@ -103,6 +111,14 @@ def _draw(seed: int, output: Path) -> None:
         return
     for path in plots.save_demo_figures(experiments.story(seed), output):
         print(f"wrote {path}")
+
+
+def _folder(text: str) -> Path:
+    """A folder to write to, known to be none of something else before anything is trained."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder, got the file {text}")
+    return path
 
 
 # --- the command ----------------------------------------------------------------------------
@@ -141,10 +157,20 @@ def _implementations(asked: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pybn demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=_positive, default=10, help="passes over the digits (default 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the first weights and the order (default 0)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="of the split, the first weights and the order (default 0)"
+    )
     parser.add_argument("--backend", choices=("both", *backend.NAMES), default="both", help="default: both")
-    parser.add_argument("--output", type=Path, default=Path("pybn-demo"), help="folder of the figures (pybn-demo)")
+    parser.add_argument("--output", type=_folder, default=Path("pybn-demo"), help="folder of the figures (pybn-demo)")
     return parser
+
+
+def _seed(text: str) -> int:
+    """A whole number of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value
 
 
 def _positive(text: str) -> int:

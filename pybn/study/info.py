@@ -22,7 +22,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "matplotlib": _version("matplotlib"),
-        "backend": backend.backend_name(),
+        "backend": _backend(),
         "compiled": _build(),
     }
 
@@ -52,6 +52,14 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _backend() -> str:
+    """The implementation that computes, or the sentence that says why there is none."""
+    try:
+        return backend.backend_name()
+    except (ImportError, ValueError) as wrong:
+        return str(wrong)
 
 
 def _build() -> Any:

@@ -288,7 +288,10 @@ def write_layer(ctx: Context, scope: str, state: State) -> None:
 
 
 def _find(ctx: Context, path: str) -> Variable | None:
-    return next((variable for variable in ctx.variables() if variable.path == path), None)
+    try:
+        return ctx.get_variable(path)
+    except KeyError:  # the layer was built without it
+        return None
 
 
 def _without_ones(name: str, values: Any) -> np.ndarray:

@@ -86,8 +86,10 @@ class StatisticsRecorder:
         self._before: dict[str, Averages] = {}
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         # First of all hooks: what another hook changes afterwards is not this step's doing.
-        loop.on_start(self._start, priority=-100)
+        loop.on_start(self._remember, priority=-100)
         loop.on_step(self._step, priority=-100)
+        # And last of all: a hook in between may have updated the averages.
+        loop.on_step(self._remember, priority=1000)
 
     @property
     def layers(self) -> dict[str, LayerRecord]:
@@ -102,7 +104,7 @@ class StatisticsRecorder:
         """Everything as plain lists, by scope."""
         return {scope: record.to_dict() for scope, record in self.layers.items()}
 
-    def _start(self, loop: Loop, metrics: dict[str, float]) -> None:
+    def _remember(self, loop: Loop, metrics: dict[str, float]) -> None:
         self._before = averages(self._context)
 
     def _step(self, loop: Loop, metrics: dict[str, float]) -> None:
@@ -112,7 +114,6 @@ class StatisticsRecorder:
             kept = fraction_kept(self._before.get(scope, NOTHING_YET), batch, now)
             row = (loop.step, batch.count, batch.mean, batch.variance, now.mean, now.variance, now.avg_weight, kept)
             self._rows.setdefault(scope, []).append(row)
-        self._before = after
 
     def _chosen(self, observed: dict[str, Moments]) -> list[str]:
         if self._wanted is None:

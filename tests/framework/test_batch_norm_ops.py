@@ -253,3 +253,15 @@ def test_the_first_order_agrees_with_pytorch(backend, rng):
         np.testing.assert_allclose(y.value, theirs.detach().numpy(), rtol=0, atol=1e-14)
         for found, tensor in zip(gradient(y, nodes, dy), tensors, strict=True):
             np.testing.assert_allclose(found.value, tensor.grad.numpy(), rtol=0, atol=1e-13)
+
+
+def test_an_arriving_gradient_that_is_x_itself_counts_once(rng):
+    """dy = x is one parent with two shares, not two parents that each get both."""
+    x, c = Node(rng.normal(size=(5, 3))), rng.normal(size=(5, 3))
+
+    def second(dy):
+        y, _, _ = ops.batch_norm_training(x, None, None)
+        (dx,) = gradient(y, [x], dy=dy)
+        return gradient(ops.sum(dx * c), [x])[0].value
+
+    np.testing.assert_allclose(second(x), second(x * 1.0), rtol=1e-12)

@@ -482,3 +482,22 @@ def test_nothing_is_unpickled(tmp_path, other):
         archive.writestr("header.npy", buffer.getvalue())
     refused(other, tmp_path / "x")
     assert not (tmp_path / "evil").exists()
+
+
+def test_numbers_too_large_for_the_context_are_refused(tmp_path):
+    wide, narrow = Context(0), Context(0)
+    wide.variable("v", (2,), np.float64).value = [1.0, 1e300]
+    narrow.variable("v", (2,), np.float32)
+    path = save_checkpoint(wide, tmp_path / "c.npz")
+    with pytest.raises(CheckpointError, match="too large for float32"):
+        load_checkpoint(narrow, path)
+    assert not narrow.get_variable("/v").value.any()
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1: "x"}, {"a": (1,)}])
+def test_a_parameter_that_would_come_back_as_another_is_refused(tmp_path, value):
+    ctx = Context(0)
+    ctx.set_param("p", value)
+    with pytest.raises(TypeError, match=r"'p' of scope / cannot be saved: .* would come back as"):
+        save_checkpoint(ctx, tmp_path / "c.npz")
+    assert list(tmp_path.iterdir()) == []

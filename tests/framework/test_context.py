@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pybn import Context, Node, Variable, initializers, layers
+from pybn import Context, Node, Trainer, Variable, initializers, layers, losses, optimizers
 
 
 @pytest.fixture
@@ -403,3 +403,18 @@ def test_he_and_glorot_have_their_variance(rng, shape, fan_in, fan_out):
 def test_he_and_glorot_need_a_weight(ctx, initializer):
     with pytest.raises(ValueError, match=r"need a weight of shape \(\.\.\., inputs, outputs\), got \(3,\)"):
         ctx.variable("v", (3,), initializer=initializer)
+
+
+def test_deleted_variables_take_the_optimizer_s_memory_of_them_along(rng):
+    ctx = Context(0)
+
+    def model(ctx, x, classes=2):
+        return layers.dense(ctx.in_scope("readout"), layers.dense(ctx.in_scope("body"), x, 3), classes)
+
+    trainer = Trainer(ctx, model, losses.softmax_cross_entropy, optimizers.SGD(0.1, momentum=0.9))
+    trainer.train_step(rng.normal(size=(4, 5)), np.zeros(4, int))
+    assert ctx.in_scope("readout").delete_variables() == 4  # weights and bias, and a velocity of each
+    trainer.model_fn = lambda ctx, x: model(ctx, x, classes=7)
+    trainer.train_step(rng.normal(size=(4, 5)), np.full(4, 6))
+    assert ctx.get_variable("/optimizer/readout/dense/bias/velocity").shape == (7,)
+    assert ctx.get_variable("/optimizer/body/dense/bias/velocity").shape == (3,)

@@ -106,3 +106,15 @@ def test_weighted_mean():
 def test_weighted_mean_of_nothing():
     with pytest.raises(ValueError, match="there is no mean over no examples: the data set is empty"):
         WeightedMean().result()
+
+
+def test_labels_and_predictions_in_the_wrong_order_are_named(rng):
+    logits = Node(rng.normal(size=(3, 2)))
+    for loss in (losses.softmax_cross_entropy, losses.mean_squared_error):
+        with pytest.raises(TypeError, match=r"\(labels, predictions\) in this order"):
+            loss(logits, np.zeros(3, int))
+
+
+def test_a_node_tells_numpy_what_it_is(rng):
+    with pytest.raises(TypeError, match=r"a Node is not an array: pass its \.value"):
+        np.mean(Node(rng.normal(size=3)))

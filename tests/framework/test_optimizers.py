@@ -146,7 +146,7 @@ def test_fractions_that_are_refused(value):
         optimizers.SGD(0.1, value)
 
 
-@pytest.mark.parametrize("epsilon", [-1e-8, np.nan, np.inf])
+@pytest.mark.parametrize("epsilon", [-1e-8, 0.0, np.nan, np.inf])
 def test_epsilons_that_are_refused(epsilon):
-    with pytest.raises(ValueError, match="epsilon must be finite and not negative, got"):
+    with pytest.raises(ValueError, match="epsilon must be finite and above 0, got"):
         optimizers.Adam(epsilon=epsilon)

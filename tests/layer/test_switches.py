@@ -185,3 +185,12 @@ def test_update_in_the_block(method):
     batchnorm.update_averages(twin.trainer, twin.dataset, method=method)
     for name in ("mean", "variance", "avg_weight"):
         np.testing.assert_array_equal(subject.value(name), twin.value(name))
+
+
+def test_uses_of_one_layer_in_a_step_must_agree(rng):
+    x = rng.normal(size=(6, 2))
+    ctx = Context(0).checked(False)
+    with ctx.forward_pass(training=True):
+        batchnorm.batch_norm(ctx, x)
+        with pytest.raises(ValueError, match=r"/batch_normalization is used more than once"):
+            batchnorm.batch_norm(ctx, x + 3, trainable=False)

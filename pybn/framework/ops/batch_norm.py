@@ -148,7 +148,7 @@ def _as_nodes(
     values: Sequence[np.ndarray | None], composed: Composed, x: Node, scale: Node | None, offset: Node | None, dy: Node
 ) -> list[Node]:
     """dx, dscale, doffset as nodes that can be differentiated again, without those that are not asked for."""
-    parents = _present(x, scale, dy)
+    parents = list(dict.fromkeys(_present(x, scale, dy)))  # dy may be x itself: one parent, with both its shares
 
     def higher(which: int) -> Callable[[Node], list[Node]]:
         # Partial: x, scale and dy are this operation's arguments, whatever they depend on.

@@ -14,7 +14,7 @@ import numpy as np
 from pybn.framework.graph import Node
 from pybn.framework.ops.shapes import sum_to
 
-NUMBER = (int, float)  # a tuple: `int | float` would be made anew at each call
+NUMBER = (int, float, np.integer, np.floating)  # a tuple: `int | float` would be made anew at each call
 
 
 def as_node(value: Any, like: Node | None = None) -> Node:
@@ -27,25 +27,25 @@ def as_node(value: Any, like: Node | None = None) -> Node:
 
 
 def add(a: Any, b: Any) -> Node:
-    """A + b, broadcasting."""
+    """a + b, broadcasting."""
     a, b = _pair(a, b)
     return Node(a.value + b.value, (a, lambda dy: sum_to(dy, a)), (b, lambda dy: sum_to(dy, b)))
 
 
 def subtract(a: Any, b: Any) -> Node:
-    """A - b, broadcasting."""
+    """a - b, broadcasting."""
     a, b = _pair(a, b)
     return Node(a.value - b.value, (a, lambda dy: sum_to(dy, a)), (b, lambda dy: sum_to(-dy, b)))
 
 
 def multiply(a: Any, b: Any) -> Node:
-    """A * b, broadcasting."""
+    """a * b, broadcasting."""
     a, b = _pair(a, b)
     return Node(a.value * b.value, (a, lambda dy: sum_to(dy * b, a)), (b, lambda dy: sum_to(dy * a, b)))
 
 
 def divide(a: Any, b: Any) -> Node:
-    """A / b, broadcasting."""
+    """a / b, broadcasting."""
     a, b = _pair(a, b)
     return Node(a.value / b.value, (a, lambda dy: sum_to(dy / b, a)), (b, lambda dy: sum_to(-dy * a / (b * b), b)))
 
@@ -119,7 +119,7 @@ def relu(x: Any) -> Node:
 
 
 def where(condition: Any, a: Any, b: Any) -> Node:
-    """A where the constant `condition` is true, else b; broadcasting."""
+    """a where the constant `condition` is true, else b; broadcasting."""
     a, b = _pair(a, b)
     condition = np.asarray(condition)
     return Node(
@@ -130,7 +130,7 @@ def where(condition: Any, a: Any, b: Any) -> Node:
 
 
 def cast(x: Any, dtype: Any) -> Node:
-    """X in another floating-point type; the gradient comes back in x's."""
+    """x in another floating-point type; the gradient comes back in x's."""
     x = as_node(x)
     return x if x.dtype == dtype else Node(x.value.astype(dtype), (x, lambda dy: cast(dy, x.dtype)))
 

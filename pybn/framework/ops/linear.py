@@ -12,7 +12,7 @@ from pybn.framework.ops.shapes import transpose
 
 
 def matmul(a: Any, b: Any) -> Node:
-    """A @ b for matrices: (n, k) @ (k, m)."""
+    """a @ b for matrices: (n, k) @ (k, m)."""
     a, b = as_node(a), as_node(b)
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"matmul takes two matrices, got shapes {a.shape} and {b.shape}; flatten or reshape first")

@@ -32,13 +32,13 @@ def transpose(x: Node, axes: Sequence[int] | None = None) -> Node:
 
 
 def broadcast_to(x: Node, shape: Sequence[int]) -> Node:
-    """X repeated to a larger shape by NumPy's rules."""
+    """x repeated to a larger shape by NumPy's rules."""
     shape = tuple(shape)
     return x if x.shape == shape else Node(np.broadcast_to(x.value, shape), (x, lambda dy: sum_to(dy, x)))
 
 
 def sum_to(x: Node, like: Node) -> Node:
-    """X summed down to the shape of `like`: what `broadcast_to` repeated is added up."""
+    """x summed down to the shape of `like`: what `broadcast_to` repeated is added up."""
     shape = like.value.shape
     return x if x.value.shape == shape else _sum_to(x, shape)
 
