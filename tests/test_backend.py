@@ -1,14 +1,12 @@
 """Which implementation computes: the default, the switch, and what happens where one is missing."""
 
-import os
 import shutil
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh import ROOT, run_python
 
 from pybn import arguments, backend, reference
 from pybn.backend import active, backend_name, use_backend
@@ -121,21 +119,9 @@ def test_a_gradient_uses_the_implementation_of_its_forward_pass(other, monkeypat
     assert calls == ["other"]
 
 
-ROOT = Path(__file__).parents[1]
-
-
 def _python(code, folder=ROOT, **environment):
-    """Run code in a fresh process that finds packages in `folder` before the checkout's."""
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.returncode, result.stdout.strip(), result.stderr
+    done = run_python(code, folder, **environment)
+    return done.returncode, done.stdout.strip(), done.stderr
 
 
 def test_the_environment_variable_decides():

@@ -2,11 +2,10 @@
 
 import importlib
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import run_python
 
 import pybn_ext
 
@@ -30,18 +29,8 @@ def source_only(directory):
     return directory
 
 
-def run(directory, program):
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=directory,
-        env={"PYTHONPATH": str(directory)},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_without_compiled_modules_the_import_says_what_is_missing(tmp_path):
-    done = run(source_only(tmp_path), "import pybn_ext")
+    done = run_python("import pybn_ext", source_only(tmp_path))
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ModuleNotFoundError: pybn_ext is not compiled")
     assert "compiler" in last
@@ -55,7 +44,7 @@ def test_without_compiled_modules_pybn_works_on_the_reference(tmp_path):
         "try:\n    pybn.use_backend('compiled')\n"
         "except ModuleNotFoundError as error:\n    print(error.name)\n"
     )
-    done = run(source_only(tmp_path), program)
+    done = run_python(program, source_only(tmp_path))
     assert done.stdout.split() == ["reference", "pybn_ext"], done.stderr
 
 
@@ -64,7 +53,7 @@ def test_a_broken_module_raises_its_own_error(tmp_path):
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
     for name in ("_baseline", "_avx2", "_avx512", "_cpu"):
         (directory / "pybn_ext" / f"{name}{suffix}").write_bytes(b"not a shared library")
-    done = run(directory, "import pybn_ext")
+    done = run_python("import pybn_ext", directory)
     assert "ImportError" in done.stderr.splitlines()[-1]
     assert "is not compiled" not in done.stderr
 
