@@ -54,6 +54,11 @@ def levels():
 class Build(build_ext):
     """build_ext with flags by compiler, and OpenMP where a program with it compiles, links and runs."""
 
+    def finalize_options(self):
+        """Compile the modules side by side: one takes a minute, and there are several."""
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def build_extensions(self):
         """Add the flags, then build."""
         msvc = self.compiler.compiler_type == "msvc"
