@@ -36,6 +36,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "myst_parser",
     "pybn_directives",
+    "pybn_player",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
