@@ -181,7 +181,8 @@ def _evidence(name: str, rule: Rule | None) -> str:
     if rule is None:
         return ""
     statistic = rule.statistic if rule.statistic not in ("mean", "variance") else f"batch {rule.statistic}"
-    return f"with momentum {PROBES[0].momentum:g}: new {name} = {rule.keep:.4g} * old + {rule.take:.4g} * {statistic}"
+    keep, take = (round(value, 9) + 0.0 for value in (rule.keep, rule.take))  # what rounding left is shown as 0
+    return f"with momentum {PROBES[0].momentum:g}: new {name} = {keep:.4g} * old + {take:.4g} * {statistic}"
 
 
 def _merged(findings: list[Finding]) -> list[Finding]:

@@ -237,8 +237,9 @@ def _written(each: Factor) -> str:
 
 def _shown(ratio: np.ndarray) -> str:
     feature = 0
+    values = ratio[:, feature].round(9) + 0.0  # what rounding left is shown as 0
     names = ("dout", "-mean(dout)", "-x_hat * mean(dout * x_hat)")
-    shown = ", ".join(f"{value:.4g} x [{name}]" for value, name in zip(ratio[:, feature], names, strict=True))
+    shown = ", ".join(f"{value:.4g} x [{name}]" for value, name in zip(values, names, strict=True))
     return f"(times gamma/sqrt(variance + eps), feature {feature}): {shown}"
 
 
