@@ -219,7 +219,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     cdef Py_ssize_t head, rows
     if part == call.parts - 1:
         stop = call.outer * call.features
-    head = smaller(misfit(<real*> call.y + start), stop - start)
+    head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
     check_range((start + head) % period, period, reach)
     write_rows(call, x, start, period, 1, head, table + start % period, reach)
     start += head
@@ -297,27 +297,32 @@ cdef void shift_tile(
         choose_shift(call, x, feature, features, shift)
 
 
+cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:
+    """n times the value, and more: whole vectors, which what follows overwrites."""
+    cdef Py_ssize_t i, j
+    for i in range((n + SPARE - 1) // SPARE):
+        for j in range(SPARE):
+            to[i * SPARE + j] = value
+
+
 cdef void sum_tile(
     const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, const real* shift
 ) noexcept nogil:
     """Lanes are the inner elements of each feature of the tile, rows the outer index."""
-    cdef real lane_shift[TILE_LANES]
+    cdef real lane_shift[TILE_LANES + SPARE]
     cdef double sums[4 * TILE_LANES]
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t lanes = features * inner
-    cdef Py_ssize_t c, i
+    cdef Py_ssize_t c
     check_range(0, lanes, TILE_LANES)
-    for c in range(features):
-        for i in range(inner):
-            lane_shift[c * inner + i] = shift[c]
+    if inner > 1:
+        for c in range(features):
+            fill(<real*> lane_shift + c * inner, inner, shift[c])
+        shift = <const real*> lane_shift
     memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
-    add_block(
-        call, x, feature * inner, call.outer, call.features * inner, lanes, <const real*> lane_shift, <double*> sums,
-        lanes
-    )
-    for c in range(features):
-        call.first[feature + c] = sum_of_lanes(call, <double*> sums + c * inner, lanes, inner)
-        call.second[feature + c] = sum_of_lanes(call, <double*> sums + lanes + c * inner, lanes, inner)
+    add_block(call, x, feature * inner, call.outer, call.features * inner, lanes, shift, <double*> sums, lanes)
+    total_lanes(call, sums, lanes, features, inner, call.first + feature)
+    total_lanes(call, <double*> sums + lanes, lanes, features, inner, call.second + feature)
 
 
 cdef void sum_feature(const Call* call, const real* x, Py_ssize_t feature, real shift) noexcept nogil:
@@ -353,42 +358,32 @@ cdef void write_tile(
     wide* which
 ) noexcept nogil:
     """`which` only tells the type of the tables.  Whole tiles, or one feature from `position` to `stop`."""
-    cdef wide table[TABLES * TILE_LANES]
-    cdef Py_ssize_t each = smaller(call.inner, TILE_LANES)
-    cdef Py_ssize_t lanes = features * each
-    cdef Py_ssize_t i, c, j, length
-    cdef wide value
-    check_range(0, lanes, TILE_LANES)
-    for i in range(TABLES):
-        for c in range(features):
-            value = <wide> call.table[i * call.features + feature + c]
-            for j in range(each):
-                table[i * lanes + c * each + j] = value
-    if each == call.inner:
+    cdef wide table[TABLES * (TILE_LANES + SPARE)]
+    cdef Py_ssize_t inner = call.inner
+    cdef Py_ssize_t each = inner if inner < RUN else BAND
+    cdef Py_ssize_t reach = features * each + SPARE
+    cdef const double* constant
+    cdef Py_ssize_t i, c, length
+    check_range(0, reach, TILE_LANES + SPARE)
+    for i in range(TABLES if call.operation == GRADIENT else TABLES - 1):
+        constant = call.table + i * call.features + feature
+        if each == 1:
+            for c in range(features):
+                table[i * reach + c] = <wide> constant[c]
+        else:
+            for c in range(features):
+                fill(<wide*> table + i * reach + c * each, each, <wide> constant[c])
+    if inner < RUN:
         write_rows(
-            call, x, feature * call.inner, call.features * call.inner, call.outer, lanes, <const wide*> table, lanes
+            call, x, feature * inner, call.features * inner, call.outer, features * inner, <const wide*> table, reach
         )
     else:
         while position < stop:
-            length = smaller(stop - position, call.inner - position % call.inner)
-            write_run(call, x, element(call, feature, position), length, <const wide*> table)
+            length = smaller(stop - position, inner - position % inner)
+            write_run(call, x, element(call, feature, position), length, <const wide*> table, reach)
             position += length
     if call.stream:
         stream_end()
-
-
-cdef void write_run(
-    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t length, const wide* table
-) noexcept nogil:
-    """Elements of one feature that lie together: from the first whole cache line on, rows of TILE_LANES lanes."""
-    cdef Py_ssize_t stop = start + length
-    cdef Py_ssize_t head = smaller(misfit(<real*> call.y + start), length)
-    cdef Py_ssize_t rows = (length - head) // TILE_LANES
-    write_rows(call, x, start, TILE_LANES, 1, head, table, TILE_LANES)
-    start += head
-    write_rows(call, x, start, TILE_LANES, rows, TILE_LANES, table, TILE_LANES)
-    start += rows * TILE_LANES
-    write_rows(call, x, start, TILE_LANES, 1, stop - start, table, TILE_LANES)
 
 
 # --- channels in pieces ----------------------------------------------------------------------

@@ -14,9 +14,11 @@ cdef extern from *:
     #if defined(__GNUC__)
     typedef float pybn_floats __attribute__((vector_size(PYBN_VECTOR), aligned(4), may_alias));
     typedef double pybn_doubles __attribute__((vector_size(PYBN_VECTOR), aligned(8), may_alias));
+    #define pybn_prefetch(address) __builtin_prefetch(address)
     #else
     typedef float pybn_floats;
     typedef double pybn_doubles;
+    #define pybn_prefetch(address) ((void) 0)
     #endif
 
     /* Past the caches, to an address aligned to the vector. */
@@ -42,6 +44,10 @@ cdef extern from *:
     void stream_floats "PYBN_STREAM"(floats* to, floats value) noexcept nogil
     void stream_doubles "PYBN_STREAM"(doubles* to, doubles value) noexcept nogil
     void stream_end "pybn_stream_end"() noexcept nogil
+    void prefetch "pybn_prefetch"(const void* address) noexcept nogil
+
+cdef enum:
+    LINE = 64  # bytes of a cache line
 
 ctypedef fused vector:
     floats
@@ -54,3 +60,18 @@ cdef inline void stream(vector* to, vector value) noexcept nogil:
         stream_floats(to, value)
     else:
         stream_doubles(to, value)
+
+
+cdef inline const vector* seek(const vector* start, Py_ssize_t bytes) noexcept nogil:
+    """The vector so many bytes on."""
+    return <const vector*> (<const char*> start + bytes)
+
+
+cdef inline Py_ssize_t to_line(const void* y) noexcept nogil:
+    """Bytes from y to the next cache line."""
+    return -<Py_ssize_t> (<uintptr_t> y) & (LINE - 1)
+
+
+cdef inline void* next_line(void* p) noexcept nogil:
+    """The first cache line from p on."""
+    return <char*> p + to_line(p)

@@ -1,10 +1,11 @@
-# Results.  One primitive: rows of lanes with a table of constants for each lane, four rows at once so that they share
-# what is loaded of the tables.  Whole vectors go straight to the result, past the caches where it is large; what is
-# masked, finished in double, or left over at the ends goes through a buffer.
+# Results.  One primitive: rows of lanes with a table of constants for each lane.  Whole vectors go straight to the result:
+# four rows at once where it stays in the caches, one after the other and past the caches where it is large.  What is
+# masked, finished in double, or shorter than a vector goes through a buffer.
 
 cdef enum:
-    BAND = 256  # lanes at once in the buffer
-    TABLES = 4  # constants of a lane
+    BAND = 256    # lanes at once in the buffer
+    TABLES = 4    # constants of a lane
+    AHEAD = 1024  # bytes that a read runs ahead of a write past the caches: 24 to 29 GB/s of x with it, 19 to 21 without
 
 cdef inline void normalize(
     const real* x, Py_ssize_t lanes, const wide* table, Py_ssize_t reach, real* y
@@ -31,71 +32,6 @@ cdef inline void differentiate(
         dx[j] = <real> (((<wide> dy[j] - centre[j]) - (<wide> x[j] - mean[j]) * slope[j]) * a[j])
 
 
-cdef inline void normalize_vectors(
-    const vector* x, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes, const vector* table, Py_ssize_t reach,
-    vector* y, Py_ssize_t y_stride
-) noexcept nogil:
-    """As `normalize`, of one row or of four; `lanes` counts vectors, strides and `reach` count bytes."""
-    cdef const vector* mean = table
-    cdef const vector* a = <const vector*> (<const char*> table + reach)
-    cdef const vector* b = <const vector*> (<const char*> table + 2 * reach)
-    cdef const vector* x1 = <const vector*> (<const char*> x + stride)
-    cdef const vector* x2 = <const vector*> (<const char*> x + 2 * stride)
-    cdef const vector* x3 = <const vector*> (<const char*> x + 3 * stride)
-    cdef vector* y1 = <vector*> (<char*> y + y_stride)
-    cdef vector* y2 = <vector*> (<char*> y + 2 * y_stride)
-    cdef vector* y3 = <vector*> (<char*> y + 3 * y_stride)
-    cdef vector m, s, c
-    cdef Py_ssize_t j
-    if rows == 1:
-        for j in range(lanes):
-            y[j] = (x[j] - mean[j]) * a[j] + b[j]
-        return
-    for j in range(lanes):
-        m = mean[j]
-        s = a[j]
-        c = b[j]
-        y[j] = (x[j] - m) * s + c
-        y1[j] = (x1[j] - m) * s + c
-        y2[j] = (x2[j] - m) * s + c
-        y3[j] = (x3[j] - m) * s + c
-
-
-cdef inline void differentiate_vectors(
-    const vector* x, const vector* dy, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes, const vector* table,
-    Py_ssize_t reach, vector* dx, Py_ssize_t dx_stride
-) noexcept nogil:
-    """As `differentiate`, of one row or of four; `lanes` counts vectors, strides and `reach` count bytes."""
-    cdef const vector* mean = table
-    cdef const vector* a = <const vector*> (<const char*> table + reach)
-    cdef const vector* slope = <const vector*> (<const char*> table + 2 * reach)
-    cdef const vector* centre = <const vector*> (<const char*> table + 3 * reach)
-    cdef const vector* x1 = <const vector*> (<const char*> x + stride)
-    cdef const vector* x2 = <const vector*> (<const char*> x + 2 * stride)
-    cdef const vector* x3 = <const vector*> (<const char*> x + 3 * stride)
-    cdef const vector* g1 = <const vector*> (<const char*> dy + stride)
-    cdef const vector* g2 = <const vector*> (<const char*> dy + 2 * stride)
-    cdef const vector* g3 = <const vector*> (<const char*> dy + 3 * stride)
-    cdef vector* dx1 = <vector*> (<char*> dx + dx_stride)
-    cdef vector* dx2 = <vector*> (<char*> dx + 2 * dx_stride)
-    cdef vector* dx3 = <vector*> (<char*> dx + 3 * dx_stride)
-    cdef vector m, s, p, c
-    cdef Py_ssize_t j
-    if rows == 1:
-        for j in range(lanes):
-            dx[j] = ((dy[j] - centre[j]) - (x[j] - mean[j]) * slope[j]) * a[j]
-        return
-    for j in range(lanes):
-        m = mean[j]
-        s = a[j]
-        p = slope[j]
-        c = centre[j]
-        dx[j] = ((dy[j] - c) - (x[j] - m) * p) * s
-        dx1[j] = ((g1[j] - c) - (x1[j] - m) * p) * s
-        dx2[j] = ((g2[j] - c) - (x2[j] - m) * p) * s
-        dx3[j] = ((g3[j] - c) - (x3[j] - m) * p) * s
-
-
 cdef void put_back(
     const Call* call, const real* original, Py_ssize_t start, Py_ssize_t n, real* y
 ) noexcept nogil:
@@ -105,11 +41,6 @@ cdef void put_back(
     cdef Py_ssize_t j
     for j in range(n):
         y[j] = y[j] if keep[j] else original[start + j]
-
-
-cdef inline Py_ssize_t misfit(const real* y) noexcept nogil:
-    """Elements from y to the next cache line."""
-    return (-<Py_ssize_t> (<uintptr_t> y // sizeof(real))) & (64 // <Py_ssize_t> sizeof(real) - 1)
 
 
 cdef void write_band(
@@ -142,60 +73,168 @@ cdef void write_bands(
             lane += width
 
 
-cdef inline void write_vectors(
-    const Call* call, const vector* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
-    const vector* table, Py_ssize_t reach, vector* y, Py_ssize_t y_stride
+# --- whole vectors: every offset, stride and reach below counts bytes -------------------------
+
+cdef inline void write_row(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach, Py_ssize_t step,
+    bint past
 ) noexcept nogil:
-    """Whole vectors of one row or of four, to y; `lanes` counts vectors, all else bytes."""
-    cdef const vector* dy = <const vector*> (<const char*> call.dy + start)
-    cdef const vector* source = x if call.dy == NULL else <const vector*> call.dy
-    if call.operation == GRADIENT:
-        x = <const vector*> (<const char*> x + start)
-        differentiate_vectors(x, dy, stride, rows, lanes, table, reach, y, y_stride)
-    else:
-        source = <const vector*> (<const char*> source + start)
-        normalize_vectors(source, stride, rows, lanes, table, reach, y, y_stride)
+    """As `normalize` or `differentiate`, the whole vectors of one row.
 
-
-cdef inline void stream_vectors(
-    const Call* call, const vector* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
-    const vector* table, Py_ssize_t reach
-) noexcept nogil:
-    """As `write_vectors`, to the result past the caches.
-
-    A band at a time through a buffer in the first-level cache: stores past the caches that alternate between four
-    rows were 10 to 80 times slower than the same in bursts of one, and 3 times slower between loads.
+    `step` is 1, or 0 where the constants are the same for each lane; `past`: past the caches, to whole cache lines.
     """
-    cdef vector buffer[4 * BAND]
-    cdef Py_ssize_t lane = 0, row, j, width
-    cdef Py_ssize_t band = BAND // (sizeof(vector) // 4)
-    cdef const vector* done
-    cdef vector* y
-    while lane < lanes:
-        width = smaller(band, lanes - lane)
-        write_vectors(
-            call, x, start, stride, rows, width, table + lane, reach, <vector*> buffer, band * sizeof(vector)
-        )
-        for row in range(rows):
-            done = <const vector*> buffer + row * band
-            y = <vector*> (<char*> call.y + start + row * stride)
-            for j in range(width):
-                stream(y + j, done[j])
-        start += width * sizeof(vector)
-        lane += width
-
-
-cdef inline void write_real(
-    const Call* call, const vector* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
-    const vector* table, Py_ssize_t reach
-) noexcept nogil:
-    """Whole vectors of one row or of four to the result."""
-    if call.stream:
-        stream_vectors(call, x, start, stride, rows, lanes, table, reach)
+    cdef const vector* mean = table
+    cdef const vector* a = seek(table, reach)
+    cdef const vector* b = seek(table, 2 * reach)
+    cdef const vector* centre = seek(table, 3 * reach)
+    cdef const vector* x = seek(<const vector*> call.x, start)
+    cdef const vector* dy = seek(<const vector*> call.dy, start)
+    cdef const vector* source = x if call.dy == NULL else dy
+    cdef vector* y = <vector*> (<char*> call.y + start)
+    cdef vector value
+    cdef Py_ssize_t ahead = AHEAD // sizeof(vector)
+    cdef Py_ssize_t j
+    if call.operation == GRADIENT:
+        for j in range(size // <Py_ssize_t> sizeof(vector)):
+            value = ((dy[j] - centre[step * j]) - (x[j] - mean[step * j]) * b[step * j]) * a[step * j]
+            if past:
+                prefetch(x + j + ahead)
+                prefetch(dy + j + ahead)
+                stream(y + j, value)
+            else:
+                y[j] = value
     else:
-        write_vectors(
-            call, x, start, stride, rows, lanes, table, reach, <vector*> (<char*> call.y + start), stride
+        for j in range(size // <Py_ssize_t> sizeof(vector)):
+            value = (source[j] - mean[step * j]) * a[step * j] + b[step * j]
+            if past:
+                prefetch(source + j + ahead)
+                stream(y + j, value)
+            else:
+                y[j] = value
+
+
+cdef inline void write_four(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """As `write_row`, four rows at once: they share what is loaded of the tables."""
+    cdef const vector* mean = table
+    cdef const vector* a = seek(table, reach)
+    cdef const vector* b = seek(table, 2 * reach)
+    cdef const vector* centre = seek(table, 3 * reach)
+    cdef const vector* x = seek(<const vector*> call.x, start)
+    cdef const vector* dy = seek(<const vector*> call.dy, start)
+    cdef const vector* source = x if call.dy == NULL else dy
+    cdef vector* y = <vector*> (<char*> call.y + start)
+    cdef vector* y1 = <vector*> (<char*> y + stride)
+    cdef vector* y2 = <vector*> (<char*> y + 2 * stride)
+    cdef vector* y3 = <vector*> (<char*> y + 3 * stride)
+    cdef vector m, s, t, c
+    cdef Py_ssize_t j
+    if call.operation == GRADIENT:
+        for j in range(size // <Py_ssize_t> sizeof(vector)):
+            m = mean[j]
+            s = a[j]
+            t = b[j]
+            c = centre[j]
+            y[j] = ((dy[j] - c) - (x[j] - m) * t) * s
+            y1[j] = ((seek(dy, stride)[j] - c) - (seek(x, stride)[j] - m) * t) * s
+            y2[j] = ((seek(dy, 2 * stride)[j] - c) - (seek(x, 2 * stride)[j] - m) * t) * s
+            y3[j] = ((seek(dy, 3 * stride)[j] - c) - (seek(x, 3 * stride)[j] - m) * t) * s
+    else:
+        for j in range(size // <Py_ssize_t> sizeof(vector)):
+            m = mean[j]
+            s = a[j]
+            t = b[j]
+            y[j] = (source[j] - m) * s + t
+            y1[j] = (seek(source, stride)[j] - m) * s + t
+            y2[j] = (seek(source, 2 * stride)[j] - m) * s + t
+            y3[j] = (seek(source, 3 * stride)[j] - m) * s + t
+
+
+cdef inline void write_part(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t base, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """Less than a vector: some bytes of the whole one that begins at `base`, where `table` begins too."""
+    cdef const vector* x = seek(<const vector*> call.x, base)
+    cdef const vector* dy = seek(<const vector*> call.dy, base)
+    cdef const vector* source = x if call.dy == NULL else dy
+    cdef vector value
+    if call.operation == GRADIENT:
+        value = ((dy[0] - seek(table, 3 * reach)[0]) - (x[0] - table[0]) * seek(table, 2 * reach)[0]) * (
+            seek(table, reach)[0]
         )
+    else:
+        value = (source[0] - table[0]) * seek(table, reach)[0] + seek(table, 2 * reach)[0]
+    memcpy(<char*> call.y + start, <const char*> &value + (start - base), size)
+
+
+cdef inline void write_rest(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t done, const vector* table, Py_ssize_t reach,
+    Py_ssize_t step
+) noexcept nogil:
+    """What is left of a row of `size` bytes after its first `done`, which were whole vectors."""
+    cdef Py_ssize_t base
+    if done < size:
+        base = size - <Py_ssize_t> sizeof(vector)
+        write_part(call, start + done, size - done, start + base, seek(table, step * base), reach)
+
+
+cdef inline void write_past(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach, Py_ssize_t step
+) noexcept nogil:
+    """One row of at least a vector, past the caches but for the cache lines that it shares with its neighbours."""
+    cdef Py_ssize_t width = sizeof(vector)
+    cdef Py_ssize_t head = smaller(to_line(<char*> call.y + start), size)
+    cdef Py_ssize_t lead = head % width
+    cdef Py_ssize_t lines = (size - head) // LINE * LINE
+    cdef Py_ssize_t rest
+    if lead:
+        write_part(call, start, lead, start, table, reach)
+    if sizeof(vector) < LINE:
+        write_row(call, start + lead, head - lead, seek(table, step * lead), reach, step, False)
+    write_row(call, start + head, lines, seek(table, step * head), reach, step, True)
+    head += lines
+    rest = (size - head) // width * width
+    if sizeof(vector) < LINE:
+        write_row(call, start + head, rest, seek(table, step * head), reach, step, False)
+    write_rest(call, start, size, head + rest, table, reach, step)
+
+
+cdef void write_one(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """`size` bytes, at least a vector, that have the same constants."""
+    cdef Py_ssize_t whole = size // <Py_ssize_t> sizeof(vector) * sizeof(vector)
+    if call.stream:
+        write_past(call, start, size, table, reach, 0)
+    else:
+        write_row(call, start, whole, table, reach, 0, False)
+        write_rest(call, start, size, whole, table, reach, 0)
+
+
+cdef void write_vectors(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
+    Py_ssize_t reach
+) noexcept nogil:
+    """Rows of `size` bytes each, at least a vector."""
+    cdef Py_ssize_t whole = size // <Py_ssize_t> sizeof(vector) * sizeof(vector)
+    cdef Py_ssize_t row = 0, i
+    if call.stream:
+        for row in range(rows):
+            write_past(call, start + row * stride, size, table, reach, 1)
+        return
+    while row < rows:
+        if row + 4 <= rows:
+            write_four(call, start, stride, whole, table, reach)
+            for i in range(4):
+                write_rest(call, start + i * stride, size, whole, table, reach, 1)
+            row += 4
+            start += 4 * stride
+        else:
+            write_row(call, start, whole, table, reach, 1, False)
+            write_rest(call, start, size, whole, table, reach, 1)
+            row += 1
+            start += stride
 
 
 cdef void write_rows(
@@ -204,33 +243,29 @@ cdef void write_rows(
 ) noexcept nogil:
     """The results of rows of lanes, the first at element `start`."""
     cdef Py_ssize_t size = sizeof(real)
-    cdef Py_ssize_t line = 64 // size
-    cdef Py_ssize_t per_vector = sizeof(floats) // sizeof(float) if real is float else sizeof(doubles) // sizeof(double)
-    cdef Py_ssize_t row = 0, group, head, whole, first
     check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
     check_range(0, lanes, reach)
-    if call.keep != NULL or (real is float and wide is double):
+    if call.keep != NULL or (real is float and wide is double) or lanes * size < <Py_ssize_t> sizeof(floats):
         write_bands(call, x, start, stride, rows, lanes, table, reach)
-        return
-    while row < rows:
-        # Past the caches, four rows go together only where cache lines of y begin at the same lanes.
-        group = 4 if row + 4 <= rows and (stride & (line - 1) == 0 or not call.stream) else 1
-        first = start + row * stride
-        head = smaller(misfit(<real*> call.y + first), lanes) if call.stream else 0
-        whole = (lanes - head) // per_vector
-        if head:
-            write_bands(call, x, first, stride, group, head, table, reach)
-        if real is float:
-            write_real(
-                call, <const floats*> x, (first + head) * size, stride * size, group, whole,
-                <const floats*> (table + head), reach * size
-            )
-        else:
-            write_real(
-                call, <const doubles*> x, (first + head) * size, stride * size, group, whole,
-                <const doubles*> (table + head), reach * size
-            )
-        head += whole * per_vector
-        if head < lanes:
-            write_bands(call, x, first + head, stride, group, lanes - head, table + head, reach)
-        row += group
+    elif real is float:
+        write_vectors(call, start * size, stride * size, rows, lanes * size, <const floats*> table, reach * size)
+    else:
+        write_vectors(call, start * size, stride * size, rows, lanes * size, <const doubles*> table, reach * size)
+
+
+cdef void write_run(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t length, const wide* table, Py_ssize_t reach
+) noexcept nogil:
+    """The results of elements of one feature that lie together; the tables hold BAND times the same constants."""
+    cdef Py_ssize_t size = sizeof(real)
+    cdef Py_ssize_t done = 0, width
+    check_range(start, length, size_of(call))
+    if call.keep != NULL or (real is float and wide is double) or length * size < <Py_ssize_t> sizeof(floats):
+        while done < length:
+            width = smaller(BAND, length - done)
+            write_band(call, x, start + done, width, table, reach)
+            done += width
+    elif real is float:
+        write_one(call, start * size, length * size, <const floats*> table, reach * size)
+    else:
+        write_one(call, start * size, length * size, <const doubles*> table, reach * size)
