@@ -36,6 +36,7 @@ cdef struct Call:
     const double* offset     # NULL: 0
     double* mean             # result of MOMENTS and TRAINING, argument of the others
     double* variance
+    double* inverse          # 1 / sqrt(variance + epsilon)
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
     double* second           # sum of (x - shift)^2, or of dy (x - mean)

@@ -17,6 +17,7 @@ __all__ = [
 
 cdef enum:
     LOCKED = 16384  # elements below which the interpreter's lock is kept: giving it up costs 50 ns and more
+    SMALL = 2048    # float64s of working memory that are taken from the stack: malloc and free cost 80 ns
 
 
 cdef inline bint ordinary(object array) noexcept:
@@ -35,7 +36,7 @@ cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
     """Fill in x and its shape as (outer, features, inner); 0 where it is not the ordinary case."""
     cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)
     cdef Py_ssize_t axis, i
-    if ndim < 2 or not PyLong_CheckExact(feature_axis) or cnp.PyArray_SIZE(x) == 0:
+    if ndim < 2 or not PyLong_CheckExact(feature_axis):
         return 0
     axis = small_int(feature_axis)
     if axis < -ndim or axis >= ndim:
@@ -54,7 +55,7 @@ cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
     call.y = NULL
     call.keep = NULL
     call.count = call.outer * call.inner
-    return 1
+    return call.count * call.features > 0
 
 
 cdef inline Py_ssize_t small_int(object number) noexcept:
@@ -90,6 +91,15 @@ cdef inline bint like(object array, cnp.ndarray x) noexcept:
     return True
 
 
+cdef inline Py_ssize_t bytes_of(object array) noexcept:
+    """PyArray_NBYTES, spared the call: five of them were a tenth of a small inference."""
+    cdef Py_ssize_t bytes = cnp.PyArray_ITEMSIZE(array)
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_NDIM(array)):
+        bytes *= cnp.PyArray_DIM(array, i)
+    return bytes
+
+
 cdef inline bint apart(object out, object other) noexcept:
     """Whether the memory of two ordinary arrays is apart; None takes none."""
     cdef const char* a
@@ -98,7 +108,7 @@ cdef inline bint apart(object out, object other) noexcept:
         return True
     a = <const char*> cnp.PyArray_DATA(out)
     b = <const char*> cnp.PyArray_DATA(other)
-    return a + cnp.PyArray_NBYTES(out) <= b or b + cnp.PyArray_NBYTES(other) <= a
+    return a + bytes_of(out) <= b or b + bytes_of(other) <= a
 
 
 cdef inline bint receives(object out, cnp.ndarray x) noexcept:
@@ -132,10 +142,14 @@ cdef int perform(
     Call* call, object scale, object offset, object mean, object variance, cnp.ndarray dscale, cnp.ndarray doffset
 ) except -1:
     """Plan, take memory, compute; the sums of a gradient go to dscale and doffset."""
-    cdef double* memory
+    cdef double small[SMALL]
+    cdef double* memory = small
     cdef double* room
+    cdef Py_ssize_t bytes
     plan(call)
-    memory = <double*> malloc(workspace_bytes(call) + 4 * call.features * sizeof(double))
+    bytes = workspace_bytes(call) + 4 * call.features * sizeof(double)
+    if bytes > <Py_ssize_t> sizeof(small):
+        memory = <double*> malloc(bytes)
     if memory == NULL:
         raise MemoryError("no memory for the sums of the features")
     divide_workspace(call, memory + 4 * call.features)
@@ -154,7 +168,8 @@ cdef int perform(
         deliver(call.second, dscale, call.features)
     if doffset is not None:
         deliver(call.first, doffset, call.features)
-    free(memory)
+    if memory != small:
+        free(memory)
     return 0
 
 

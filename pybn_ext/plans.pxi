@@ -48,7 +48,7 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
     cdef Py_ssize_t wanted = larger(128, smaller(TILE_LANES, 262144 // (call.outer * itemsize)))
     call.tile = 1
     if call.inner < RUN:
-        call.tile = larger(1, smaller(wanted // call.inner, call.features // 16))
+        call.tile = larger(1, smaller(wanted // call.inner, call.features // (16 if size >= SERIAL else 1)))
     call.parts = (call.features + call.tile - 1) // call.tile
     call.pieces = 1
     if call.features < FEW and call.inner >= RUN and size >= SERIAL:
@@ -62,7 +62,7 @@ cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
 
 cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     """What `divide_workspace` hands out."""
-    cdef Py_ssize_t doubles = 7 * call.features
+    cdef Py_ssize_t doubles = 8 * call.features
     if call.by_rows:
         doubles += sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach
     elif call.pieces > 1:
@@ -72,7 +72,8 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
 
 cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     call.low = memory
-    call.first = call.low + call.features
+    call.inverse = call.low + call.features
+    call.first = call.inverse + call.features
     call.second = call.first + call.features
     call.table = call.second + call.features
     call.partial = call.table + TABLES * call.features
@@ -221,7 +222,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
         stop = call.outer * call.features
     head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
     check_range((start + head) % period, period, reach)
-    write_rows(call, x, start, period, 1, head, table + start % period, reach)
+    write_head(call, x, start, head, table + start % period, reach)
     start += head
     rows = (stop - start) // period
     write_rows(call, x, start, period, rows, period, table + start % period, reach)
@@ -263,10 +264,11 @@ cdef bint finish_features(
     cdef bint in_double = False
     if call.operation == MOMENTS or call.operation == TRAINING:
         finish_moments(call, x, feature, features, shift)
-    elif is_gradient(call):
-        finish_gradient_sums(call, x, feature, features)
     if call.operation == MOMENTS:
         return False
+    finish_inverse(call, feature, features)
+    if is_gradient(call):
+        finish_gradient_sums(call, x, feature, features)
     finish_table(call, feature, features, real is float)
     if real is float:
         in_double = leaves_float32(call, feature, features)
