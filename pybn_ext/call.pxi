@@ -19,6 +19,28 @@ ctypedef enum Operation:
 cdef enum:
     SAMPLES = 9  # elements of each feature whose median is the shift of its sums: robust to 3 outliers
 
+# One number for each feature, as an argument brought it or as a result takes it.
+cdef struct Given:
+    void* values             # NULL: none
+    bint single              # float32, else float64
+
+# Some features that lie together: one float64 each of all that is known of them.
+cdef struct Features:
+    Py_ssize_t begin
+    Py_ssize_t number
+    const double* scale      # NULL: 1
+    const double* offset     # NULL: 0
+    double* mean             # result of MOMENTS and TRAINING, argument of the others
+    double* variance
+    double* inverse          # 1 / sqrt(variance + epsilon)
+    double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
+    double* first            # sum of x - shift, or of dy
+    double* second           # sum of (x - shift)^2, or of dy (x - mean)
+    double* table            # 4 x number: constants of the write
+
+cdef enum:
+    PER_FEATURE = 12  # float64s of working memory that a feature takes
+
 cdef struct Call:
     Operation operation
     bint single              # x is float32, else float64
@@ -31,16 +53,12 @@ cdef struct Call:
     Py_ssize_t inner
     Py_ssize_t count         # unmasked elements of each feature
     double epsilon
-    # One float64 for each feature.
-    const double* scale      # NULL: 1
-    const double* offset     # NULL: 0
-    double* mean             # result of MOMENTS and TRAINING, argument of the others
-    double* variance
-    double* inverse          # 1 / sqrt(variance + epsilon)
-    double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
-    double* first            # sum of x - shift, or of dy
-    double* second           # sum of (x - shift)^2, or of dy (x - mean)
-    double* table            # 4 x features: constants of the write
+    Given scale
+    Given offset
+    Given mean               # float64 where it is a result
+    Given variance
+    Given dscale
+    Given doffset
     Py_ssize_t samples[9]    # positions, outer * inner + inner index, where the shift is looked for
     # The plan.
     bint by_rows             # features last: rows of glued features; else tiles of whole features
@@ -52,11 +70,13 @@ cdef struct Call:
     Py_ssize_t period        # length of the write's tables until they repeat
     Py_ssize_t reach         # length of the write's tables
     bint stream              # write past the caches
+    int threads
+    # Where all features are finished at once, between the sums and the results.
+    Features all
     bint in_double           # the write is finished in double although x is float32
     double* partial          # sums of each part
     void* shift              # one `real` for each lane
     void* lane_table         # 4 x reach, `real`, or double where in_double
-    int threads
 
 
 cdef extern from *:

@@ -121,65 +121,54 @@ cdef inline cnp.ndarray new_statistic(Py_ssize_t features):
     return cnp.PyArray_EMPTY(1, &shape, cnp.NPY_FLOAT64, 0)
 
 
-cdef inline double* as_float64(object values, Py_ssize_t features, double** room) noexcept:
-    """The values as float64: their own memory, or a copy in `room`, which moves on."""
-    cdef double* copy
-    cdef const float* given
-    cdef Py_ssize_t i
-    if values is None:
-        return NULL
-    if cnp.PyArray_TYPE(values) == cnp.NPY_FLOAT64:
-        return <double*> cnp.PyArray_DATA(values)
-    copy = room[0]
-    given = <const float*> cnp.PyArray_DATA(values)
-    for i in range(features):
-        copy[i] = given[i]
-    room[0] = copy + features
-    return copy
+cdef inline Given given(object values) noexcept:
+    """Of an ordinary array or None."""
+    cdef Given g
+    g.values = NULL if values is None else cnp.PyArray_DATA(values)
+    g.single = values is not None and cnp.PyArray_TYPE(values) == cnp.NPY_FLOAT32
+    return g
 
 
 cdef int perform(
-    Call* call, object scale, object offset, object mean, object variance, cnp.ndarray dscale, cnp.ndarray doffset
+    Call* call, object scale, object offset, object mean, object variance, object dscale, object doffset
 ) except -1:
-    """Plan, take memory, compute; the sums of a gradient go to dscale and doffset."""
+    """Plan, take memory, compute."""
     cdef double small[SMALL]
     cdef double* memory = small
-    cdef double* room
     cdef Py_ssize_t bytes
+    call.scale, call.offset = given(scale), given(offset)
+    call.mean, call.variance = given(mean), given(variance)
+    call.dscale, call.doffset = given(dscale), given(doffset)
     plan(call)
-    bytes = workspace_bytes(call) + 4 * call.features * sizeof(double)
+    bytes = workspace_bytes(call)
     if bytes > <Py_ssize_t> sizeof(small):
         memory = <double*> malloc(bytes)
     if memory == NULL:
         raise MemoryError("no memory for the sums of the features")
-    divide_workspace(call, memory + 4 * call.features)
-    room = memory
-    call.scale = as_float64(scale, call.features, &room)
-    call.offset = as_float64(offset, call.features, &room)
-    call.mean = as_float64(mean, call.features, &room)
-    call.variance = as_float64(variance, call.features, &room)
-    memset(call.low, 0, call.features * sizeof(double))
+    divide_workspace(call, memory)
     if call.count * call.features < LOCKED:
         execute(call)
     else:
         with nogil:
             execute(call)
-    if dscale is not None:
-        deliver(call.second, dscale, call.features)
-    if doffset is not None:
-        deliver(call.first, doffset, call.features)
     if memory != small:
         free(memory)
     return 0
 
 
-cdef void deliver(const double* values, cnp.ndarray array, Py_ssize_t features) noexcept:
-    cdef Py_ssize_t i
-    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64:
-        memcpy(cnp.PyArray_DATA(array), values, features * sizeof(double))
+cdef void execute(Call* call) noexcept nogil:
+    """From the planned call to its results."""
+    if call.by_rows:
+        if call.single:
+            rows(call, <const float*> call.x)
+        else:
+            rows(call, <const double*> call.x)
+    elif call.pieces == 1:
+        run(channels_task, call, False)
+    elif call.single:
+        in_pieces(call, <const float*> call.x)
     else:
-        for i in range(features):
-            (<float*> cnp.PyArray_DATA(array))[i] = <float> values[i]
+        in_pieces(call, <const double*> call.x)
 
 
 cdef int compute(

@@ -14,6 +14,51 @@ cdef extern from *:
     ctypedef double* apart_from_others "pybn_apart"
 
 
+cdef inline double* in_float64(const Given* given, Py_ssize_t begin, Py_ssize_t number, double* room) noexcept nogil:
+    """What was given of some features: as it lies there, or a copy in `room`."""
+    cdef const float* values = <const float*> given.values + begin
+    cdef apart_from_others copy = room
+    cdef Py_ssize_t c
+    if given.values == NULL:
+        return NULL
+    if not given.single:
+        return <double*> given.values + begin
+    for c in range(number):
+        copy[c] = values[c]
+    return room
+
+
+cdef void take_features(
+    const Call* call, Py_ssize_t begin, Py_ssize_t number, double* room, Features* f
+) noexcept nogil:
+    """Fill in what is known before any sum; `room` for PER_FEATURE float64s each."""
+    f.begin = begin
+    f.number = number
+    f.scale = in_float64(&call.scale, begin, number, room)
+    f.offset = in_float64(&call.offset, begin, number, room + number)
+    f.mean = in_float64(&call.mean, begin, number, room + 2 * number)
+    f.variance = in_float64(&call.variance, begin, number, room + 3 * number)
+    f.inverse = room + 4 * number
+    f.low = room + 5 * number
+    f.first = room + 6 * number
+    f.second = room + 7 * number
+    f.table = room + 8 * number
+    memset(f.low, 0, number * sizeof(double))
+
+
+cdef void give(const double* values, Py_ssize_t begin, Py_ssize_t number, const Given* to) noexcept nogil:
+    """Results of some features to where they belong."""
+    cdef float* target = <float*> to.values + begin
+    cdef Py_ssize_t c
+    if to.values == NULL:
+        return
+    if not to.single:
+        memcpy(<double*> to.values + begin, values, number * sizeof(double))
+        return
+    for c in range(number):
+        target[c] = <float> values[c]
+
+
 cdef inline double smallest_square(real any) noexcept nogil:
     """Squares of float32 below 1e-38 vanish; 1e-30 leaves their sum 24 digits in front of that."""
     return 1e-30 if real is float else 1e-280
@@ -35,42 +80,40 @@ cdef inline int doubtful_moments(double distance, double variance, real shift) n
     )
 
 
-cdef void finish_moments(
-    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, const real* shift
-) noexcept nogil:
+cdef void finish_moments(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
     """Mean and variance of each feature from its sums around `shift` (one for each of these features)."""
-    cdef apart_from_others first = call.first + feature
-    cdef apart_from_others second = call.second + feature
-    cdef apart_from_others mean = call.mean + feature
-    cdef apart_from_others variance = call.variance + feature
-    cdef apart_from_others low = call.low + feature
+    cdef apart_from_others first = f.first
+    cdef apart_from_others second = f.second
+    cdef apart_from_others mean = f.mean
+    cdef apart_from_others variance = f.variance
+    cdef apart_from_others low = f.low
     cdef double n = call.count
     cdef double distance
     cdef Py_ssize_t c
     cdef Py_ssize_t doubtful = 0
-    for c in range(features):
+    for c in range(f.number):
         distance = first[c] / n
         variance[c] = second[c] / n - distance * distance
         mean[c] = shift[c] + distance
         low[c] = (shift[c] - mean[c]) + distance
         doubtful += doubtful_moments(distance, variance[c], shift[c])
     if doubtful:
-        for c in range(features):
+        for c in range(f.number):
             # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
             if doubtful_moments(first[c] / n, variance[c], shift[c]) and not (
-                first[c] == 0 and second[c] == 0 and all_equal(call, x, feature + c, shift[c])
+                first[c] == 0 and second[c] == 0 and all_equal(call, x, f.begin + c, shift[c])
             ):
-                careful_moments(call, x, feature + c)
+                careful_moments(call, x, f.begin + c, &mean[c], &variance[c], &low[c])
 
 
-cdef void finish_inverse(const Call* call, Py_ssize_t feature, Py_ssize_t features) noexcept nogil:
+cdef void finish_inverse(const Call* call, const Features* f) noexcept nogil:
     """1 / sqrt(variance + epsilon); 0 where that is 1 / 0, so that y is the offset and dx is 0."""
-    cdef apart_from_others variance = call.variance + feature
-    cdef apart_from_others inverse = call.inverse + feature
+    cdef apart_from_others variance = f.variance
+    cdef apart_from_others inverse = f.inverse
     cdef double epsilon = call.epsilon
     cdef double square
     cdef Py_ssize_t c
-    for c in range(features):
+    for c in range(f.number):
         square = variance[c] + epsilon
         inverse[c] = 0.0 if square == 0 else 1 / sqrt(square)
 
@@ -87,69 +130,69 @@ cdef inline int doubtful_gradient(double first, double second, double variance, 
     )
 
 
-cdef void finish_gradient_sums(
-    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features
-) noexcept nogil:
+cdef void finish_gradient_sums(const Call* call, const real* x, const Features* f) noexcept nogil:
     """doffset and dscale: sum of dy, and of dy (x - mean) / deviation; taken again where float32 could not hold it."""
-    cdef apart_from_others first = call.first + feature
-    cdef apart_from_others second = call.second + feature
-    cdef apart_from_others mean = call.mean + feature
-    cdef apart_from_others variance = call.variance + feature
-    cdef apart_from_others inverse = call.inverse + feature
+    cdef apart_from_others first = f.first
+    cdef apart_from_others second = f.second
+    cdef apart_from_others mean = f.mean
+    cdef apart_from_others variance = f.variance
+    cdef apart_from_others inverse = f.inverse
     cdef double n = call.count
     cdef Py_ssize_t c
     cdef Py_ssize_t doubtful = 0
-    for c in range(features):
+    for c in range(f.number):
         second[c] += (<double> <real> mean[c] - mean[c]) * first[c]
         doubtful += doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)
     if doubtful:
-        for c in range(features):
+        for c in range(f.number):
             if doubtful_gradient(first[c], second[c], variance[c], n, <real> 0) and not (
-                first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, feature + c, <real> 0)
+                first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, f.begin + c, <real> 0)
             ):
-                careful_sums(call, x, feature + c, mean[c], 0, &first[c], &second[c])
-    for c in range(features):
+                careful_sums(call, x, f.begin + c, mean[c], 0, &first[c], &second[c])
+    for c in range(f.number):
         second[c] *= inverse[c]
+    give(second, f.begin, f.number, &call.dscale)
+    give(first, f.begin, f.number, &call.doffset)
 
 
-cdef void finish_table(const Call* call, Py_ssize_t feature, Py_ssize_t features, bint rounded) noexcept nogil:
+cdef void finish_table(const Call* call, const Features* f, bint rounded) noexcept nogil:
     """The constants of the write.  Forward: y = (x - t0) t1 + t2.  Gradient: dx = ((dy - t3) - (x - t0) t2) t1.
 
     `rounded`: t0 will be rounded to float32, and t2 or t3 pays that back.
     """
-    cdef apart_from_others t0 = call.table + feature
-    cdef apart_from_others t1 = call.table + call.features + feature
-    cdef apart_from_others t2 = call.table + 2 * call.features + feature
-    cdef apart_from_others t3 = call.table + 3 * call.features + feature
-    cdef apart_from_others mean = call.mean + feature
-    cdef apart_from_others low = call.low + feature
-    cdef apart_from_others inverse = call.inverse + feature
-    cdef apart_from_others first = call.first + feature
-    cdef apart_from_others second = call.second + feature
-    cdef const double* scale = call.scale
-    cdef const double* offset = call.offset
+    cdef apart_from_others t0 = f.table
+    cdef apart_from_others t1 = f.table + f.number
+    cdef apart_from_others t2 = f.table + 2 * f.number
+    cdef apart_from_others t3 = f.table + 3 * f.number
+    cdef apart_from_others mean = f.mean
+    cdef apart_from_others low = f.low
+    cdef apart_from_others inverse = f.inverse
+    cdef apart_from_others first = f.first
+    cdef apart_from_others second = f.second
+    cdef const double* scale = f.scale
+    cdef const double* offset = f.offset
     cdef double n = call.count
     cdef Py_ssize_t c
-    for c in range(features):
+    for c in range(f.number):
         t0[c] = <float> mean[c] if rounded else mean[c]
     if scale == NULL:
-        memcpy(t1, inverse, features * sizeof(double))
+        memcpy(t1, inverse, f.number * sizeof(double))
     else:
-        for c in range(features):
-            t1[c] = scale[feature + c] * inverse[c]
+        for c in range(f.number):
+            t1[c] = scale[c] * inverse[c]
     if call.operation == GRADIENT:
-        for c in range(features):
+        for c in range(f.number):
             t2[c] = inverse[c] * (second[c] / n)
             t3[c] = first[c] / n - ((mean[c] - t0[c]) + low[c]) * t2[c]
     elif call.operation == INFERENCE_GRADIENT:
-        memset(t0, 0, features * sizeof(double))
-        memset(t2, 0, features * sizeof(double))
+        memset(t0, 0, f.number * sizeof(double))
+        memset(t2, 0, f.number * sizeof(double))
     elif offset == NULL:
-        for c in range(features):
+        for c in range(f.number):
             t2[c] = 0.0 - ((mean[c] - t0[c]) + low[c]) * t1[c]
     else:
-        for c in range(features):
-            t2[c] = offset[feature + c] - ((mean[c] - t0[c]) + low[c]) * t1[c]
+        for c in range(f.number):
+            t2[c] = offset[c] - ((mean[c] - t0[c]) + low[c]) * t1[c]
 
 
 cdef inline int outside(double constant) noexcept nogil:
@@ -157,17 +200,34 @@ cdef inline int outside(double constant) noexcept nogil:
     return (not (fabs(constant) <= 1e37)) | ((fabs(constant) < FLT_MIN) & (constant != 0))
 
 
-cdef bint leaves_float32(const Call* call, Py_ssize_t feature, Py_ssize_t features) noexcept nogil:
+cdef bint leaves_float32(const Call* call, const Features* f) noexcept nogil:
     """Whether a constant, or x - mean, may be outside float32's normal range."""
-    cdef const double* t0 = call.table + feature
-    cdef const double* t1 = t0 + call.features
-    cdef const double* t2 = t1 + call.features
-    cdef const double* variance = call.variance + feature
+    cdef const double* t0 = f.table
+    cdef const double* t1 = t0 + f.number
+    cdef const double* t2 = t1 + f.number
+    cdef const double* variance = f.variance
     cdef double n = call.count
     cdef Py_ssize_t c
     cdef Py_ssize_t out = 0
-    for c in range(features):
+    for c in range(f.number):
         out += fabs(t0[c]) > 1e30  # from here on x - mean may overflow where x does not
         out += variance[c] * n > 1e76
         out += outside(t1[c]) + outside(t2[c])
     return out > 0
+
+
+cdef bint finish(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
+    """From the sums of some features to the constants of their write; whether that has to be finished in double."""
+    if call.operation == MOMENTS or call.operation == TRAINING:
+        finish_moments(call, x, f, shift)
+    if call.operation == MOMENTS:
+        return False
+    finish_inverse(call, f)
+    if is_gradient(call):
+        finish_gradient_sums(call, x, f)
+    finish_table(call, f, real is float)
+    if real is float:
+        if leaves_float32(call, f):
+            finish_table(call, f, False)
+            return True
+    return False

@@ -1,13 +1,15 @@
 # One compiled module: the parts in the order in which a batch passes through them, innermost first.
 #
-#   call      what one call computes on, and how a layout becomes rows of lanes (the plan)
+#   call      what one call computes on
 #   vectors   a register of elements as a number
 #   mask      the mask of a stretch of elements
 #   sums      the primitive for sums, and the careful second look where it was not good enough
 #   finish    constants of each feature, in float64
 #   write     the primitive for results
-#   plans     the two plans: rows (features last) and channels (features before the end)
 #   threads   where threads divide the work
+#   plans     how a layout becomes rows of lanes
+#   rows      the plan for features last
+#   channels  the plan for features in front of other axes
 #   pool      memory of large outputs, kept for the next call
 #   general   any input that is not the ordinary case, through pybn.arguments
 #   entry     the public functions
@@ -36,6 +38,8 @@ include "finish.pxi"
 include "write.pxi"
 include "threads.pxi"
 include "plans.pxi"
+include "rows.pxi"
+include "channels.pxi"
 include "pool.pxi"
 include "general.pxi"
 include "entry.pxi"

@@ -284,26 +284,43 @@ cdef inline real median(real a, real b, real c) noexcept nogil:
     return greater(lesser(a, b), lesser(greater(a, b), c))
 
 
-cdef void choose_shift(
-    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t features, real* shift
-) noexcept nogil:
+cdef void choose_shift(const Call* call, const real* x, const Features* f, real* shift) noexcept nogil:
     """An element of each feature near its mean: the median of three medians of three samples.
 
     An element, so that what remains of a constant feature is exactly 0.
     """
-    cdef Py_ssize_t at[SAMPLES]
-    cdef Py_ssize_t i, c
-    cdef Py_ssize_t inner = call.inner
+    cdef const real* at[SAMPLES]
+    cdef Py_ssize_t i
     for i in range(SAMPLES):
-        at[i] = element(call, feature, call.samples[i])
-        check_range(at[i], (features - 1) * inner + 1, size_of(call))
-    for c in range(features):
-        i = c * inner
-        shift[c] = median(
-            median(x[at[0] + i], x[at[3] + i], x[at[6] + i]),
-            median(x[at[1] + i], x[at[4] + i], x[at[7] + i]),
-            median(x[at[2] + i], x[at[5] + i], x[at[8] + i]),
+        at[i] = x + element(call, f.begin, call.samples[i])
+        check_range(at[i] - x, (f.number - 1) * call.inner + 1, size_of(call))
+    if call.inner == 1:
+        medians(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], f.number, 1, shift)
+    else:
+        medians(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], f.number, call.inner, shift)
+
+
+cdef inline void medians(
+    const real* a, const real* b, const real* c, const real* d, const real* e, const real* f, const real* g,
+    const real* h, const real* i, Py_ssize_t n, Py_ssize_t step, real* shift
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        shift[j] = median(
+            median(a[j * step], d[j * step], g[j * step]),
+            median(b[j * step], e[j * step], h[j * step]),
+            median(c[j * step], f[j * step], i[j * step]),
         )
+
+
+cdef void shift_features(const Call* call, const real* x, const Features* f, real* shift) noexcept nogil:
+    """The shift of each feature: near the mean for the moments, the rounded mean for the gradient."""
+    cdef Py_ssize_t c
+    if not is_gradient(call):
+        choose_shift(call, x, f, shift)
+        return
+    for c in range(f.number):
+        shift[c] = <real> f.mean[c]
 
 
 cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, real value) noexcept nogil:
@@ -361,15 +378,17 @@ cdef void careful_sums(
     second[0] = value_of(&two)
 
 
-cdef void careful_moments(const Call* call, const real* x, Py_ssize_t feature) noexcept nogil:
+cdef void careful_moments(
+    const Call* call, const real* x, Py_ssize_t feature, double* mean, double* variance, double* low
+) noexcept nogil:
     """Mean and variance of one feature: its first element subtracted, centred, and what rounding left corrected."""
     cdef double origin = x[element(call, feature, next_kept(call, 0))]
     cdef double first, second, centre
     careful_sums(call, x, feature, origin, 0, &first, &second)
     centre = first / call.count
     careful_sums(call, x, feature, origin, centre, &first, &second)
-    call.variance[feature] = (second - first * (first / call.count)) / call.count
+    variance[0] = (second - first * (first / call.count)) / call.count
     if first == first:
         centre += first / call.count
-    call.mean[feature] = origin + centre
-    call.low[feature] = (origin - call.mean[feature]) + centre
+    mean[0] = origin + centre
+    low[0] = (origin - mean[0]) + centre

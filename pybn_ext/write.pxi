@@ -4,8 +4,18 @@
 
 cdef enum:
     BAND = 256    # lanes at once in the buffer
-    TABLES = 4    # constants of a lane
+    TABLES = 4    # constants of a lane, at the most
     AHEAD = 1024  # bytes that a read runs ahead of a write past the caches: 24 to 29 GB/s of x with it, 19 to 21 without
+
+
+cdef inline Py_ssize_t tables(const Call* call) noexcept nogil:
+    return TABLES if call.operation == GRADIENT else TABLES - 1
+
+
+cdef inline bint in_bands(const Call* call, const real* any, const wide* which) noexcept nogil:
+    """Whether the result goes through a buffer: it is masked, or finished in double."""
+    return call.keep != NULL or (real is float and wide is double)
+
 
 cdef inline void normalize(
     const real* x, Py_ssize_t lanes, const wide* table, Py_ssize_t reach, real* y
@@ -262,7 +272,7 @@ cdef void write_rows(
     cdef Py_ssize_t size = sizeof(real)
     check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
     check_range(0, lanes, reach)
-    if call.keep != NULL or (real is float and wide is double) or lanes * size < <Py_ssize_t> sizeof(floats):
+    if in_bands(call, x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
         write_bands(call, x, start, stride, rows, lanes, table, reach)
     elif real is float:
         write_vectors(call, start * size, stride * size, rows, lanes * size, <const floats*> table, reach * size)
@@ -275,7 +285,7 @@ cdef void write_head(
 ) noexcept nogil:
     """Lanes in front of a cache line, which the rows of the tables begin at."""
     cdef Py_ssize_t size = sizeof(real)
-    if call.keep != NULL or (real is float and wide is double) or start + 2 * SPARE > size_of(call):
+    if in_bands(call, x, table) or start + 2 * SPARE > size_of(call):
         write_bands(call, x, start, 0, 1, lanes, table, reach)
     elif real is float:
         write_short(call, start * size, lanes * size, <const floats*> table, reach * size)
@@ -290,7 +300,7 @@ cdef void write_run(
     cdef Py_ssize_t size = sizeof(real)
     cdef Py_ssize_t done = 0, width
     check_range(start, length, size_of(call))
-    if call.keep != NULL or (real is float and wide is double) or length * size < <Py_ssize_t> sizeof(floats):
+    if in_bands(call, x, table) or length * size < <Py_ssize_t> sizeof(floats):
         while done < length:
             width = smaller(BAND, length - done)
             write_band(call, x, start + done, width, table, reach)

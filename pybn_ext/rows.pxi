@@ -1,0 +1,128 @@
+# Features last.  Rows of x, some glued together where features are few, are the rows of lanes: all sums, then the
+# constants, then all results, backwards, since what was read last is still in the caches.
+
+cdef void rows(Call* call, const real* x) noexcept nogil:
+    if takes_sums(call):
+        shift_lanes(call, x)
+        run(rows_sum_task, call, False)
+        fold_rows(call)
+    call.in_double = finish(call, x, &call.all, <const real*> call.shift)
+    if call.operation == MOMENTS:
+        return
+    spread_rows_table(call)
+    run(rows_write_task, call, True)
+
+
+cdef void shift_lanes(const Call* call, const real* x) noexcept nogil:
+    """The shift of each lane."""
+    cdef real* shift = <real*> call.shift
+    cdef Py_ssize_t i
+    shift_features(call, x, &call.all, shift)
+    for i in range(1, call.glue):
+        memcpy(shift + i * call.features, shift, call.features * sizeof(real))
+
+
+cdef void rows_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    if call.single:
+        rows_sum(call, <const float*> call.x, part)
+    else:
+        rows_sum(call, <const double*> call.x, part)
+
+
+cdef void rows_sum(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
+    cdef Py_ssize_t lanes = call.lanes
+    cdef double* sums = call.partial + part * sums_of_lane(call) * lanes
+    cdef Py_ssize_t all_rows = call.outer // call.glue
+    cdef Py_ssize_t start = all_rows * part // call.parts
+    cdef Py_ssize_t stop = all_rows * (part + 1) // call.parts
+    cdef Py_ssize_t rest = (call.outer % call.glue) * call.features
+    cdef const real* shift = <const real*> call.shift
+    check_range(part, 1, call.parts)
+    memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
+    add_block(call, x, start * lanes, stop - start, lanes, lanes, shift, sums, lanes)
+    if part == call.parts - 1 and rest:
+        add_block(call, x, all_rows * lanes, 1, lanes, rest, shift, sums, lanes)
+
+
+cdef void fold_rows(const Call* call) noexcept nogil:
+    """The sums of each feature from those of its lanes in each part."""
+    cdef double* sums = call.partial
+    cdef Py_ssize_t size = sums_of_lane(call) * call.lanes
+    cdef Py_ssize_t apart = 1, i, j
+    # By pairs: rounding errors grow with the depth of the tree, 6, not with its 64 leaves.
+    while apart < call.parts:
+        for i in range((call.parts - apart - 1) // (2 * apart) + 1):
+            for j in range(size):
+                sums[2 * apart * i * size + j] += sums[(2 * i + 1) * apart * size + j]
+        apart *= 2
+    fold_lanes(call, sums, call.all.first)
+    fold_lanes(call, sums + call.lanes, call.all.second)
+
+
+cdef void fold_lanes(const Call* call, const double* lanes, double* total) noexcept nogil:
+    """One sum for each feature, over the rows that are glued together."""
+    cdef const double* lost = lanes + 2 * call.lanes
+    cdef Py_ssize_t features = call.features
+    cdef Total sum_
+    cdef Py_ssize_t c, i
+    if call.glue == 1:
+        for c in range(features):
+            total[c] = lanes[c] if call.single else lanes[c] + lost[c]
+        return
+    for c in range(features):
+        sum_.plain = sum_.lost = 0
+        for i in range(call.glue):
+            add(&sum_, lanes[i * features + c])
+            if not call.single:
+                sum_.lost += lost[i * features + c]
+        total[c] = value_of(&sum_)
+
+
+cdef void spread_rows_table(const Call* call) noexcept nogil:
+    if call.single and not call.in_double:
+        spread_rows(call, <float*> call.lane_table)
+    else:
+        spread_rows(call, <double*> call.lane_table)
+
+
+cdef void spread_rows(const Call* call, wide* table) noexcept nogil:
+    """The constants of the features, repeated along the lanes."""
+    cdef Py_ssize_t i, c, done
+    for i in range(tables(call)):
+        for c in range(call.features):
+            table[i * call.reach + c] = <wide> call.all.table[i * call.features + c]
+        done = call.features
+        while done < call.reach:
+            c = smaller(done, call.reach - done)
+            memcpy(table + i * call.reach + done, table + i * call.reach, c * sizeof(wide))
+            done += c
+
+
+cdef void rows_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    if not call.single:
+        rows_write(call, <const double*> call.x, <const double*> call.lane_table, part)
+    elif call.in_double:
+        rows_write(call, <const float*> call.x, <const double*> call.lane_table, part)
+    else:
+        rows_write(call, <const float*> call.x, <const float*> call.lane_table, part)
+
+
+cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssize_t part) noexcept nogil:
+    """From the first whole cache line on, periods of the tables are rows of lanes; before and after it, the ends."""
+    cdef Py_ssize_t all_rows = call.outer // call.glue
+    cdef Py_ssize_t start = (all_rows * part // call.parts) * call.lanes
+    cdef Py_ssize_t stop = (all_rows * (part + 1) // call.parts) * call.lanes
+    cdef Py_ssize_t period = call.period, reach = call.reach
+    cdef Py_ssize_t head, rows
+    if part == call.parts - 1:
+        stop = call.outer * call.features
+    head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
+    check_range((start + head) % period, period, reach)
+    write_head(call, x, start, head, table + start % period, reach)
+    start += head
+    rows = (stop - start) // period
+    write_rows(call, x, start, period, rows, period, table + start % period, reach)
+    start += rows * period
+    write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
+    if call.stream:
+        stream_end()
