@@ -55,7 +55,6 @@ cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:
 cdef void sum_tile(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
     """Lanes are the inner elements of each feature of the tile, rows the outer index."""
     cdef real lane_shift[TILE_LANES + SPARE]
-    cdef double sums[4 * TILE_LANES]
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t lanes = f.number * inner
     cdef Py_ssize_t c
@@ -64,10 +63,38 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
+    if call.outer <= ROWS and lanes >= SPARE and call.keep == NULL:
+        sum_low_tile(call, x, f, lanes, shift)
+    else:
+        sum_high_tile(call, x, f, lanes, shift)
+
+
+cdef void sum_low_tile(
+    const Call* call, const real* x, const Features* f, Py_ssize_t lanes, const real* shift
+) noexcept nogil:
+    """Rows so few that what they add up to in x's own type is all there is."""
+    cdef real s_room[TILE_LANES + 2 * SPARE]
+    cdef real q_room[TILE_LANES + 2 * SPARE]
+    cdef real* s = <real*> next_line(s_room)
+    cdef real* q = <real*> next_line(q_room)
+    cdef Py_ssize_t start = f.begin * call.inner
+    cdef Py_ssize_t stride = call.features * call.inner
+    check_range(start, (call.outer - 1) * stride + lanes, size_of(call))
+    sum_rows(x + start, behind(<const real*> call.dy, start), call.outer, stride, lanes, shift, s, q)
+    total_partial(<const real*> s, f.number, call.inner, f.first)
+    total_partial(<const real*> q, f.number, call.inner, f.second)
+
+
+cdef void sum_high_tile(
+    const Call* call, const real* x, const Features* f, Py_ssize_t lanes, const real* shift
+) noexcept nogil:
+    cdef double sums[4 * TILE_LANES]
     memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
-    add_block(call, x, f.begin * inner, call.outer, call.features * inner, lanes, shift, <double*> sums, lanes)
-    total_lanes(call, sums, lanes, f.number, inner, f.first)
-    total_lanes(call, <double*> sums + lanes, lanes, f.number, inner, f.second)
+    add_block(
+        call, x, f.begin * call.inner, call.outer, call.features * call.inner, lanes, shift, <double*> sums, lanes
+    )
+    total_lanes(call, sums, lanes, f.number, call.inner, f.first)
+    total_lanes(call, <double*> sums + lanes, lanes, f.number, call.inner, f.second)
 
 
 cdef void sum_feature(const Call* call, const real* x, const Features* f, real shift) noexcept nogil:

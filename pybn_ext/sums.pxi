@@ -147,6 +147,27 @@ cdef inline const real* behind(const real* dy, Py_ssize_t elements) noexcept nog
     return dy + elements
 
 
+cdef void sum_rows(
+    const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift, real* s,
+    real* q
+) noexcept nogil:
+    """The sums of at most ROWS rows of at least a vector; s and q have room for SPARE more."""
+    cdef Py_ssize_t vector_lanes = <Py_ssize_t> sizeof(floats) // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t rest = lanes % vector_lanes
+    cdef Py_ssize_t whole = lanes - rest
+    cdef Py_ssize_t last = lanes - vector_lanes
+    cdef Py_ssize_t i
+    memset(s, 0, (lanes + vector_lanes) * sizeof(real))
+    memset(q, 0, (lanes + vector_lanes) * sizeof(real))
+    sum_lanes(x, dy, rows, stride, whole, shift, s, q)
+    if rest:
+        # The last whole vector of the row, whose first lanes are known already.
+        sum_lanes(x + last, behind(dy, last), rows, stride, vector_lanes, shift + last, s + whole, q + whole)
+        for i in range(whole, lanes):
+            s[i] = s[i + whole - last]
+            q[i] = q[i + whole - last]
+
+
 cdef void add_rows(
     const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift,
     double* sums, Py_ssize_t width, Py_ssize_t wanted
@@ -156,21 +177,7 @@ cdef void add_rows(
     cdef real q_room[TILE + 4 * SPARE]
     cdef real* s = <real*> next_line(s_room)
     cdef real* q = <real*> next_line(q_room)
-    cdef Py_ssize_t rest = lanes % (<Py_ssize_t> sizeof(floats) // <Py_ssize_t> sizeof(real))
-    cdef Py_ssize_t whole = lanes - rest
-    cdef Py_ssize_t last, i
-    memset(s, 0, lanes * sizeof(real) + sizeof(floats))
-    memset(q, 0, lanes * sizeof(real) + sizeof(floats))
-    sum_lanes(x, dy, rows, stride, whole, shift, s, q)
-    if rest:
-        # The last whole vector of the row, whose first lanes are known already.
-        last = lanes - <Py_ssize_t> sizeof(floats) // <Py_ssize_t> sizeof(real)
-        sum_lanes(
-            x + last, behind(dy, last), rows, stride, lanes - last, shift + last, s + whole, q + whole
-        )
-        for i in range(whole, lanes):
-            s[i] = s[i + whole - last]
-            q[i] = q[i + whole - last]
+    sum_rows(x, dy, rows, stride, lanes, shift, s, q)
     flush(<const real*> s, wanted, sums, sums + 2 * width)
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)
 
@@ -238,6 +245,30 @@ cdef void add_block(
         row += height
 
 
+cdef inline void run_up(const double* lanes, Py_ssize_t n, double* running) noexcept nogil:
+    """Eight running sums: lane j belongs to the one of j % 8."""
+    cdef Py_ssize_t i, j
+    for i in range(n // 8):
+        for j in range(8):
+            running[j] += lanes[8 * i + j]
+    for j in range(n & 7):
+        running[j] += lanes[(n & ~7) + j]
+
+
+cdef inline double tree(const double* a) noexcept nogil:
+    return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+
+
+cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
+    """The sum of n lanes, with what rounding lost of each."""
+    cdef double running[8]
+    memset(running, 0, sizeof(running))
+    run_up(lanes, n, <double*> running)
+    if not call.single:
+        run_up(lanes + 2 * width, n, <double*> running)
+    return tree(running)
+
+
 cdef void total_lanes(
     const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t features, Py_ssize_t each, double* total
 ) noexcept nogil:
@@ -253,21 +284,21 @@ cdef void total_lanes(
             total[c] = lanes[c] + lanes[2 * width + c]
 
 
-cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
-    """The sum of n lanes: eight running sums, then a tree."""
-    cdef double a[8]
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        a[j] = 0
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            a[j] += lanes[i + j]
-    for j in range(n & 7):
-        a[j] += lanes[(n & ~7) + j]
-    if not call.single:
-        for j in range(n):
-            a[j & 7] += lanes[2 * width + j]
-    return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each, double* total) noexcept nogil:
+    """As `total_lanes`, from what `sum_rows` left: up to ROWS rows there is nothing to add it to."""
+    cdef double widened[TILE_LANES]
+    cdef double running[8]
+    cdef Py_ssize_t c, j
+    if each == 1:
+        for c in range(features):
+            total[c] = lanes[c]
+        return
+    for j in range(features * each):
+        widened[j] = lanes[j]
+    for c in range(features):
+        memset(running, 0, sizeof(running))
+        run_up(<const double*> widened + c * each, each, <double*> running)
+        total[c] = tree(running)
 
 
 # --- the shift -------------------------------------------------------------------------------
