@@ -1,14 +1,16 @@
-"""The operations over a grid of shapes: the compiled implementation against NumPy, and against PyTorch where it is.
+"""The operations over a grid of shapes: the compiled implementation against NumPy, and against the peers that are here.
 
     python tests/benchmarks/operations.py [--json FILE] [--threads N ...] [--dtype float32] [--rounds N] [--quick]
+                                          [--shapes TEXT ...] [--peers NAME ...] [--fresh]
 
-Each line is a ratio, our time over theirs: below 1 we are faster.  The contestants take turns, so that what else the
+Each cell is a ratio, our time over theirs: below 1 we are faster.  The contestants take turns, so that what else the
 machine does slows each alike; the ratio is the median over the rounds of the ratio of neighbours in time, and the
 spread behind it runs from the lower to the upper quartile.  A wide spread means a busy machine, not a slow contestant.
 
-`of copy` holds the bytes that the operation has to move (each input read once, the result written once) against what
-this machine moves when it copies an array of the same size: 1 means that the operation costs no more than a copy of
-its bytes.  Training and its gradient must read their inputs twice where these do not stay in a cache.
+`MB` is what the operation has to move at least: each array of x's size read once, the result written once.  `GB/s` is
+what ours moves of these in a second, `copy` what this machine moves when it copies x, and `of copy` their ratio as
+times: 1 means that the operation costs no more than a copy of its bytes.  Training and its gradient must read their
+inputs twice where these do not stay in a cache.
 """
 
 from __future__ import annotations
@@ -17,38 +19,59 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import peers
 
 import pybn_ext
 from pybn import reference
 
-GRID = {
-    "(32, 64)": ((32, 64), 1),
-    "(256, 128)": ((256, 128), 1),
-    "(4096, 512)": ((4096, 512), 1),
-    "(65536, 64)": ((65536, 64), 1),
-    "(50000, 37)": ((50000, 37), 1),
-    "(400000, 3)": ((400000, 3), 1),
-    "(32, 7, 7, 2048)": ((32, 7, 7, 2048), 3),
-    "(32, 64, 56, 56)": ((32, 64, 56, 56), 1),
-    "(32, 256, 14, 14)": ((32, 256, 14, 14), 1),
-    "(8, 2048, 7, 7)": ((8, 2048, 7, 7), 1),
-    "(16, 3, 224, 224)": ((16, 3, 224, 224), 1),
-}
-QUICK = ("(32, 64)", "(256, 128)", "(8, 2048, 7, 7)")
+GRID = (  # shape, axis of the features
+    ((32, 64), 1),
+    ((256, 128), 1),
+    ((1009, 127), 1),  # primes: no vector is whole
+    ((100000, 1), 1),
+    ((400000, 3), 1),
+    ((50000, 37), 1),
+    ((65536, 64), 1),
+    ((4096, 512), 1),
+    ((300, 10000), 1),
+    ((64, 32768), 1),
+    ((32, 7, 7, 2048), 3),
+    ((64, 56, 56, 64), 3),
+    ((1, 64, 56, 56), 1),
+    ((128, 512, 4, 4), 1),
+    ((8, 2048, 7, 7), 1),
+    ((32, 256, 14, 14), 1),
+    ((32, 64, 56, 56), 1),
+    ((16, 3, 224, 224), 1),
+)
+QUICK = ((32, 64), (256, 128), (8, 2048, 7, 7))
 MOVED = {"training": 2, "gradient": 3, "inference": 2}  # arrays of the size of x that an operation has to move
-EPSILON = 1e-5
+# OpenMP's threads wait actively for more work, 5 to 12 ms measured, ours as PyTorch's: the next must not pay for it.
+PAUSE = 0.02
+# A call this long finds little in the caches that it left there itself, so it need not be made once before.
+LONG = 0.05
+# Handing a second thread its half takes 50 us, measured; at 4 MB two need 200 us where one needs 360.
+COPY_ALONE = 4 << 20
+POOL = ThreadPoolExecutor()  # for the copy; it has no thread before it gets work
 
 
-def case(shape: tuple[int, ...], axis: int, dtype: np.dtype) -> dict[str, Any]:
-    """Arrays for one line of the grid, and memory for its result."""
+def label(shape: tuple[int, ...], axis: int) -> str:
+    """The shape, and where its features stand."""
+    return f"{shape} {'last' if axis == len(shape) - 1 else 'second'}"
+
+
+def case(shape: tuple[int, ...], axis: int, dtype: np.dtype, fresh: bool) -> dict[str, Any]:
+    """Arrays for one line of the grid; `out` is memory for the result, None if each is to be new."""
     rng = np.random.default_rng(7)
     features = shape[axis]
+    target = np.empty(shape, dtype)
     return {
         "x": rng.normal(0.5, 2, shape).astype(dtype),
         "dy": rng.normal(size=shape).astype(dtype),
@@ -56,14 +79,15 @@ def case(shape: tuple[int, ...], axis: int, dtype: np.dtype) -> dict[str, Any]:
         "offset": rng.normal(size=features).astype(dtype),
         "mean": np.full(features, 0.5),
         "variance": np.full(features, 4.0),
-        "out": np.empty(shape, dtype),
+        "target": target,
+        "out": None if fresh else target,
         "axis": axis,
     }
 
 
 def ours(k: dict[str, Any], module: Any) -> dict[str, Callable[[], Any]]:
-    """The three operations of one of our implementations, writing to memory that is there."""
-    keywords = {"feature_axis": k["axis"], "epsilon": EPSILON, "out": k["out"]}
+    """The three operations of one of our implementations."""
+    keywords = {"feature_axis": k["axis"], "epsilon": peers.EPSILON, "out": k["out"]}
     x, scale, offset, mean, variance = k["x"], k["scale"], k["offset"], k["mean"], k["variance"]
     return {
         "training": lambda: module.batch_norm_training(x, scale, offset, **keywords),
@@ -72,31 +96,35 @@ def ours(k: dict[str, Any], module: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def pytorch(k: dict[str, Any], threads: int) -> dict[str, Callable[[], Any]]:
-    """The same in PyTorch, features last as its channels-last memory format; {} where it is not installed."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return {}
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
+def copying(source: np.ndarray, target: np.ndarray, threads: int) -> tuple[Callable[[], Any], int]:
+    """A copy by so many threads, small arrays by one; and how many."""
+    threads = threads if source.nbytes >= COPY_ALONE else 1
+    (first, *others) = zip(*(np.array_split(a.reshape(-1), threads) for a in (target, source)), strict=True)
 
-    def tensor(array):
-        t = torch.from_numpy(array)
-        return t.movedim(-1, 1) if array.ndim > 2 and k["axis"] == array.ndim - 1 else t
+    def call() -> None:
+        waiting = [POOL.submit(np.copyto, *pair) for pair in others]
+        np.copyto(*first)
+        wait(waiting)
 
-    x, dy, scale, offset = (tensor(k[name]) for name in ("x", "dy", "scale", "offset"))
-    mean, variance = (torch.from_numpy(k[name]).to(x.dtype) for name in ("mean", "variance"))
-    inverse = 1 / torch.sqrt(variance + EPSILON)
-    native, backward = torch.native_batch_norm, torch.ops.aten.native_batch_norm_backward
-    return {
-        "training": lambda: native(x, scale, offset, None, None, True, 0.1, EPSILON),
-        "gradient": lambda: backward(dy, x, scale, None, None, mean, inverse, True, EPSILON, [True] * 3),
-        "inference": lambda: native(x, scale, offset, mean, variance, False, 0.1, EPSILON),
-    }
+    return call, threads
 
 
-def seconds(call: Callable[[], Any], repeat: int) -> float:
+def contestants(k: dict[str, Any], names: list[str], threads: int) -> dict[str, dict[str, Callable[[], Any]]]:
+    """The operations of each, the peers and the compiled ones checked against the reference."""
+    pybn_ext.set_num_threads(threads)
+    found = {"pybn_ext": ours(k, pybn_ext), **{name: peers.PEERS[name][0](k, threads) for name in names}}
+    for operation, exact in ours({**k, "out": None}, reference).items():
+        expected = exact()
+        # The statistics that training returns are not alike: variances, their inverse roots, biased or not.
+        expected = expected if operation == "gradient" else expected[:1] if operation == "training" else (expected,)
+        for name in (name for name in found if operation in found[name]):
+            k["target"].fill(np.nan)  # or who writes nothing would pass with the result of the one before
+            result = found[name][operation]()
+            peers.check(f"{name}, {operation}", result, expected, k["x"].size // len(k["scale"]))
+    return {**found, "numpy": ours(k, reference)}
+
+
+def seconds(call: Callable[[], Any], repeat: int = 1) -> float:
     """Of one call, in a row of `repeat`."""
     start = time.perf_counter()
     for _ in range(repeat):
@@ -104,106 +132,144 @@ def seconds(call: Callable[[], Any], repeat: int) -> float:
     return (time.perf_counter() - start) / repeat
 
 
-def contest(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds per call of each contestant, in turns."""
-    repeat = {}
-    for name, call in calls.items():
-        call()
-        repeat[name] = max(1, min(1000, int(2e-3 / seconds(call, 1))))
+def contest(calls: dict[str, Callable[[], Any]], rounds: int, pause: float) -> dict[str, np.ndarray]:
+    """Seconds per call of each contestant, in turns; each starts its threads and fills its caches in a call before."""
+    takes = {name: min(seconds(call) for _ in range(3)) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(seconds(call, repeat[name]))
-    return times
+            time.sleep(pause)
+            if takes[name] < LONG:
+                call()
+            times[name].append(seconds(call, max(1, min(1000, int(2e-3 / takes[name])))))
+    return {name: np.array(each) for name, each in times.items()}
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def measure(label: str, dtype: np.dtype, threads: int, rounds: int) -> list[dict[str, Any]]:
+def measure(shape: tuple[int, ...], axis: int, options: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
     """The rows of one shape: one for each operation and opponent, and one against a copy of the bytes."""
-    k = case(*GRID[label], dtype)
-    pybn_ext.set_num_threads(threads)
-    compiled, numpy_, torch_ = ours(k, pybn_ext), ours(k, reference), pytorch(k, threads)
+    k = case(shape, axis, np.dtype(options.dtype), options.fresh)
+    everyone = contestants(k, options.peers, threads)
+    copy, copy_threads = copying(k["x"], k["target"], threads)
     rows = []
-    for operation in compiled:
-        calls = {"pybn_ext": compiled[operation], "numpy": numpy_[operation]}
-        if torch_:
-            calls["torch"] = torch_[operation]
-        calls["copy"] = lambda: np.copyto(k["out"], k["x"])
-        times = contest(calls, rounds)
-        for opponent in list(calls)[1:]:
-            each = [mine / other for mine, other in zip(times["pybn_ext"], times[opponent], strict=True)]
-            if opponent == "copy":  # a copy moves two arrays
-                each = [ratio * 2 / MOVED[operation] for ratio in each]
-            low, middle, high = quartiles(each)
+    for operation, arrays in MOVED.items():
+        calls = {name: each[operation] for name, each in everyone.items() if operation in each}
+        times = contest({"copy": copy, **calls}, options.rounds, PAUSE if threads > 1 else 0)
+        moved = dict.fromkeys(times, arrays * k["x"].nbytes) | {"copy": 2 * k["x"].nbytes}
+        speeds = {name: moved[name] / 1e9 / float(np.median(each)) for name, each in times.items()}
+        for name in (name for name in times if name != "pybn_ext"):
+            ratios = times["pybn_ext"] / times[name] * moved[name] / moved["pybn_ext"]
+            low, middle, high = map(float, np.percentile(ratios, [25, 50, 75]))
             rows.append(
                 {
-                    "shape": label,
-                    "dtype": dtype.name,
+                    "shape": label(shape, axis),
+                    "dtype": options.dtype,
                     "threads": threads,
                     "operation": operation,
-                    "against": opponent,
+                    "against": name,
+                    "their_threads": {"copy": copy_threads, "numpy": 1}.get(name, threads),
                     "ratio": middle,
                     "lower": low,
                     "upper": high,
-                    "fastest_seconds": min(times["pybn_ext"]),
+                    "fastest_seconds": float(times["pybn_ext"].min()),
+                    "bytes": moved["pybn_ext"],
+                    "GB_per_second": speeds["pybn_ext"],
+                    "their_GB_per_second": speeds[name],
                 }
             )
     return rows
 
 
-def copy_bandwidth() -> dict[str, float]:
-    """Bytes read and written per second by NumPy's copy on one thread: in the caches, and in memory."""
+def copy_bandwidth(threads: int) -> dict[str, float]:
+    """GB read and written per second by a copy, at best: in the caches by one thread, and in memory by all."""
     found = {}
     for name, size in (("1 MB", 1 << 18), ("128 MB", 1 << 25)):
         source, target = np.ones(size, np.float32), np.empty(size, np.float32)
-        np.copyto(target, source)
-        best = min(seconds(lambda s=source, t=target: np.copyto(t, s), 1) for _ in range(7))
-        found[name] = 2 * source.nbytes / best / 1e9
+        call, used = copying(source, target, threads)
+        best = min(seconds(call) for _ in range(7))
+        found[f"{name}, {used} thread{'s' * (used > 1)}"] = 2 * source.nbytes / best / 1e9
     return found
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def head(columns: list[str]) -> str:
+    """The line above the cells."""
+    return (f"{'':36s}{'MB':>8s}{'GB/s':>7s}{'copy':>7s}  " + "".join(f"{name:26s}" for name in columns)).rstrip()
+
+
+def cell(row: dict[str, Any] | None) -> str:
+    """The ratio and its quartiles; - where a peer has no such operation."""
+    if row is None:
+        return "-"
+    ratio, lower, upper = (f"{row[at]:.3f}" if row[at] < 10 else f"{row[at]:.1f}" for at in ("ratio", "lower", "upper"))
+    return f"{ratio} ({lower} to {upper})"
+
+
+def show(rows: list[dict[str, Any]], columns: list[str]) -> None:
     """The rows of one shape, an operation a line."""
     for operation in MOVED:
-        cells = [row for row in rows if row["operation"] == operation]
-        text = "   ".join(
-            f"{'of ' if row['against'] == 'copy' else '/ '}{row['against']} {row['ratio']:6.3f} "
-            f"({row['lower']:.3f} to {row['upper']:.3f})"
-            for row in cells
-        )
-        print(f"{cells[0]['shape']:20s} {operation:10s} {text}", flush=True)
+        found = {row["against"]: row for row in rows if row["operation"] == operation}
+        copy = found["copy"]
+        line = f"{copy['shape']:26s}{operation:10s}{copy['bytes'] / 1e6:8.2f}"
+        line += f"{copy['GB_per_second']:7.1f}{copy['their_GB_per_second']:7.1f}  "
+        line += "".join(f"{cell(found.get(name)):26s}" for name in columns)
+        print(line.rstrip(), flush=True)
 
 
-def main() -> None:
-    """Measure, print, save."""
+def run(options: argparse.Namespace, threads: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The whole grid with one number of threads: what a copy reaches, and the rows."""
+    copied = copy_bandwidth(threads)
+    print(f"\n--- {options.dtype}, {threads} thread{'s' * (threads > 1)} (NumPy: 1): our time over theirs")
+    print("copy of " + "; ".join(f"{name}: {value:.1f} GB/s" for name, value in copied.items()))
+    columns = ["copy", "numpy", *options.peers]
+    print(head(["of copy", *columns[1:]]))
+    rows = []
+    for shape, axis in GRID:
+        wanted = not options.shapes or any(text in label(shape, axis) for text in options.shapes)
+        if wanted and (shape in QUICK or not options.quick):
+            found = measure(shape, axis, options, threads)
+            show(found, columns)
+            rows += found
+    return copied, rows
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for; a peer that is not installed is named, and left out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", help="file to save every row in")
+    parser.add_argument("--json", metavar="FILE", help="file to save every row in")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, pybn_ext.get_num_threads()])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="three small shapes only")
+    parser.add_argument("--shapes", nargs="+", metavar="TEXT", help='only those with this in their name, "(32, 64)"')
+    parser.add_argument("--peers", nargs="*", default=list(peers.PEERS), choices=list(peers.PEERS))
+    parser.add_argument("--fresh", action="store_true", help="results in new memory, not in the same at each call")
     options = parser.parse_args()
-    machine = {
+    absent = [f"{name} (no module {gone[0]})" for name in options.peers if (gone := peers.missing(name))]
+    print(f"not installed: {', '.join(absent) or 'none of the peers asked for'}")
+    options.peers = [name for name in options.peers if not peers.missing(name)]
+    return options
+
+
+def main() -> None:
+    """Measure, print, save."""
+    options = arguments()
+    machine: dict[str, Any] = {
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "build": pybn_ext.build_info(),
         "numpy": np.__version__,
-        "copy_GB_per_second": copy_bandwidth(),
+        "peers": {name: peers.version(name) for name in options.peers},
+        "fresh_results": options.fresh,
+        "copy_GB_per_second": {},
     }
-    print(", ".join(f"{name} copy: {value:.1f} GB/s" for name, value in machine["copy_GB_per_second"].items()))
+    print(f"against NumPy {np.__version__}" + "".join(f", {name} {v}" for name, v in machine["peers"].items()))
     rows = []
     for threads in sorted(set(options.threads)):
-        print(f"--- {options.dtype}, {threads} thread{'s' * (threads > 1)}: our time over theirs")
-        for label in QUICK if options.quick else GRID:
-            rows += measure(label, np.dtype(options.dtype), threads, options.rounds)
-            show(rows[-len([r for r in rows if r["shape"] == label and r["threads"] == threads]) :])
+        # A process each: most of the peers ask for their number of threads once, when they start.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            machine["copy_GB_per_second"][threads], found = process.submit(run, options, threads).result()
+        rows += found
     if options.json:
-        with open(options.json, "w") as file:
+        with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"machine": machine, "rows": rows}, file, indent=1)
 
 
