@@ -17,6 +17,7 @@ ctypedef enum Operation:
     INFERENCE_GRADIENT
 
 cdef enum:
+    RUN = 512    # elements of one feature that lie together from which on they are rows themselves
     SAMPLES = 9  # elements of each feature whose median is the shift of its sums: robust to 3 outliers
 
 # One number for each feature, as an argument brought it or as a result takes it.
@@ -59,6 +60,7 @@ cdef struct Call:
     Given variance
     Given dscale
     Given doffset
+    unsigned char places[256]  # see `plan_mask`
     Py_ssize_t samples[9]    # positions, outer * inner + inner index, where the shift is looked for
     # The plan.
     bint by_rows             # features last: rows of glued features; else tiles of whole features

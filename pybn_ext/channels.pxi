@@ -63,7 +63,7 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
-    if call.outer <= ROWS and lanes >= SPARE and call.keep == NULL:
+    if call.outer <= ROWS and lanes >= SPARE:
         sum_low_tile(call, x, f, lanes, shift)
     else:
         sum_high_tile(call, x, f, lanes, shift)
@@ -79,8 +79,16 @@ cdef void sum_low_tile(
     cdef real* q = <real*> next_line(q_room)
     cdef Py_ssize_t start = f.begin * call.inner
     cdef Py_ssize_t stride = call.features * call.inner
+    cdef Rows rows = plain_rows(call.outer, stride * sizeof(real))
+    cdef unsigned char keep[ROWS * TILE_LANES + LINE]
+    cdef Py_ssize_t row
+    if call.keep != NULL:
+        for row in range(call.outer):
+            spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * lanes)
+        rows.keep = keep
+        rows.keep_stride = lanes
     check_range(start, (call.outer - 1) * stride + lanes, size_of(call))
-    sum_rows(x + start, behind(<const real*> call.dy, start), call.outer, stride, lanes, shift, s, q)
+    sum_rows(&rows, x + start, behind(<const real*> call.dy, start), lanes, shift, s, q)
     total_partial(<const real*> s, f.number, call.inner, f.first)
     total_partial(<const real*> q, f.number, call.inner, f.second)
 
@@ -151,9 +159,10 @@ cdef void write_runs(
 ) noexcept nogil:
     """Elements of one feature, in runs; `which` only tells the type of the tables."""
     cdef wide table[TABLES * BAND]
+    cdef Py_ssize_t filled = BAND if in_bands(x, which) else SPARE
     cdef Py_ssize_t i, length
     for i in range(tables(call)):
-        fill(<wide*> table + i * BAND, BAND if in_bands(call, x, which) else SPARE, <wide> f.table[i * f.number + index])
+        fill(<wide*> table + i * BAND, filled, <wide> f.table[i * f.number + index])
     while position < stop:
         length = smaller(stop - position, call.inner - position % call.inner)
         write_run(call, x, element(call, f.begin + index, position), length, <const wide*> table, BAND)

@@ -58,6 +58,46 @@ cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
     return call.count * call.features > 0
 
 
+cdef inline unsigned int real_ones_in(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
+    """How many bytes are not 0; a narrow type becomes vectors, and is enough for 32768."""
+    cdef unsigned short count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += keep[i] != 0
+    return count
+
+
+cdef bint masked(object mask, cnp.ndarray x, object feature_axis, Call* call) noexcept:
+    """Take up the mask, or none: a contiguous one over the other axes, of all of them or with 1 for the features."""
+    cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)
+    cdef Py_ssize_t positions = call.outer * call.inner
+    cdef Py_ssize_t axis, i
+    if mask is None:
+        return True
+    if not (
+        cnp.PyArray_CheckExact(mask) and cnp.PyArray_TYPE(mask) == cnp.NPY_BOOL and cnp.PyArray_IS_C_CONTIGUOUS(mask)
+    ):
+        return False
+    axis = small_int(feature_axis)
+    if axis < 0:
+        axis += ndim
+    for i in range(cnp.PyArray_NDIM(mask)):
+        if cnp.PyArray_NDIM(mask) == ndim:
+            if cnp.PyArray_DIM(mask, i) != (1 if i == axis else cnp.PyArray_DIM(x, i)):
+                return False
+        elif cnp.PyArray_DIM(mask, i) != cnp.PyArray_DIM(x, i if i < axis else i + 1):
+            return False
+    if cnp.PyArray_NDIM(mask) != ndim and cnp.PyArray_NDIM(mask) != ndim - 1:
+        return False
+    call.keep = <const unsigned char*> cnp.PyArray_DATA(mask)
+    call.count = 0
+    for i in range(0, positions, 32768):
+        call.count += real_ones_in(call.keep + i, smaller(32768, positions - i))
+    if call.count == positions:
+        call.keep = NULL
+    return call.count > 0
+
+
 cdef inline Py_ssize_t small_int(object number) noexcept:
     """Its value, or a value that is no axis where it does not fit."""
     try:
@@ -195,7 +235,7 @@ cdef int compute(
 def moments(x, *, feature_axis=-1, mask=None):
     """Count, mean and population variance of each feature; see `pybn.reference.moments`."""
     cdef Call call
-    if not (mask is None and ordinary(x) and see(x, feature_axis, &call)):
+    if not (ordinary(x) and see(x, feature_axis, &call) and masked(mask, x, feature_axis, &call)):
         return _general_moments(x, feature_axis, mask)
     call.operation = MOMENTS
     mean, variance = new_statistic(call.features), new_statistic(call.features)
@@ -240,14 +280,14 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     """y, mean and variance of a batch normalized with its own statistics; see `pybn.reference.batch_norm_training`."""
     cdef Call call
     if not (
-        mask is None
-        and ordinary(x)
+        ordinary(x)
         and see(x, feature_axis, &call)
+        and masked(mask, x, feature_axis, &call)
         and epsilon_of(epsilon, &call)
         and (scale is None or one_each(scale, call.features))
         and (offset is None or one_each(offset, call.features))
         and receives(out, x)
-        and (out is None or (apart(out, x) and apart(out, scale) and apart(out, offset)))
+        and (out is None or (apart(out, x) and apart(out, scale) and apart(out, offset) and apart(out, mask)))
     ):
         return _general_training(x, scale, offset, feature_axis, epsilon, mask, out)
     call.operation = TRAINING
@@ -262,9 +302,9 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
     """y of x normalized with given statistics; see `pybn.reference.batch_norm_inference`."""
     cdef Call call
     if not (
-        mask is None
-        and ordinary(x)
+        ordinary(x)
         and see(x, feature_axis, &call)
+        and masked(mask, x, feature_axis, &call)
         and epsilon_of(epsilon, &call)
         and (scale is None or one_each(scale, call.features))
         and (offset is None or one_each(offset, call.features))
@@ -279,6 +319,7 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
                 and apart(out, offset)
                 and apart(out, mean)
                 and apart(out, variance)
+                and apart(out, mask)
             )
         )
     ):
@@ -304,9 +345,9 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
     cdef Call call
     cdef cnp.npy_intp features
     if not (
-        mask is None
-        and ordinary(x)
+        ordinary(x)
         and see(x, feature_axis, &call)
+        and masked(mask, x, feature_axis, &call)
         and epsilon_of(epsilon, &call)
         and (scale is None or one_each(scale, call.features))
         and one_each(mean, call.features)
@@ -315,7 +356,14 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
         and receives(out, x)
         and (
             out is None
-            or (apart(out, x) and apart(out, dy) and apart(out, scale) and apart(out, mean) and apart(out, variance))
+            or (
+                apart(out, x)
+                and apart(out, dy)
+                and apart(out, scale)
+                and apart(out, mean)
+                and apart(out, variance)
+                and apart(out, mask)
+            )
         )
     ):
         return _general_gradient(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)

@@ -1,46 +1,92 @@
-# The mask.  Nothing here or elsewhere reads a masked element into a sum: a stretch of x is copied
-# to a buffer in the first-level cache with a neutral value in the masked places, and summed there.
+# The mask.  It is one byte for each (outer, inner); the primitives take one for each lane.  Nothing here or elsewhere
+# reads a masked element into a sum: what stands there becomes 0 before it is added.
 
-cdef const unsigned char* keep_of(
-    const Call* call, Py_ssize_t start, Py_ssize_t length, unsigned char* buffer
-) noexcept nogil:
-    """One byte for each of `length` elements of x from `start` on: is it real?"""
+cdef void spread_keep(const Call* call, Py_ssize_t start, Py_ssize_t length, unsigned char* keep) noexcept nogil:
+    """One byte for each of `length` elements of x from `start` on: is it real?  LINE bytes more may be written."""
+    # Into variables: a byte that is stored might, for all the compiler knows, change any field of `call`.
+    cdef const unsigned char* mask = call.keep
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t period = call.features * inner
     cdef Py_ssize_t outer = start // period
     cdef Py_ssize_t within = start % period
-    cdef Py_ssize_t filled = 0, at, run
+    cdef Py_ssize_t filled = 0, run
     check_range(start, length, size_of(call))
-    if inner == 1:
-        while filled < length:
-            run = smaller(period - within, length - filled)
-            memset(buffer + filled, call.keep[outer], run)
-            filled += run
-            within = 0
-            outer += 1
-        return buffer
-    at = within % inner
-    if at + length <= inner:
-        return call.keep + outer * inner + at
+    if inner == 1 and period < SPARE:
+        spread_few(call, outer, within, length, keep)
+        return
     while filled < length:
-        run = smaller(inner - at, length - filled)
-        memcpy(buffer + filled, call.keep + outer * inner + at, run)
+        run = smaller(period - within, length - filled)
+        if inner == 1:
+            fill_keep(keep + filled, run, mask[outer])
+        else:
+            repeat_keep(mask + outer * inner, inner, within % inner, run, keep + filled)
         filled += run
-        within += run
-        at = 0
-        if within == period:
-            within = 0
-            outer += 1
-    return buffer
+        within = 0
+        outer += 1
 
 
-cdef inline void neutral_copy(
-    const real* x, const unsigned char* keep, Py_ssize_t lanes, const real* neutral, real* copy
+cdef inline void fill_keep(unsigned char* to, Py_ssize_t n, unsigned char value) noexcept nogil:
+    """As `fill`, of bytes: memset costs more than the sums where features are few."""
+    cdef Py_ssize_t i, j
+    for i in range((n + LINE - 1) // LINE):
+        for j in range(LINE):
+            to[i * LINE + j] = value
+
+
+cdef void plan_mask(Call* call) noexcept nogil:
+    """With fewer than SPARE features: which byte of the mask, counted from that of lane `phase`, belongs to the lanes
+    from there on."""
+    cdef Py_ssize_t phase, i
+    if call.keep != NULL and call.inner == 1 and call.features < SPARE:
+        for phase in range(call.features):
+            for i in range(SPARE):
+                call.places[phase * SPARE + i] = <unsigned char> ((phase + i) // call.features)
+
+
+cdef inline void spread_few(
+    const Call* call, Py_ssize_t outer, Py_ssize_t phase, Py_ssize_t length, unsigned char* to
 ) noexcept nogil:
-    """x where it is real, else `neutral`."""
-    cdef Py_ssize_t j
-    for j in range(lanes):
-        copy[j] = x[j] if keep[j] else neutral[j]
+    """Each byte of the mask once for each feature, 16 lanes at a time."""
+    cdef const unsigned char* mask = call.keep
+    cdef const unsigned char* places = &call.places[0]
+    cdef Py_ssize_t features = call.features
+    cdef Py_ssize_t whole = call.outer - SPARE  # the last outer index from which 16 bytes can be read
+    cdef Py_ssize_t rows = SPARE // features, lanes = SPARE % features
+    cdef Py_ssize_t filled = 0, i
+    while filled < length:
+        if outer <= whole:
+            pick_16(to + filled, mask + outer, places + phase * SPARE)
+        else:
+            for i in range(smaller(SPARE, length - filled)):
+                to[filled + i] = mask[outer + places[phase * SPARE + i]]
+        filled += SPARE
+        outer += rows
+        phase += lanes
+        if phase >= features:
+            phase -= features
+            outer += 1
+
+
+cdef inline void repeat_keep(
+    const unsigned char* mask, Py_ssize_t inner, Py_ssize_t at, Py_ssize_t length, unsigned char* to
+) noexcept nogil:
+    """The mask of one outer index from its position `at` on, again and again: it is the same for each feature."""
+    cdef Py_ssize_t done = smaller(inner - at, length)
+    cdef Py_ssize_t more
+    memcpy(to, mask + at, done)
+    if done < length:
+        more = smaller(at, length - done)
+        memcpy(to + done, mask, more)
+        done += more
+    while done < length:
+        more = smaller(done, length - done)
+        memcpy(to + done, to, more)
+        done += more
+
+
+cdef inline const unsigned char* keep_of_run(const Call* call, Py_ssize_t start) noexcept nogil:
+    """The mask of the elements of one feature that lie together from `start` on."""
+    return call.keep + start // (call.features * call.inner) * call.inner + start % call.inner
 
 
 cdef Py_ssize_t next_kept(const Call* call, Py_ssize_t position) noexcept nogil:

@@ -12,7 +12,6 @@ cdef enum:
     TABLE_LANES = 512  # shortest row of the tables of the write
     TILE_LANES = 1024  # widest tile of features
     TILE_FEATURES = 512  # most features of it: what is known of them takes 48 KB
-    RUN = 512          # from here on the elements of one feature that lie together are rows themselves
     RUN_LANES = 64
     FEW = 16           # features from which each thread gets whole ones
     STREAM = 1 << 20   # bytes of a result from which it is written past the caches
@@ -27,6 +26,7 @@ cdef void plan(Call* call) noexcept nogil:
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):
         call.samples[i] = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))
+    plan_mask(call)
     if call.by_rows:
         plan_rows(call, size, itemsize)
     else:

@@ -4,7 +4,7 @@
 cdef enum:
     ROWS = 64    # rows summed in x's own type before they are added to the float64 lanes
     TILE = 512   # lanes at once: their partial sums stay in the first-level cache
-    PACK = 128   # lanes at once where a mask makes copies necessary
+    PACK = 128   # lanes at once where there is a mask, of which a byte for each is spread out
     SPARE = 16   # elements of the longest vector
     NEAR = 8192  # bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it, 40 without, where
                  # they are 4 KB; where they are 64 KB, 38 with it and 44 without
@@ -28,114 +28,198 @@ cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, dou
             total[j] = after
 
 
+# Some rows of lanes.
+cdef struct Rows:
+    Py_ssize_t number
+    Py_ssize_t stride           # bytes from one to the next
+    const Py_ssize_t* at        # or where each begins, in bytes; NULL: one stride apart
+    const unsigned char* keep   # a byte of the mask for each lane; NULL: all are real
+    Py_ssize_t keep_stride
+
+ctypedef enum Kind:
+    PLAIN
+    MASKED
+    GATHERED
+
+
+cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
+    cdef Rows rows
+    rows.number = number
+    rows.stride = stride
+    rows.at = NULL
+    rows.keep = NULL
+    rows.keep_stride = 0
+    return rows
+
+
+cdef inline const vector* row_of(const vector* x, Py_ssize_t row, const Rows* rows, Kind kind) noexcept nogil:
+    return seek(x, rows.at[row] if kind == GATHERED else row * rows.stride)
+
+
+cdef inline const unsigned char* keep_of(Py_ssize_t row, const Rows* rows, Kind kind) noexcept nogil:
+    if kind == MASKED:
+        return rows.keep + row * rows.keep_stride
+    return NULL
+
+
+cdef inline vector difference(
+    const vector* x, Py_ssize_t j, vector shift, const unsigned char* keep, Kind kind
+) noexcept nogil:
+    """x - shift; 0 where it is masked.  `keep` has a byte for each element of the row."""
+    if kind == MASKED:
+        return unmasked(x[j] - shift, keep + j * elements(x))
+    return x[j] - shift
+
+
+cdef inline vector real_ones(const vector* dy, Py_ssize_t j, const unsigned char* keep, Kind kind) noexcept nogil:
+    """dy; 0 where it is masked."""
+    if kind == MASKED:
+        return unmasked(dy[j], keep + j * elements(dy))
+    return dy[j]
+
+
 cdef inline void sum_columns(
-    const vector* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t columns, const vector* shift, vector* s, vector* q,
+    const Rows* rows, const vector* x, Py_ssize_t columns, const vector* shift, vector* s, vector* q, Kind kind,
     bint ahead
 ) noexcept nogil:
-    """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time; `stride` counts bytes."""
+    """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time."""
     cdef vector c, d0, d1, d2, d3, d4, d5, d6, d7
-    cdef const vector* next_rows
+    cdef const vector* x0
+    cdef const vector* x1
+    cdef const vector* x2
+    cdef const vector* x3
+    cdef const vector* x4
+    cdef const vector* x5
+    cdef const vector* x6
+    cdef const vector* x7
     cdef Py_ssize_t row = 0, j, i
-    while row + 8 <= rows:
-        next_rows = seek(x, 8 * stride)
+    while row + 8 <= rows.number:
+        x0 = row_of(x, row, rows, kind)
+        x1 = row_of(x, row + 1, rows, kind)
+        x2 = row_of(x, row + 2, rows, kind)
+        x3 = row_of(x, row + 3, rows, kind)
+        x4 = row_of(x, row + 4, rows, kind)
+        x5 = row_of(x, row + 5, rows, kind)
+        x6 = row_of(x, row + 6, rows, kind)
+        x7 = row_of(x, row + 7, rows, kind)
         for j in range(columns):
             if ahead:
                 for i in range(8):
-                    prefetch(seek(next_rows, i * stride) + j)
+                    prefetch(seek(x0, (8 + i) * rows.stride) + j)
             c = shift[j]
-            d0 = x[j] - c
-            d1 = seek(x, stride)[j] - c
-            d2 = seek(x, 2 * stride)[j] - c
-            d3 = seek(x, 3 * stride)[j] - c
-            d4 = seek(x, 4 * stride)[j] - c
-            d5 = seek(x, 5 * stride)[j] - c
-            d6 = seek(x, 6 * stride)[j] - c
-            d7 = seek(x, 7 * stride)[j] - c
+            d0 = difference(x0, j, c, keep_of(row, rows, kind), kind)
+            d1 = difference(x1, j, c, keep_of(row + 1, rows, kind), kind)
+            d2 = difference(x2, j, c, keep_of(row + 2, rows, kind), kind)
+            d3 = difference(x3, j, c, keep_of(row + 3, rows, kind), kind)
+            d4 = difference(x4, j, c, keep_of(row + 4, rows, kind), kind)
+            d5 = difference(x5, j, c, keep_of(row + 5, rows, kind), kind)
+            d6 = difference(x6, j, c, keep_of(row + 6, rows, kind), kind)
+            d7 = difference(x7, j, c, keep_of(row + 7, rows, kind), kind)
             s[j] = s[j] + (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7)))
             q[j] = q[j] + (
                 ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
             )
-        x = next_rows
         row += 8
-    while row < rows:
+    while row < rows.number:
+        x0 = row_of(x, row, rows, kind)
         for j in range(columns):
-            d0 = x[j] - shift[j]
+            d0 = difference(x0, j, shift[j], keep_of(row, rows, kind), kind)
             s[j] = s[j] + d0
             q[j] = q[j] + d0 * d0
-        x = seek(x, stride)
         row += 1
 
 
 cdef inline void sum_gradient_columns(
-    const vector* x, const vector* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t columns, const vector* mean,
-    vector* s, vector* q, bint ahead
+    const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* mean, vector* s, vector* q,
+    Kind kind, bint ahead
 ) noexcept nogil:
-    """s += sum of dy, q += sum of dy (x - mean), four rows at a time; `stride` counts bytes."""
-    cdef vector c, g0, g1, g2, g3
-    cdef const vector* next_x
-    cdef const vector* next_dy
+    """s += sum of dy, q += sum of dy (x - mean), four rows at a time."""
+    cdef vector c, g0, g1, g2, g3, d0, d1, d2, d3
+    cdef const vector* x0
+    cdef const vector* x1
+    cdef const vector* x2
+    cdef const vector* x3
+    cdef const vector* dy0
+    cdef const vector* dy1
+    cdef const vector* dy2
+    cdef const vector* dy3
     cdef Py_ssize_t row = 0, j, i
-    while row + 4 <= rows:
-        next_x = seek(x, 4 * stride)
-        next_dy = seek(dy, 4 * stride)
+    while row + 4 <= rows.number:
+        x0 = row_of(x, row, rows, kind)
+        x1 = row_of(x, row + 1, rows, kind)
+        x2 = row_of(x, row + 2, rows, kind)
+        x3 = row_of(x, row + 3, rows, kind)
+        dy0 = row_of(dy, row, rows, kind)
+        dy1 = row_of(dy, row + 1, rows, kind)
+        dy2 = row_of(dy, row + 2, rows, kind)
+        dy3 = row_of(dy, row + 3, rows, kind)
         for j in range(columns):
             if ahead:
                 for i in range(4):
-                    prefetch(seek(next_x, i * stride) + j)
-                    prefetch(seek(next_dy, i * stride) + j)
+                    prefetch(seek(x0, (4 + i) * rows.stride) + j)
+                    prefetch(seek(dy0, (4 + i) * rows.stride) + j)
             c = mean[j]
-            g0 = dy[j]
-            g1 = seek(dy, stride)[j]
-            g2 = seek(dy, 2 * stride)[j]
-            g3 = seek(dy, 3 * stride)[j]
+            g0 = real_ones(dy0, j, keep_of(row, rows, kind), kind)
+            g1 = real_ones(dy1, j, keep_of(row + 1, rows, kind), kind)
+            g2 = real_ones(dy2, j, keep_of(row + 2, rows, kind), kind)
+            g3 = real_ones(dy3, j, keep_of(row + 3, rows, kind), kind)
+            d0 = difference(x0, j, c, keep_of(row, rows, kind), kind)
+            d1 = difference(x1, j, c, keep_of(row + 1, rows, kind), kind)
+            d2 = difference(x2, j, c, keep_of(row + 2, rows, kind), kind)
+            d3 = difference(x3, j, c, keep_of(row + 3, rows, kind), kind)
             s[j] = s[j] + ((g0 + g1) + (g2 + g3))
-            q[j] = q[j] + (
-                (g0 * (x[j] - c) + g1 * (seek(x, stride)[j] - c))
-                + (g2 * (seek(x, 2 * stride)[j] - c) + g3 * (seek(x, 3 * stride)[j] - c))
-            )
-        x = next_x
-        dy = next_dy
+            q[j] = q[j] + ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3))
         row += 4
-    while row < rows:
+    while row < rows.number:
+        x0 = row_of(x, row, rows, kind)
+        dy0 = row_of(dy, row, rows, kind)
         for j in range(columns):
-            s[j] = s[j] + dy[j]
-            q[j] = q[j] + dy[j] * (x[j] - mean[j])
-        x = seek(x, stride)
-        dy = seek(dy, stride)
+            g0 = real_ones(dy0, j, keep_of(row, rows, kind), kind)
+            s[j] = s[j] + g0
+            q[j] = q[j] + g0 * difference(x0, j, mean[j], keep_of(row, rows, kind), kind)
         row += 1
 
 
+cdef inline void sum_kind(
+    const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q,
+    Kind kind, bint ahead
+) noexcept nogil:
+    if dy == NULL:
+        sum_columns(rows, x, columns, shift, s, q, kind, ahead)
+    else:
+        sum_gradient_columns(rows, x, dy, columns, shift, s, q, kind, ahead)
+
+
 cdef void sum_vectors(
-    const vector* x, const vector* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t columns, const vector* shift,
-    vector* s, vector* q
+    const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q
 ) noexcept nogil:
     """The sums of the moments, or where there is a dy those of the gradient."""
-    cdef bint ahead = 8 * stride <= NEAR
-    if dy == NULL:
-        if ahead:
-            sum_columns(x, rows, stride, columns, shift, s, q, True)
-        else:
-            sum_columns(x, rows, stride, columns, shift, s, q, False)
-    elif ahead:
-        sum_gradient_columns(x, dy, rows, stride, columns, shift, s, q, True)
+    cdef bint near = 8 * rows.stride <= NEAR
+    if rows.at != NULL:
+        sum_kind(rows, x, dy, columns, shift, s, q, GATHERED, False)
+    elif rows.keep != NULL and near:
+        sum_kind(rows, x, dy, columns, shift, s, q, MASKED, True)
+    elif rows.keep != NULL:
+        sum_kind(rows, x, dy, columns, shift, s, q, MASKED, False)
+    elif near:
+        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, True)
     else:
-        sum_gradient_columns(x, dy, rows, stride, columns, shift, s, q, False)
+        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, False)
 
 
 cdef inline void sum_lanes(
-    const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift, real* s,
-    real* q
+    const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, real* s, real* q
 ) noexcept nogil:
     """`sum_vectors` of whole vectors, named by their elements."""
-    cdef Py_ssize_t size = sizeof(real)
+    cdef Py_ssize_t size = lanes * sizeof(real)
     if real is float:
         sum_vectors(
-            <const floats*> x, <const floats*> dy, rows, stride * size, lanes * size // <Py_ssize_t> sizeof(floats),
-            <const floats*> shift, <floats*> s, <floats*> q
+            rows, <const floats*> x, <const floats*> dy, size // <Py_ssize_t> sizeof(floats), <const floats*> shift,
+            <floats*> s, <floats*> q
         )
     else:
         sum_vectors(
-            <const doubles*> x, <const doubles*> dy, rows, stride * size, lanes * size // <Py_ssize_t> sizeof(doubles),
+            rows, <const doubles*> x, <const doubles*> dy, size // <Py_ssize_t> sizeof(doubles),
             <const doubles*> shift, <doubles*> s, <doubles*> q
         )
 
@@ -148,8 +232,7 @@ cdef inline const real* behind(const real* dy, Py_ssize_t elements) noexcept nog
 
 
 cdef void sum_rows(
-    const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift, real* s,
-    real* q
+    const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, real* s, real* q
 ) noexcept nogil:
     """The sums of at most ROWS rows of at least a vector; s and q have room for SPARE more."""
     cdef Py_ssize_t vector_lanes = <Py_ssize_t> sizeof(floats) // <Py_ssize_t> sizeof(real)
@@ -157,91 +240,142 @@ cdef void sum_rows(
     cdef Py_ssize_t whole = lanes - rest
     cdef Py_ssize_t last = lanes - vector_lanes
     cdef Py_ssize_t i
+    cdef Rows ends = rows[0]
     memset(s, 0, (lanes + vector_lanes) * sizeof(real))
     memset(q, 0, (lanes + vector_lanes) * sizeof(real))
-    sum_lanes(x, dy, rows, stride, whole, shift, s, q)
+    sum_lanes(rows, x, dy, whole, shift, s, q)
     if rest:
         # The last whole vector of the row, whose first lanes are known already.
-        sum_lanes(x + last, behind(dy, last), rows, stride, vector_lanes, shift + last, s + whole, q + whole)
+        if ends.keep != NULL:
+            ends.keep += last
+        sum_lanes(&ends, x + last, behind(dy, last), vector_lanes, shift + last, s + whole, q + whole)
         for i in range(whole, lanes):
             s[i] = s[i + whole - last]
             q[i] = q[i + whole - last]
 
 
 cdef void add_rows(
-    const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes, const real* shift,
-    double* sums, Py_ssize_t width, Py_ssize_t wanted
+    const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, double* sums,
+    Py_ssize_t width, Py_ssize_t wanted
 ) noexcept nogil:
     """Add at most ROWS rows of at most TILE + SPARE lanes, at least a vector, to the sums of the `wanted` first lanes."""
     cdef real s_room[TILE + 4 * SPARE]
     cdef real q_room[TILE + 4 * SPARE]
     cdef real* s = <real*> next_line(s_room)
     cdef real* q = <real*> next_line(q_room)
-    sum_rows(x, dy, rows, stride, lanes, shift, s, q)
+    sum_rows(rows, x, dy, lanes, shift, s, q)
     flush(<const real*> s, wanted, sums, sums + 2 * width)
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)
 
 
-cdef void add_copies(
-    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes,
+cdef void add_narrow(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
     const real* shift, double* sums, Py_ssize_t width
 ) noexcept nogil:
-    """As `add_rows`, at most PACK lanes, on copies in which what is masked, or missing to a vector, adds nothing."""
-    cdef real values[ROWS * PACK]
-    cdef real cotangents[ROWS * PACK]
-    cdef real shifts[PACK]
-    cdef real nothing[PACK]
-    cdef unsigned char buffer[PACK]
+    """As `add_rows`, fewer lanes than a vector may have: on copies to which nothing is added."""
+    cdef real values[ROWS * SPARE]
+    cdef real cotangents[ROWS * SPARE]
+    cdef real shifts[SPARE]
+    cdef unsigned char keep[ROWS * SPARE + LINE]
     cdef const real* dy = <const real*> call.dy
-    cdef const unsigned char* keep = buffer
-    cdef Py_ssize_t padded = PACK if lanes > PACK - SPARE else (lanes + SPARE - 1) // SPARE * SPARE
-    cdef Py_ssize_t row, at, i
-    memset(nothing, 0, sizeof(nothing))
-    memset(buffer, 1, sizeof(buffer))
-    for i in range(padded):
-        shifts[i] = shift[i] if i < lanes else 0
-    for row in range(rows):
+    cdef Rows rows = plain_rows(number, SPARE * sizeof(real))
+    cdef Py_ssize_t row, at
+    memset(values, 0, sizeof(values))
+    memset(cotangents, 0, sizeof(cotangents))
+    memset(shifts, 0, sizeof(shifts))
+    memcpy(shifts, shift, lanes * sizeof(real))
+    for row in range(number):
         at = start + row * stride
-        if call.keep != NULL:
-            keep = keep_of(call, at, lanes, buffer)
-        neutral_copy(x + at, keep, lanes, shift, values + row * padded)
-        memset(values + row * padded + lanes, 0, (padded - lanes) * sizeof(real))
+        memcpy(<real*> values + row * SPARE, x + at, lanes * sizeof(real))
         if dy != NULL:
-            neutral_copy(dy + at, keep, lanes, <const real*> nothing, cotangents + row * padded)
-            memset(cotangents + row * padded + lanes, 0, (padded - lanes) * sizeof(real))
+            memcpy(<real*> cotangents + row * SPARE, dy + at, lanes * sizeof(real))
+        if call.keep != NULL:
+            spread_keep(call, at, lanes, <unsigned char*> keep + row * SPARE)
+    if call.keep != NULL:
+        rows.keep = keep
+        rows.keep_stride = SPARE
     if dy != NULL:
         dy = <const real*> cotangents
-    add_rows(<const real*> values, dy, rows, padded, padded, <const real*> shifts, sums, width, lanes)
+    add_rows(&rows, <const real*> values, dy, SPARE, <const real*> shifts, sums, width, lanes)
+
+
+cdef void add_masked(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
+    const real* shift, double* sums, Py_ssize_t width
+) noexcept nogil:
+    """As `add_rows`, of at most PACK + SPARE lanes."""
+    cdef unsigned char room[ROWS * (PACK + SPARE) + LINE]
+    cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    cdef Py_ssize_t row
+    if call.inner >= RUN:  # the rows are parts of one run, and so is their mask
+        rows.keep = keep_of_run(call, start)
+        rows.keep_stride = stride
+    else:
+        rows.keep = room
+        rows.keep_stride = lanes
+        for row in range(number):
+            spread_keep(call, start + row * stride, lanes, <unsigned char*> room + row * lanes)
+    add_rows(&rows, x + start, behind(<const real*> call.dy, start), lanes, shift, sums, width, lanes)
+
+
+cdef inline Py_ssize_t piece_of(Py_ssize_t lanes, Py_ssize_t most) noexcept nogil:
+    """How many of the lanes to take at once, so that what is left is not less than a vector."""
+    return most if lanes >= most + SPARE else lanes
+
+
+cdef void add_real_rows(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t lanes, const real* shift,
+    double* sums, Py_ssize_t width
+) noexcept nogil:
+    """The rows of x whose byte of the mask says that they are real, and no others; the first begins at `start`."""
+    cdef Py_ssize_t at[ROWS]
+    cdef Rows rows = plain_rows(0, 0)
+    cdef const unsigned char* keep = call.keep + start // call.features
+    cdef Py_ssize_t row, lane, piece
+    rows.at = at
+    for row in range(number):
+        at[rows.number] = row * call.features * sizeof(real)
+        rows.number += keep[row] != 0
+        if rows.number < ROWS and row + 1 < number:
+            continue
+        lane = 0
+        while lane < lanes:
+            piece = piece_of(lanes - lane, TILE)
+            add_rows(
+                &rows, x + start + lane, behind(<const real*> call.dy, start + lane), piece, shift + lane, sums + lane,
+                width, piece
+            )
+            lane += piece
+        rows.number = 0
 
 
 cdef void add_block(
-    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t lanes,
-    const real* shift, double* sums,
-    Py_ssize_t width
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
+    const real* shift, double* sums, Py_ssize_t width
 ) noexcept nogil:
-    """Add `rows` rows of `lanes` lanes, the first at element `start` of x, to the sums of the lanes."""
+    """Add `number` rows of `lanes` lanes, the first at element `start` of x, to the sums of the lanes."""
     cdef const real* dy = <const real*> call.dy
-    cdef bint copies = call.keep != NULL or lanes < SPARE
-    cdef Py_ssize_t tile = PACK if copies else TILE
-    cdef Py_ssize_t row = 0, lane, height, breadth, at
-    check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
+    cdef Rows rows
+    cdef Py_ssize_t row = 0, lane, height, piece, at
+    check_range(start, (number - 1) * stride + lanes if number else 0, size_of(call))
     check_range(0, lanes, width)
-    while row < rows:
-        height = smaller(ROWS, rows - row)
+    if call.keep != NULL and call.inner == 1 and stride == call.features and lanes >= SPARE:
+        add_real_rows(call, x, start, number, lanes, shift, sums, width)
+        return
+    while row < number:
+        height = smaller(ROWS, number - row)
+        rows = plain_rows(height, stride * sizeof(real))
         lane = 0
         while lane < lanes:
-            breadth = lanes - lane
-            if breadth >= tile + SPARE or copies:
-                breadth = smaller(tile, breadth)
+            piece = piece_of(lanes - lane, TILE if call.keep == NULL else PACK)
             at = start + row * stride + lane
-            if copies:
-                add_copies(call, x, at, height, stride, breadth, shift + lane, sums + lane, width)
+            if lanes < SPARE:
+                add_narrow(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
+            elif call.keep != NULL:
+                add_masked(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
             else:
-                add_rows(
-                    x + at, behind(dy, at), height, stride, breadth, shift + lane, sums + lane, width,
-                    breadth
-                )
-            lane += breadth
+                add_rows(&rows, x + at, behind(dy, at), piece, shift + lane, sums + lane, width, piece)
+            lane += piece
         row += height
 
 

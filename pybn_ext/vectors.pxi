@@ -15,10 +15,34 @@ cdef extern from *:
     typedef float pybn_floats __attribute__((vector_size(PYBN_VECTOR), aligned(4), may_alias));
     typedef double pybn_doubles __attribute__((vector_size(PYBN_VECTOR), aligned(8), may_alias));
     #define pybn_prefetch(address) __builtin_prefetch(address)
+
+    /* The elements of a vector whose byte of the mask is not 0; and those of another vector in the other places. */
+    #define PYBN_MASKED(kind, element) \
+        typedef element pybn_bits_##kind __attribute__((vector_size(PYBN_VECTOR))); \
+        typedef signed char pybn_bytes_##kind \
+            __attribute__((vector_size(PYBN_VECTOR / sizeof(element)), aligned(1), may_alias)); \
+        static inline pybn_bits_##kind pybn_masked_##kind(const unsigned char *keep) { \
+            /* Bytes are compared and then widened: gcc 12 takes the other order apart, byte by byte. */ \
+            return __builtin_convertvector(*(const pybn_bytes_##kind *) keep == 0, pybn_bits_##kind); \
+        } \
+        static inline pybn_##kind pybn_kept_##kind(pybn_##kind value, const unsigned char *keep) { \
+            return (pybn_##kind) ((pybn_bits_##kind) value & ~pybn_masked_##kind(keep)); \
+        } \
+        static inline pybn_##kind pybn_chosen_##kind( \
+                pybn_##kind value, pybn_##kind other, const unsigned char *keep) { \
+            pybn_bits_##kind masked = pybn_masked_##kind(keep); \
+            return (pybn_##kind) (((pybn_bits_##kind) value & ~masked) | ((pybn_bits_##kind) other & masked)); \
+        }
+    PYBN_MASKED(floats, int)
+    PYBN_MASKED(doubles, long long)
     #else
     typedef float pybn_floats;
     typedef double pybn_doubles;
     #define pybn_prefetch(address) ((void) 0)
+    #define pybn_kept_floats(value, keep) (*(keep) ? (value) : 0)
+    #define pybn_kept_doubles(value, keep) (*(keep) ? (value) : 0)
+    #define pybn_chosen_floats(value, other, keep) (*(keep) ? (value) : (other))
+    #define pybn_chosen_doubles(value, other, keep) (*(keep) ? (value) : (other))
     #endif
 
     /* Past the caches, to an address aligned to the vector. */
@@ -32,6 +56,17 @@ cdef extern from *:
     #include <emmintrin.h>
     #define PYBN_STREAM(to, value) _mm_stream_si128((__m128i *) (to), (__m128i) (value))
     #endif
+    /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
+    #if defined(__GNUC__) && defined(__SSSE3__)
+    #define pybn_pick_16(to, from, places) \
+        _mm_storeu_si128((__m128i *) (to), _mm_shuffle_epi8( \
+            _mm_loadu_si128((const __m128i *) (from)), _mm_loadu_si128((const __m128i *) (places))))
+    #else
+    static void pybn_pick_16(unsigned char *to, const unsigned char *from, const unsigned char *places) {
+        int i;
+        for (i = 0; i < 16; i++) to[i] = from[places[i]];
+    }
+    #endif
     #if defined(PYBN_STREAM)
     #define pybn_stream_end() _mm_sfence()
     #else
@@ -44,6 +79,11 @@ cdef extern from *:
     void stream_floats "PYBN_STREAM"(floats* to, floats value) noexcept nogil
     void stream_doubles "PYBN_STREAM"(doubles* to, doubles value) noexcept nogil
     void stream_end "pybn_stream_end"() noexcept nogil
+    floats kept_floats "pybn_kept_floats"(floats value, const unsigned char* keep) noexcept nogil
+    doubles kept_doubles "pybn_kept_doubles"(doubles value, const unsigned char* keep) noexcept nogil
+    floats chosen_floats "pybn_chosen_floats"(floats value, floats other, const unsigned char* keep) noexcept nogil
+    doubles chosen_doubles "pybn_chosen_doubles"(doubles value, doubles other, const unsigned char* keep) noexcept nogil
+    void pick_16 "pybn_pick_16"(unsigned char* to, const unsigned char* source, const unsigned char* places) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
 
 cdef enum:
@@ -60,6 +100,30 @@ cdef inline void stream(vector* to, vector value) noexcept nogil:
         stream_floats(to, value)
     else:
         stream_doubles(to, value)
+
+
+cdef inline vector unmasked(vector value, const unsigned char* keep) noexcept nogil:
+    """The value where it is real, else 0: whatever stands under a mask, NaN too."""
+    if vector is floats:
+        return kept_floats(value, keep)
+    else:
+        return kept_doubles(value, keep)
+
+
+cdef inline vector chosen(vector value, vector other, const unsigned char* keep) noexcept nogil:
+    """The value where it is real, else the other."""
+    if vector is floats:
+        return chosen_floats(value, other, keep)
+    else:
+        return chosen_doubles(value, other, keep)
+
+
+cdef inline Py_ssize_t elements(const vector* any) noexcept nogil:
+    """Of a vector."""
+    if vector is floats:
+        return sizeof(vector) // <Py_ssize_t> sizeof(float)
+    else:
+        return sizeof(vector) // <Py_ssize_t> sizeof(double)
 
 
 cdef inline const vector* seek(const vector* start, Py_ssize_t bytes) noexcept nogil:

@@ -5,6 +5,7 @@
 cdef enum:
     BAND = 256    # lanes at once in the buffer
     TABLES = 4    # constants of a lane, at the most
+    SPREAD = 1024  # elements for which a mask is spread out at once
     AHEAD = 1024  # bytes that a read runs ahead of a write past the caches: 24 to 29 GB/s of x with it, 19 to 21 without
 
 
@@ -12,9 +13,9 @@ cdef inline Py_ssize_t tables(const Call* call) noexcept nogil:
     return TABLES if call.operation == GRADIENT else TABLES - 1
 
 
-cdef inline bint in_bands(const Call* call, const real* any, const wide* which) noexcept nogil:
-    """Whether the result goes through a buffer: it is masked, or finished in double."""
-    return call.keep != NULL or (real is float and wide is double)
+cdef inline bint in_bands(const real* any, const wide* which) noexcept nogil:
+    """Whether the result goes through a buffer: it is finished in double."""
+    return real is float and wide is double
 
 
 cdef inline void normalize(
@@ -46,9 +47,9 @@ cdef void put_back(
     const Call* call, const real* original, Py_ssize_t start, Py_ssize_t n, real* y
 ) noexcept nogil:
     """Under the mask the result is what came in."""
-    cdef unsigned char buffer[BAND]
-    cdef const unsigned char* keep = keep_of(call, start, n, buffer)
+    cdef unsigned char keep[BAND + LINE]
     cdef Py_ssize_t j
+    spread_keep(call, start, n, keep)
     for j in range(n):
         y[j] = y[j] if keep[j] else original[start + j]
 
@@ -86,8 +87,8 @@ cdef void write_bands(
 # --- whole vectors: every offset, stride and reach below counts bytes -------------------------
 
 cdef inline void write_row(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach, Py_ssize_t step,
-    bint past
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach,
+    const unsigned char* keep, Py_ssize_t step, bint past, bint masked
 ) noexcept nogil:
     """As `normalize` or `differentiate`, the whole vectors of one row.
 
@@ -107,6 +108,8 @@ cdef inline void write_row(
     if call.operation == GRADIENT:
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             value = ((dy[j] - centre[step * j]) - (x[j] - mean[step * j]) * b[step * j]) * a[step * j]
+            if masked:
+                value = chosen(value, dy[j], keep + j * elements(x))
             if past:
                 prefetch(x + j + ahead)
                 prefetch(dy + j + ahead)
@@ -116,6 +119,8 @@ cdef inline void write_row(
     else:
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             value = (source[j] - mean[step * j]) * a[step * j] + b[step * j]
+            if masked:
+                value = chosen(value, source[j], keep + j * elements(x))
             if past:
                 prefetch(source + j + ahead)
                 stream(y + j, value)
@@ -162,9 +167,10 @@ cdef inline void write_four(
 
 
 cdef inline void write_part(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t base, const vector* table, Py_ssize_t reach
+    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t base, const vector* table, Py_ssize_t reach,
+    const unsigned char* keep, bint masked
 ) noexcept nogil:
-    """Less than a vector: some bytes of the whole one that begins at `base`, where `table` begins too."""
+    """Less than a vector: some bytes of the whole one that begins at `base`, where `table` and `keep` begin too."""
     cdef const vector* x = seek(<const vector*> call.x, base)
     cdef const vector* dy = seek(<const vector*> call.dy, base)
     cdef const vector* source = x if call.dy == NULL else dy
@@ -175,67 +181,133 @@ cdef inline void write_part(
         )
     else:
         value = (source[0] - table[0]) * seek(table, reach)[0] + seek(table, 2 * reach)[0]
+    if masked:
+        value = chosen(value, source[0], keep)
     # Not a masked store of the vector: it would touch the line behind, which is on its way past the caches, and did
     # make small images twice as slow.
     memcpy(<char*> call.y + start, <const char*> &value + (start - base), size)
 
 
-cdef inline void write_rest(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t done, const vector* table, Py_ssize_t reach,
-    Py_ssize_t step
+cdef inline void write_aligned(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach,
+    const unsigned char* keep, Py_ssize_t step, bint past, bint masked
 ) noexcept nogil:
-    """What is left of a row of `size` bytes after its first `done`, which were whole vectors."""
-    cdef Py_ssize_t base
-    if done < size:
-        base = size - <Py_ssize_t> sizeof(vector)
-        write_part(call, start + done, size - done, start + base, seek(table, step * base), reach)
+    """One row of at least a vector, to whole vectors at aligned addresses and what is left at both ends.
 
-
-cdef inline void write_past(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach, Py_ssize_t step
-) noexcept nogil:
-    """One row of at least a vector, past the caches but for the cache lines that it shares with its neighbours."""
+    Past the caches: but for the cache lines that it shares with its neighbours.  Stores across cache lines made
+    (256, 128) 1.6 times as slow.
+    """
     cdef Py_ssize_t width = sizeof(vector)
-    cdef Py_ssize_t head = smaller(to_line(<char*> call.y + start), size)
-    cdef Py_ssize_t lead = head % width
-    cdef Py_ssize_t lines = (size - head) // LINE * LINE
-    cdef Py_ssize_t rest
+    cdef Py_ssize_t item = width // elements(table)
+    cdef Py_ssize_t lead = smaller(to_line(<char*> call.y + start) % width, size)
+    cdef Py_ssize_t done = lead, next_
     if lead:
-        write_part(call, start, lead, start, table, reach)
-    if sizeof(vector) < LINE:
-        write_row(call, start + lead, head - lead, seek(table, step * lead), reach, step, False)
-    write_row(call, start + head, lines, seek(table, step * head), reach, step, True)
-    head += lines
-    rest = (size - head) // width * width
-    if sizeof(vector) < LINE:
-        write_row(call, start + head, rest, seek(table, step * head), reach, step, False)
-    write_rest(call, start, size, head + rest, table, reach, step)
+        write_part(call, start, lead, start, table, reach, keep, masked)
+    if past:
+        if width < LINE:
+            next_ = smaller(to_line(<char*> call.y + start + done), (size - done) // width * width)
+            write_row(call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, False, masked)
+            done += next_
+        next_ = (size - done) // LINE * LINE
+        write_row(call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, True, masked)
+        done += next_
+    if width < LINE or not past:
+        next_ = (size - done) // width * width
+        write_row(call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, False, masked)
+        done += next_
+    if done < size:
+        next_ = size - width
+        write_part(
+            call, start + done, size - done, start + next_, seek(table, step * next_), reach, keep + next_ // item, masked
+        )
 
 
 cdef void write_one(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach,
+    const unsigned char* keep
 ) noexcept nogil:
-    """`size` bytes, at least a vector, that have the same constants."""
-    cdef Py_ssize_t lead, whole
-    if call.stream:
-        write_past(call, start, size, table, reach, 0)
-        return
-    lead = smaller(to_line(<char*> call.y + start) % <Py_ssize_t> sizeof(vector), size)
-    whole = (size - lead) // <Py_ssize_t> sizeof(vector) * sizeof(vector)
-    if lead:
-        write_part(call, start, lead, start, table, reach)
-    write_row(call, start + lead, whole, table, reach, 0, False)
-    write_rest(call, start, size, lead + whole, table, reach, 0)
+    """`size` bytes, at least a vector, that have the same constants; `keep` is NULL where there is no mask."""
+    if keep != NULL:
+        write_aligned(call, start, size, table, reach, keep, 0, call.stream, True)
+    elif call.stream:
+        write_aligned(call, start, size, table, reach, keep, 0, True, False)
+    else:
+        write_aligned(call, start, size, table, reach, keep, 0, False, False)
 
 
 cdef void write_short(
-    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach
+    const Call* call, Py_ssize_t start, Py_ssize_t size, const vector* table, Py_ssize_t reach,
+    const unsigned char* keep
 ) noexcept nogil:
     """Less than a cache line, where x and the tables go on behind it."""
-    cdef Py_ssize_t width = sizeof(vector), done = 0
+    cdef Py_ssize_t width = sizeof(vector), item = width // elements(table), done = 0, next_
     while done < size:
-        write_part(call, start + done, smaller(width, size - done), start + done, seek(table, done), reach)
+        next_ = smaller(width, size - done)
+        if keep == NULL:
+            write_part(call, start + done, next_, start + done, seek(table, done), reach, keep, False)
+        else:
+            write_part(call, start + done, next_, start + done, seek(table, done), reach, keep + done // item, True)
         done += width
+
+
+cdef void write_real_rows(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t row_size, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """Whole rows of x, each masked as a whole, in the caches."""
+    cdef const char* source = <const char*> (call.x if call.dy == NULL else call.dy)
+    cdef const unsigned char* keep = call.keep + start // row_size
+    cdef Py_ssize_t row
+    for row in range(size // row_size):
+        if keep[row]:
+            write_aligned(call, start, row_size, table, reach, NULL, 1, False, False)
+        elif source != call.y:
+            memcpy(<char*> call.y + start, source + start, row_size)
+        start += row_size
+        table = seek(table, row_size)
+
+
+cdef void write_masked(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
+    Py_ssize_t reach
+) noexcept nogil:
+    """As `write_vectors`, with a mask: row by row, or in pieces for which it is spread out."""
+    cdef unsigned char keep[SPREAD + SPARE + LINE]
+    cdef Py_ssize_t item = <Py_ssize_t> sizeof(vector) // elements(table)
+    cdef Py_ssize_t row_size = call.features * item
+    cdef Py_ssize_t row, done, piece
+    for row in range(rows):
+        done = 0
+        if call.inner == 1 and not call.stream and row_size >= 4 * LINE and start % row_size == 0 == size % row_size:
+            write_real_rows(call, start, size, row_size, table, reach)
+            done = size
+        while done < size:
+            piece = size - done
+            if piece > (SPREAD + SPARE) * item:
+                piece = SPREAD * item
+            spread_keep(call, (start + done) // item, piece // item, keep)
+            write_aligned(call, start + done, piece, seek(table, done), reach, keep, 1, call.stream, True)
+            done += piece
+        start += stride
+
+
+cdef inline void write_four_aligned(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """Four rows whose first vectors at aligned addresses begin at the same lane."""
+    cdef Py_ssize_t width = sizeof(vector)
+    cdef Py_ssize_t lead = smaller(to_line(<char*> call.y + start) % width, size)
+    cdef Py_ssize_t whole = (size - lead) // width * width
+    cdef Py_ssize_t base = size - width, i
+    if lead:
+        for i in range(4):
+            write_part(call, start + i * stride, lead, start + i * stride, table, reach, NULL, False)
+    write_four(call, start + lead, stride, whole, seek(table, lead), reach)
+    if lead + whole < size:
+        for i in range(4):
+            write_part(
+                call, start + i * stride + lead + whole, size - lead - whole, start + i * stride + base,
+                seek(table, base), reach, NULL, False
+            )
 
 
 cdef void write_vectors(
@@ -243,27 +315,23 @@ cdef void write_vectors(
     Py_ssize_t reach
 ) noexcept nogil:
     """Rows of `size` bytes each, at least a vector."""
-    cdef Py_ssize_t row = 0, group, lead, whole, i
+    cdef Py_ssize_t row = 0
+    if call.keep != NULL:
+        write_masked(call, start, stride, rows, size, table, reach)
+        return
     if call.stream:
         for row in range(rows):
-            write_past(call, start + row * stride, size, table, reach, 1)
+            write_aligned(call, start + row * stride, size, table, reach, NULL, 1, True, False)
         return
     while row < rows:
-        # Whole vectors to aligned addresses: stores across cache lines make (256, 128) 1.6 times as slow.
-        lead = smaller(to_line(<char*> call.y + start) % <Py_ssize_t> sizeof(vector), size)
-        whole = (size - lead) // <Py_ssize_t> sizeof(vector) * sizeof(vector)
-        group = 4 if row + 4 <= rows and stride % <Py_ssize_t> sizeof(vector) == 0 else 1
-        if lead:
-            for i in range(group):
-                write_part(call, start + i * stride, lead, start + i * stride, table, reach)
-        if group == 4:
-            write_four(call, start + lead, stride, whole, seek(table, lead), reach)
+        if row + 4 <= rows and stride % <Py_ssize_t> sizeof(vector) == 0:
+            write_four_aligned(call, start, stride, size, table, reach)
+            row += 4
+            start += 4 * stride
         else:
-            write_row(call, start + lead, whole, seek(table, lead), reach, 1, False)
-        for i in range(group):
-            write_rest(call, start + i * stride, size, lead + whole, table, reach, 1)
-        row += group
-        start += group * stride
+            write_aligned(call, start, size, table, reach, NULL, 1, False, False)
+            row += 1
+            start += stride
 
 
 cdef void write_rows(
@@ -274,7 +342,7 @@ cdef void write_rows(
     cdef Py_ssize_t size = sizeof(real)
     check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
     check_range(0, lanes, reach)
-    if in_bands(call, x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
+    if in_bands(x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
         write_bands(call, x, start, stride, rows, lanes, table, reach)
     elif real is float:
         write_vectors(call, start * size, stride * size, rows, lanes * size, <const floats*> table, reach * size)
@@ -287,12 +355,18 @@ cdef void write_head(
 ) noexcept nogil:
     """Lanes in front of a cache line, which the rows of the tables begin at."""
     cdef Py_ssize_t size = sizeof(real)
-    if in_bands(call, x, table) or start + 2 * SPARE > size_of(call):
+    cdef unsigned char room[2 * SPARE + LINE]
+    cdef const unsigned char* keep = NULL
+    if in_bands(x, table) or start + 2 * SPARE > size_of(call):
         write_bands(call, x, start, 0, 1, lanes, table, reach)
-    elif real is float:
-        write_short(call, start * size, lanes * size, <const floats*> table, reach * size)
+        return
+    if call.keep != NULL:
+        spread_keep(call, start, 2 * SPARE, room)
+        keep = room
+    if real is float:
+        write_short(call, start * size, lanes * size, <const floats*> table, reach * size, keep)
     else:
-        write_short(call, start * size, lanes * size, <const doubles*> table, reach * size)
+        write_short(call, start * size, lanes * size, <const doubles*> table, reach * size, keep)
 
 
 cdef void write_run(
@@ -300,14 +374,26 @@ cdef void write_run(
 ) noexcept nogil:
     """The results of elements of one feature that lie together; the tables hold BAND times the same constants."""
     cdef Py_ssize_t size = sizeof(real)
-    cdef Py_ssize_t done = 0, width
+    cdef const unsigned char* keep = NULL
     check_range(start, length, size_of(call))
-    if in_bands(call, x, table) or length * size < <Py_ssize_t> sizeof(floats):
-        while done < length:
-            width = smaller(BAND, length - done)
-            write_band(call, x, start + done, width, table, reach)
-            done += width
-    elif real is float:
-        write_one(call, start * size, length * size, <const floats*> table, reach * size)
+    if in_bands(x, table) or length * size < <Py_ssize_t> sizeof(floats):
+        write_run_bands(call, x, start, length, table, reach)
+        return
+    if call.keep != NULL:
+        keep = keep_of_run(call, start)
+    if real is float:
+        write_one(call, start * size, length * size, <const floats*> table, reach * size, keep)
     else:
-        write_one(call, start * size, length * size, <const doubles*> table, reach * size)
+        write_one(call, start * size, length * size, <const doubles*> table, reach * size, keep)
+
+
+cdef void write_run_bands(
+    const Call* call, const real* x, Py_ssize_t start, Py_ssize_t length, const wide* table, Py_ssize_t reach
+) noexcept nogil:
+    """As `write_run`, through a buffer."""
+    cdef Py_ssize_t width
+    while length:
+        width = smaller(BAND, length)
+        write_band(call, x, start, width, table, reach)
+        start += width
+        length -= width
