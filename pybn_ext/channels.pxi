@@ -63,7 +63,7 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
-    if call.outer <= ROWS and lanes >= SPARE:
+    if call.outer <= most_rows(x[0]) and lanes >= SPARE:
         sum_low_tile(call, x, f, lanes, shift)
     else:
         sum_high_tile(call, x, f, lanes, shift)
@@ -173,20 +173,28 @@ cdef void write_runs(
 
 cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     cdef const Features* f = &call.all
-    cdef const double* sums
-    cdef Py_ssize_t c, i
+    cdef Py_ssize_t size = sums_of_lane(call) * RUN_LANES
+    cdef Py_ssize_t c
     if takes_sums(call):
         shift_features(call, x, f, <real*> call.shift)
         run(piece_sum_task, call, False)
         for c in range(call.features):
-            f.first[c] = f.second[c] = 0
-            for i in range(call.pieces):
-                sums = call.partial + (c * call.pieces + i) * sums_of_lane(call) * RUN_LANES
-                f.first[c] += sum_of_lanes(call, sums, RUN_LANES, RUN_LANES)
-                f.second[c] += sum_of_lanes(call, sums + RUN_LANES, RUN_LANES, RUN_LANES)
+            f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
+            f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, RUN_LANES)
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if call.operation != MOMENTS:
         run(piece_write_task, call, True)
+
+
+cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane) noexcept nogil:
+    """One sum of a feature, over its pieces."""
+    cdef Total total
+    cdef Py_ssize_t i
+    total.plain = 0
+    total.lost = 0
+    for i in range(call.pieces):
+        add(&total, sum_of_lanes(call, sums + i * sums_of_lane(call) * RUN_LANES + lane, RUN_LANES, RUN_LANES))
+    return value_of(&total)
 
 
 cdef inline Py_ssize_t piece_start(const Call* call, Py_ssize_t piece) noexcept nogil:
