@@ -165,7 +165,7 @@ def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:
     """The nodes from which y can be reached and that depend on a wanted one, parents first."""
     found: dict[Node, None] = {}
     for node in ancestors_first(y, stop=wanted if partial else ()):
-        if node in wanted or not found.keys().isdisjoint(node.parents):
+        if node in wanted or any(parent in found for parent, _ in node.edges):
             found[node] = None
     return found
 
@@ -177,13 +177,13 @@ def ancestors_first(y: Node, stop: Container[Node] = ()) -> list[Node]:
     """
     order: list[Node] = []
     seen = {y}
-    open_nodes = [(y, iter(() if y in stop else y.parents))]
+    open_nodes = [(y, iter(() if y in stop else y.edges))]
     while open_nodes:
         node, rest = open_nodes[-1]
-        for parent in rest:
+        for parent, _ in rest:
             if parent not in seen:
                 seen.add(parent)
-                open_nodes.append((parent, iter(() if parent in stop else parent.parents)))
+                open_nodes.append((parent, iter(() if parent in stop else parent.edges)))
                 break
         else:
             order.append(node)
