@@ -8,9 +8,9 @@ pass never mixes the two.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,19 +19,7 @@ from pybn.framework.graph import Node, gradient
 from pybn.framework.ops import shapes
 from pybn.framework.ops.elementwise import cast, sqrt, where
 
-Composed = Callable[..., tuple[Node, Node, Node]]
-
-
-class Options(NamedTuple):
-    """What forward and backward share: the keywords of the operations."""
-
-    feature_axis: int | tuple[int, ...]
-    epsilon: float
-    mask: np.ndarray | None
-
-    def keywords(self) -> dict[str, Any]:
-        """For a call of the implementation."""
-        return self._asdict()
+Composed = Callable[[], tuple[Node, Node, Node]]
 
 
 def batch_norm_training(
@@ -50,11 +38,13 @@ def batch_norm_training(
     y, mean, variance : Node, and the statistics as plain float64 arrays, which no tape holds
     """
     kernels = backend.active()  # bound here: the gradient uses the same one
-    options = Options(feature_axis, epsilon, mask)
-    y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options.keywords())
+    options: dict[str, Any] = {"feature_axis": feature_axis, "epsilon": epsilon, "mask": mask}
+    y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options)
 
     def joint(dy: Node) -> list[Node]:
-        return _training_gradient(kernels, x, scale, offset, mean, variance, dy, options)
+        values = kernels.batch_norm_gradient(x.value, _value(scale), mean, variance, dy.value, **options)
+        composed = functools.partial(_composed_training_gradient, x, scale, dy, **options)
+        return _as_nodes(values, composed, x, scale, offset, dy)
 
     return Node.with_joint_product(y, _present(x, scale, offset), joint), mean, variance
 
@@ -72,11 +62,13 @@ def batch_norm_inference(
 ) -> Node:
     """Normalize with given statistics, which are constants."""
     kernels = backend.active()
-    options = Options(feature_axis, epsilon, mask)
-    y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options.keywords())
+    options: dict[str, Any] = {"feature_axis": feature_axis, "epsilon": epsilon, "mask": mask}
+    y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options)
 
     def joint(dy: Node) -> list[Node]:
-        return _inference_gradient(kernels, x, scale, offset, mean, variance, dy, options)
+        values = kernels.batch_norm_inference_gradient(x.value, _value(scale), mean, variance, dy.value, **options)
+        composed = functools.partial(_composed_inference_gradient, x, scale, mean, variance, dy, **options)
+        return _as_nodes(values, composed, x, scale, offset, dy)
 
     return Node.with_joint_product(y, _present(x, scale, offset), joint)
 
@@ -105,45 +97,6 @@ def composed_inference(
     return cast(_where_real(batch, y, _wide(x)), batch.x.dtype)
 
 
-# --- first gradients: the implementation's ---------------------------------------------------
-
-
-def _training_gradient(
-    kernels: ModuleType,
-    x: Node,
-    scale: Node | None,
-    offset: Node | None,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    dy: Node,
-    options: Options,
-) -> list[Node]:
-    def composed(x: Node, scale: Node | None, dy: Node) -> tuple[Node, Node, Node]:
-        return _composed_training_gradient(x, scale, dy, options)
-
-    values = kernels.batch_norm_gradient(x.value, _value(scale), mean, variance, dy.value, **options.keywords())
-    return _as_nodes(values, composed, x, scale, offset, dy)
-
-
-def _inference_gradient(
-    kernels: ModuleType,
-    x: Node,
-    scale: Node | None,
-    offset: Node | None,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    dy: Node,
-    options: Options,
-) -> list[Node]:
-    def composed(x: Node, scale: Node | None, dy: Node) -> tuple[Node, Node, Node]:
-        return _composed_inference_gradient(x, scale, mean, variance, dy, options)
-
-    values = kernels.batch_norm_inference_gradient(
-        x.value, _value(scale), mean, variance, dy.value, **options.keywords()
-    )
-    return _as_nodes(values, composed, x, scale, offset, dy)
-
-
 def _as_nodes(
     values: Sequence[np.ndarray | None], composed: Composed, x: Node, scale: Node | None, offset: Node | None, dy: Node
 ) -> list[Node]:
@@ -152,25 +105,27 @@ def _as_nodes(
 
     def higher(which: int) -> Callable[[Node], list[Node]]:
         # Partial: x, scale and dy are this operation's arguments, whatever they depend on.
-        return lambda ddy: gradient(composed(x, scale, dy)[which], parents, ddy, partial=True)
+        return lambda ddy: gradient(composed()[which], parents, ddy, partial=True)
 
-    def wrapped(which: int, like: Node) -> Node:
-        return cast(Node.with_joint_product(values[which], parents, higher(which)), like.dtype)
-
-    present = [(0, x), (1, scale), (2, offset)]
-    return [wrapped(which, like) for which, like in present if like is not None]
+    return [
+        Node.with_joint_product(values[which], parents, higher(which))
+        for which, like in enumerate((x, scale, offset))
+        if like is not None
+    ]
 
 
 # --- the gradients written with primitives, for the orders above the first -------------------
 
 
-def _composed_training_gradient(x: Node, scale: Node | None, dy: Node, options: Options) -> tuple[Node, Node, Node]:
-    batch = arguments.batch(x.value, options.feature_axis, options.mask)
+def _composed_training_gradient(
+    x: Node, scale: Node | None, dy: Node, *, feature_axis: int | tuple[int, ...], epsilon: float, mask: Any
+) -> tuple[Node, Node, Node]:
+    batch = arguments.batch(x.value, feature_axis, mask)
     real_x, real_dy = _where_real(batch, _wide(x), 0.0), _where_real(batch, _wide(dy), 0.0)
     mean = _sum(real_x, batch) * (1 / batch.count)
     centred = _where_real(batch, real_x - mean, 0.0)
     variance = _sum(centred * centred, batch) * (1 / batch.count)
-    inverse = _inverse_deviation(variance, options.epsilon)
+    inverse = _inverse_deviation(variance, epsilon)
     normalized = centred * inverse
 
     doffset = _sum(real_dy, batch)
@@ -181,11 +136,19 @@ def _composed_training_gradient(x: Node, scale: Node | None, dy: Node, options: 
 
 
 def _composed_inference_gradient(
-    x: Node, scale: Node | None, mean: np.ndarray, variance: np.ndarray, dy: Node, options: Options
+    x: Node,
+    scale: Node | None,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dy: Node,
+    *,
+    feature_axis: int | tuple[int, ...],
+    epsilon: float,
+    mask: Any,
 ) -> tuple[Node, Node, Node]:
-    batch = arguments.batch(x.value, options.feature_axis, options.mask)
+    batch = arguments.batch(x.value, feature_axis, mask)
     mean, variance = (batch.along_features(np.asarray(each, np.float64)) for each in (mean, variance))
-    inverse = _inverse_deviation(Node(variance), options.epsilon)
+    inverse = _inverse_deviation(Node(variance), epsilon)
     real_dy = _where_real(batch, _wide(dy), 0.0)
     normalized = _where_real(batch, (_wide(x) - mean) * inverse, 0.0)
 
