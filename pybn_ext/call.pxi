@@ -86,18 +86,21 @@ cdef extern from *:
     #ifdef PYBN_CHECK_BOUNDS
     #include <stdio.h>
     #include <stdlib.h>
-    #define pybn_within(start, length, size) do { \
-        if ((length) > 0 && ((start) < 0 || (start) + (length) > (size))) { \
-            fprintf(stderr, "%s:%d: elements %zd to %zd of %zd\\n", __func__, __LINE__, \
-                    (Py_ssize_t) (start), (Py_ssize_t) ((start) + (length)), (Py_ssize_t) (size)); \
-            abort(); \
-        } \
-    } while (0)
+    #define pybn_within(start, length, size) \
+        pybn_check_range((Py_ssize_t) (start), (Py_ssize_t) (length), (Py_ssize_t) (size), __func__, __LINE__)
+    static inline void pybn_check_range(
+            Py_ssize_t start, Py_ssize_t length, Py_ssize_t size, const char *function, int line) {
+        if (length < 0 || (length > 0 && (start < 0 || start > size - length))) {
+            fprintf(stderr, "%s:%d: elements %zd to %zd of %zd\\n", function, line, start, start + length, size);
+            abort();
+        }
+    }
     #else
     #define pybn_within(start, length, size) ((void) 0)
     #endif
     """
-    # Nothing, or in the build with PYBN_CHECK=bounds: abort unless start .. start + length lie in 0 .. size.
+    # Nothing, or in the build with PYBN_CHECK=bounds: abort unless start .. start + length lie in 0 .. size.  It stands
+    # in front of what reads or writes the range, and names the whole of it, also what is read and not used.
     void check_range "pybn_within"(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) noexcept nogil
 
 
@@ -119,6 +122,11 @@ cdef inline Py_ssize_t element(const Call* call, Py_ssize_t feature, Py_ssize_t 
 cdef inline Py_ssize_t size_of(const Call* call) noexcept nogil:
     """Elements of x."""
     return call.outer * call.features * call.inner
+
+
+cdef inline Py_ssize_t bytes_in(const Call* call) noexcept nogil:
+    """Of x, and of dy and y."""
+    return size_of(call) * (4 if call.single else 8)
 
 
 cdef inline bint takes_sums(const Call* call) noexcept nogil:

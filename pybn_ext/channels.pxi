@@ -14,6 +14,8 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     cdef double room[PER_FEATURE * TILE_FEATURES]
     cdef real shift[TILE_FEATURES]
     cdef Features some
+    check_range(part, 1, call.parts)
+    check_range(0, smaller(call.tile, call.features - begin), TILE_FEATURES)
     take_features(call, begin, smaller(call.tile, call.features - begin), room, &some)
     if takes_sums(call):
         shift_features(call, x, &some, <real*> shift)
@@ -82,12 +84,16 @@ cdef void sum_low_tile(
     cdef Rows rows = plain_rows(call.outer, stride * sizeof(real))
     cdef unsigned char keep[ROWS * TILE_LANES + LINE]
     cdef Py_ssize_t row
+    check_range(start, (call.outer - 1) * stride + lanes, size_of(call))
+    check_range(0, call.outer, ROWS)
+    check_range(s - <real*> s_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
+    check_range(q - <real*> q_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
     if call.keep != NULL:
+        check_range(0, call.outer * lanes, ROWS * TILE_LANES)
         for row in range(call.outer):
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * lanes)
         rows.keep = keep
         rows.keep_stride = lanes
-    check_range(start, (call.outer - 1) * stride + lanes, size_of(call))
     sum_rows(&rows, x + start, behind(<const real*> call.dy, start), lanes, shift, s, q)
     total_partial(<const real*> s, f.number, call.inner, f.first)
     total_partial(<const real*> q, f.number, call.inner, f.second)
@@ -97,6 +103,7 @@ cdef void sum_high_tile(
     const Call* call, const real* x, const Features* f, Py_ssize_t lanes, const real* shift
 ) noexcept nogil:
     cdef double sums[4 * TILE_LANES]
+    check_range(0, lanes, TILE_LANES)
     memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
     add_block(
         call, x, f.begin * call.inner, call.outer, call.features * call.inner, lanes, shift, <double*> sums, lanes
@@ -119,6 +126,8 @@ cdef void sum_runs(
     """The positions of one feature from `start` to `stop`: in each run, rows of RUN_LANES lanes and a rest."""
     cdef real lane_shift[RUN_LANES]
     cdef Py_ssize_t j, at, length, full
+    check_range(feature, 1, call.features)
+    check_range(start, stop - start, call.outer * call.inner)
     for j in range(RUN_LANES):
         lane_shift[j] = shift
     memset(sums, 0, sums_of_lane(call) * RUN_LANES * sizeof(double))
@@ -161,6 +170,8 @@ cdef void write_runs(
     cdef wide table[TABLES * BAND]
     cdef Py_ssize_t filled = BAND if in_bands(x, which) else SPARE
     cdef Py_ssize_t i, length
+    check_range(index, 1, f.number)
+    check_range(position, stop - position, call.outer * call.inner)
     for i in range(tables(call)):
         fill(<wide*> table + i * BAND, filled, <wide> f.table[i * f.number + index])
     while position < stop:
@@ -179,6 +190,7 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
         shift_features(call, x, f, <real*> call.shift)
         run(piece_sum_task, call, False)
         for c in range(call.features):
+            check_range(c * call.pieces, call.pieces, call.parts)
             f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
             f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, RUN_LANES)
     call.in_double = finish(call, x, f, <const real*> call.shift)
@@ -207,6 +219,7 @@ cdef void piece_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t feature = part // call.pieces
     cdef Py_ssize_t start = piece_start(call, part % call.pieces)
     cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
+    check_range(part, 1, call.parts)
     if call.single:
         sum_runs(call, <const float*> call.x, feature, start, stop, (<float*> call.shift)[feature], sums)
     else:
@@ -217,6 +230,7 @@ cdef void piece_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = piece_start(call, part % call.pieces)
     cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
     cdef Py_ssize_t feature = part // call.pieces
+    check_range(part, 1, call.parts)
     if call.single:
         write_features(call, <const float*> call.x, &call.all, feature, start, stop, call.in_double)
     else:

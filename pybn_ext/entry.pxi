@@ -392,9 +392,17 @@ cdef extern from *:
     #ifndef PYBN_FLAGS
     #define PYBN_FLAGS ""
     #endif
+    #if defined(PYBN_CHECK_BOUNDS)
+    #define PYBN_CHECKS "bounds"
+    #elif defined(__SANITIZE_ADDRESS__)
+    #define PYBN_CHECKS "sanitize"
+    #else
+    #define PYBN_CHECKS ""
+    #endif
     """
     const char* COMPILER "PYBN_COMPILER"
     const char* FLAGS "PYBN_FLAGS"
+    const char* CHECKS "PYBN_CHECKS"
 
 
 def compiled_with():
@@ -404,4 +412,10 @@ def compiled_with():
         "cython": cython.__version__,
         "compiler": COMPILER.decode(),
         "flags": FLAGS.decode(),
+        "checks": CHECKS.decode(),
     }
+
+
+def check(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size):
+    """For the tests: `check_range`, as each primitive calls it."""
+    check_range(start, length, size)

@@ -32,6 +32,7 @@ cdef void take_features(
     const Call* call, Py_ssize_t begin, Py_ssize_t number, double* room, Features* f
 ) noexcept nogil:
     """Fill in what is known before any sum; `room` for PER_FEATURE float64s each."""
+    check_range(begin, number, call.features)
     f.begin = begin
     f.number = number
     f.scale = in_float64(&call.scale, begin, number, room)

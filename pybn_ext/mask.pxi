@@ -16,6 +16,7 @@ cdef void spread_keep(const Call* call, Py_ssize_t start, Py_ssize_t length, uns
         return
     while filled < length:
         run = smaller(period - within, length - filled)
+        check_range(outer, 1, call.outer)
         if inner == 1:
             fill_keep(keep + filled, run, mask[outer])
         else:
@@ -53,10 +54,13 @@ cdef inline void spread_few(
     cdef Py_ssize_t whole = call.outer - SPARE  # the last outer index from which 16 bytes can be read
     cdef Py_ssize_t rows = SPARE // features, lanes = SPARE % features
     cdef Py_ssize_t filled = 0, i
+    check_range(phase, 1, features)
     while filled < length:
         if outer <= whole:
+            check_range(outer, SPARE, call.outer)
             pick_16(to + filled, mask + outer, places + phase * SPARE)
         else:
+            check_range(outer, 1 + places[phase * SPARE + smaller(SPARE, length - filled) - 1], call.outer)
             for i in range(smaller(SPARE, length - filled)):
                 to[filled + i] = mask[outer + places[phase * SPARE + i]]
         filled += SPARE
@@ -73,6 +77,7 @@ cdef inline void repeat_keep(
     """The mask of one outer index from its position `at` on, again and again: it is the same for each feature."""
     cdef Py_ssize_t done = smaller(inner - at, length)
     cdef Py_ssize_t more
+    check_range(at, done, inner)
     memcpy(to, mask + at, done)
     if done < length:
         more = smaller(at, length - done)
@@ -84,14 +89,17 @@ cdef inline void repeat_keep(
         done += more
 
 
-cdef inline const unsigned char* keep_of_run(const Call* call, Py_ssize_t start) noexcept nogil:
-    """The mask of the elements of one feature that lie together from `start` on."""
+cdef inline const unsigned char* keep_of_run(const Call* call, Py_ssize_t start, Py_ssize_t length) noexcept nogil:
+    """The mask of the `length` elements of one feature that lie together from `start` on."""
+    check_range(start, length, size_of(call))
+    check_range(start % call.inner, length, call.inner)
     return call.keep + start // (call.features * call.inner) * call.inner + start % call.inner
 
 
 cdef Py_ssize_t next_kept(const Call* call, Py_ssize_t position) noexcept nogil:
     """The first unmasked position from `position` on, cyclically; there is one."""
     cdef Py_ssize_t positions = call.outer * call.inner
+    check_range(position, 1, positions)
     if call.keep != NULL:
         while not call.keep[position]:
             position = position + 1 if position + 1 < positions else 0

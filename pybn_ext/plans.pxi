@@ -97,4 +97,8 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
         call.shift = call.partial + sums_of_lane(call) * call.parts * RUN_LANES
     else:
         return
+    check_range(
+        <double*> call.shift - memory, call.lanes + TABLES * call.reach if call.by_rows else call.features,
+        workspace_bytes(call) // <Py_ssize_t> sizeof(double)
+    )
     take_features(call, 0, call.features, memory, &call.all)

@@ -17,6 +17,7 @@ cdef void shift_lanes(const Call* call, const real* x) noexcept nogil:
     """The shift of each lane."""
     cdef real* shift = <real*> call.shift
     cdef Py_ssize_t i
+    check_range(0, call.glue * call.features, call.lanes)
     shift_features(call, x, &call.all, shift)
     for i in range(1, call.glue):
         memcpy(shift + i * call.features, shift, call.features * sizeof(real))
@@ -52,6 +53,7 @@ cdef void fold_rows(const Call* call) noexcept nogil:
     # By pairs: rounding errors grow with the depth of the tree, 6, not with its 64 leaves.
     while apart < call.parts:
         for i in range((call.parts - apart - 1) // (2 * apart) + 1):
+            check_range((2 * i + 1) * apart, 1, call.parts)
             for j in range(size):
                 sums[2 * apart * i * size + j] += sums[(2 * i + 1) * apart * size + j]
         apart *= 2
@@ -65,6 +67,7 @@ cdef void fold_lanes(const Call* call, const double* lanes, double* total) noexc
     cdef Py_ssize_t features = call.features
     cdef Total sum_
     cdef Py_ssize_t c, i
+    check_range(0, call.glue * features, call.lanes)
     if call.glue == 1:
         for c in range(features):
             total[c] = lanes[c] if call.single else lanes[c] + lost[c]
@@ -88,6 +91,7 @@ cdef void spread_rows_table(const Call* call) noexcept nogil:
 cdef void spread_rows(const Call* call, wide* table) noexcept nogil:
     """The constants of the features, repeated along the lanes."""
     cdef Py_ssize_t i, c, done
+    check_range(0, call.features, call.reach)
     for i in range(tables(call)):
         for c in range(call.features):
             table[i * call.reach + c] = <wide> call.all.table[i * call.features + c]
@@ -119,12 +123,15 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
     if call.keep != NULL and not call.stream:
         head = 0  # the rows of x stay whole, and with them the mask of each
-    check_range((start + head) % period, period, reach)
+    check_range(part, 1, call.parts)
+    check_range(start % period, 2 * SPARE, reach)
     write_head(call, x, start, head, table + start % period, reach)
     start += head
     rows = (stop - start) // period
+    check_range(start % period, period, reach)
     write_rows(call, x, start, period, rows, period, table + start % period, reach)
     start += rows * period
+    check_range(start % period, stop - start, reach)
     write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
     if call.stream:
         stream_end()

@@ -266,6 +266,7 @@ cdef void sum_rows(
     cdef Py_ssize_t last = lanes - vector_lanes
     cdef Py_ssize_t i
     cdef Rows ends = rows[0]
+    check_range(last, vector_lanes, lanes)
     memset(s, 0, (lanes + vector_lanes) * sizeof(real))
     memset(q, 0, (lanes + vector_lanes) * sizeof(real))
     sum_lanes(rows, x, dy, whole, shift, s, q)
@@ -288,6 +289,10 @@ cdef void add_rows(
     cdef real q_room[TILE + 4 * SPARE]
     cdef real* s = <real*> next_line(s_room)
     cdef real* q = <real*> next_line(q_room)
+    check_range(0, rows.number, ROWS)
+    check_range(0, wanted, lanes)
+    check_range(s - <real*> s_room, lanes + SPARE, TILE + 4 * SPARE)
+    check_range(q - <real*> q_room, lanes + SPARE, TILE + 4 * SPARE)
     sum_rows(rows, x, dy, lanes, shift, s, q)
     flush(<const real*> s, wanted, sums, sums + 2 * width)
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)
@@ -305,6 +310,8 @@ cdef void add_narrow(
     cdef const real* dy = <const real*> call.dy
     cdef Rows rows = plain_rows(number, SPARE * sizeof(real))
     cdef Py_ssize_t row, at
+    check_range(0, number, ROWS)
+    check_range(0, lanes, SPARE)
     memset(values, 0, sizeof(values))
     memset(cotangents, 0, sizeof(cotangents))
     memset(shifts, 0, sizeof(shifts))
@@ -333,9 +340,10 @@ cdef void add_masked(
     cdef Rows rows = plain_rows(number, stride * sizeof(real))
     cdef Py_ssize_t row
     if call.inner >= RUN:  # the rows are parts of one run, and so is their mask
-        rows.keep = keep_of_run(call, start)
+        rows.keep = keep_of_run(call, start, (number - 1) * stride + lanes)
         rows.keep_stride = stride
     else:
+        check_range(0, number * lanes, ROWS * (PACK + SPARE))
         rows.keep = room
         rows.keep_stride = lanes
         for row in range(number):
@@ -357,8 +365,11 @@ cdef void add_real_rows(
     cdef Rows rows = plain_rows(0, 0)
     cdef const unsigned char* keep = call.keep + start // call.features
     cdef Py_ssize_t row, lane, piece
+    check_range(start // call.features, number, call.outer)
+    check_range(start % call.features, lanes, call.features)
     rows.at = at
     for row in range(number):
+        check_range(rows.number, 1, ROWS)
         at[rows.number] = row * call.features * sizeof(real)
         rows.number += keep[row] != 0
         if rows.number < most_rows(x[0]) and row + 1 < number:
@@ -366,6 +377,7 @@ cdef void add_real_rows(
         lane = 0
         while lane < lanes:
             piece = piece_of(lanes - lane, TILE)
+            check_range(lane, piece, width)
             add_rows(
                 &rows, x + start + lane, behind(<const real*> call.dy, start + lane), piece, shift + lane, sums + lane,
                 width, piece
@@ -378,7 +390,10 @@ cdef void add_block(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
     const real* shift, double* sums, Py_ssize_t width
 ) noexcept nogil:
-    """Add `number` rows of `lanes` lanes, the first at element `start` of x, to the sums of the lanes."""
+    """Add `number` rows of `lanes` lanes, the first at element `start` of x, to the sums of the lanes.
+
+    There are a shift and sums of `width` lanes.
+    """
     cdef const real* dy = <const real*> call.dy
     cdef Rows rows
     cdef Py_ssize_t row = 0, lane, height, piece, at
@@ -394,6 +409,8 @@ cdef void add_block(
         while lane < lanes:
             piece = piece_of(lanes - lane, TILE if call.keep == NULL else PACK)
             at = start + row * stride + lane
+            check_range(at, (height - 1) * stride + piece, size_of(call))
+            check_range(lane, piece, width)
             if lanes < SPARE:
                 add_narrow(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
             elif call.keep != NULL:
@@ -457,6 +474,7 @@ cdef void total_lanes(
 ) noexcept nogil:
     """The sum of each feature, from its `each` adjacent lanes."""
     cdef Py_ssize_t c
+    check_range(0, features * each, width)
     if each > 1:
         for c in range(features):
             total[c] = sum_of_lanes(call, lanes + c * each, width, each)
@@ -473,6 +491,7 @@ cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each,
     cdef double running[8]
     cdef double lost[8]
     cdef Py_ssize_t c, j
+    check_range(0, features * each, TILE_LANES)
     for j in range(features * each):
         widened[j] = lanes[j]
     if each == 1:
@@ -545,6 +564,7 @@ cdef void shift_features(const Call* call, const real* x, const Features* f, rea
 cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, real value) noexcept nogil:
     """Whether each unmasked element of the feature is `value`; stops at the first that is not."""
     cdef Py_ssize_t outer, i, at
+    check_range(feature, 1, call.features)
     for outer in range(call.outer):
         at = (outer * call.features + feature) * call.inner
         for i in range(call.inner):
@@ -563,6 +583,7 @@ cdef void careful_sums(
     cdef Total one, two
     cdef Py_ssize_t outer, i, at
     cdef double d, factor
+    check_range(feature, 1, call.features)
     one.plain = one.lost = two.plain = two.lost = 0
     for outer in range(call.outer):
         at = (outer * call.features + feature) * call.inner

@@ -49,6 +49,7 @@ cdef void put_back(
     """Under the mask the result is what came in."""
     cdef unsigned char keep[BAND + LINE]
     cdef Py_ssize_t j
+    check_range(0, n, BAND)
     spread_keep(call, start, n, keep)
     for j in range(n):
         y[j] = y[j] if keep[j] else original[start + j]
@@ -61,6 +62,9 @@ cdef void write_band(
     cdef real buffer[BAND]
     cdef const real* dy = <const real*> call.dy
     cdef const real* source = x if dy == NULL else dy
+    check_range(start, lanes, size_of(call))
+    check_range(0, lanes, BAND)
+    check_range(0, lanes, reach)
     if call.operation == GRADIENT:
         differentiate(x + start, dy + start, lanes, table, reach, <real*> buffer)
     else:
@@ -105,6 +109,7 @@ cdef inline void write_row(
     cdef vector value
     cdef Py_ssize_t ahead = AHEAD // sizeof(vector)
     cdef Py_ssize_t j
+    check_range(start, size, bytes_in(call))
     if call.operation == GRADIENT:
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             value = ((dy[j] - centre[step * j]) - (x[j] - mean[step * j]) * b[step * j]) * a[step * j]
@@ -145,6 +150,7 @@ cdef inline void write_four(
     cdef vector* y3 = <vector*> (<char*> y + 3 * stride)
     cdef vector m, s, t, c
     cdef Py_ssize_t j
+    check_range(start, 3 * stride + size, bytes_in(call))
     if call.operation == GRADIENT:
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             m = mean[j]
@@ -175,6 +181,8 @@ cdef inline void write_part(
     cdef const vector* dy = seek(<const vector*> call.dy, base)
     cdef const vector* source = x if call.dy == NULL else dy
     cdef vector value
+    check_range(base, sizeof(vector), bytes_in(call))
+    check_range(start - base, size, sizeof(vector))
     if call.operation == GRADIENT:
         value = ((dy[0] - seek(table, 3 * reach)[0]) - (x[0] - table[0]) * seek(table, 2 * reach)[0]) * (
             seek(table, reach)[0]
@@ -194,6 +202,7 @@ cdef inline void write_aligned(
 ) noexcept nogil:
     """One row of at least a vector, to whole vectors at aligned addresses and what is left at both ends.
 
+    The tables and `keep` go on to the end of the row; the tables are one vector where `step` is 0.
     Past the caches: but for the cache lines that it shares with its neighbours.  Stores across cache lines made
     (256, 128) 1.6 times as slow.
     """
@@ -201,6 +210,8 @@ cdef inline void write_aligned(
     cdef Py_ssize_t item = width // elements(table)
     cdef Py_ssize_t lead = smaller(to_line(<char*> call.y + start) % width, size)
     cdef Py_ssize_t done = lead, next_
+    check_range(start, size, bytes_in(call))
+    check_range(size - width, width, size)
     if lead:
         write_part(call, start, lead, start, table, reach, keep, masked)
     if past:
@@ -241,6 +252,7 @@ cdef void write_short(
 ) noexcept nogil:
     """Less than a cache line, where x and the tables go on behind it."""
     cdef Py_ssize_t width = sizeof(vector), item = width // elements(table), done = 0, next_
+    check_range(0, size, LINE)  # so that 2 SPARE elements of the tables and of `keep` are enough
     while done < size:
         next_ = smaller(width, size - done)
         if keep == NULL:
@@ -257,6 +269,8 @@ cdef void write_real_rows(
     cdef const char* source = <const char*> (call.x if call.dy == NULL else call.dy)
     cdef const unsigned char* keep = call.keep + start // row_size
     cdef Py_ssize_t row
+    check_range(start, size, bytes_in(call))
+    check_range(start // row_size, size // row_size, call.outer)
     for row in range(size // row_size):
         if keep[row]:
             write_aligned(call, start, row_size, table, reach, NULL, 1, False, False)
@@ -284,6 +298,7 @@ cdef void write_masked(
             piece = size - done
             if piece > (SPREAD + SPARE) * item:
                 piece = SPREAD * item
+            check_range(0, piece // item, SPREAD + SPARE)
             spread_keep(call, (start + done) // item, piece // item, keep)
             write_aligned(call, start + done, piece, seek(table, done), reach, keep, 1, call.stream, True)
             done += piece
@@ -298,6 +313,7 @@ cdef inline void write_four_aligned(
     cdef Py_ssize_t lead = smaller(to_line(<char*> call.y + start) % width, size)
     cdef Py_ssize_t whole = (size - lead) // width * width
     cdef Py_ssize_t base = size - width, i
+    check_range(base, width, size)
     if lead:
         for i in range(4):
             write_part(call, start + i * stride, lead, start + i * stride, table, reach, NULL, False)
@@ -376,11 +392,12 @@ cdef void write_run(
     cdef Py_ssize_t size = sizeof(real)
     cdef const unsigned char* keep = NULL
     check_range(start, length, size_of(call))
+    check_range(start % call.inner, length, call.inner)
     if in_bands(x, table) or length * size < <Py_ssize_t> sizeof(floats):
         write_run_bands(call, x, start, length, table, reach)
         return
     if call.keep != NULL:
-        keep = keep_of_run(call, start)
+        keep = keep_of_run(call, start, length)
     if real is float:
         write_one(call, start * size, length * size, <const floats*> table, reach * size, keep)
     else:

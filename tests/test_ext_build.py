@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ def test_build_info_tells_how():
     assert info["cython"].startswith("3.")
     assert info["compiler"]
     assert "fast-math" not in info["flags"]
+    assert info["checks"] in ("", "bounds", "sanitize")
+
+
+@pytest.mark.parametrize(("start", "length", "inside"), [(0, 4, True), (4, 0, True), (3, 2, False), (-1, 2, False)])
+def test_a_range_outside_aborts_where_bounds_are_checked(start, length, inside):
+    done = run_python(f"import pybn_ext\npybn_ext._operations.check({start}, {length}, 4)\nprint('on')")
+    if inside or pybn_ext.build_info()["checks"] != "bounds":
+        assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
+    else:
+        assert done.returncode == -signal.SIGABRT
+        assert f"elements {start} to {start + length} of 4" in done.stderr
 
 
 def source_only(directory):
