@@ -18,7 +18,7 @@ ctypedef enum Operation:
 
 cdef enum:
     RUN = 512    # elements of one feature that lie together from which on they are rows themselves
-    SAMPLES = 9  # elements of each feature whose median is the shift of its sums: robust to 3 outliers
+    SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
 # One number for each feature, as an argument brought it or as a result takes it.
 cdef struct Given:
@@ -61,7 +61,7 @@ cdef struct Call:
     Given dscale
     Given doffset
     unsigned char places[256]  # see `plan_mask`
-    Py_ssize_t samples[9]    # positions, outer * inner + inner index, where the shift is looked for
+    Py_ssize_t samples[24]   # where in x those of feature 0 are
     # The plan.
     bint by_rows             # features last: rows of glued features; else tiles of whole features
     Py_ssize_t glue          # rows of x that make one row of lanes

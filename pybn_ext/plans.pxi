@@ -20,12 +20,13 @@ cdef enum:
 cdef void plan(Call* call) noexcept nogil:
     cdef Py_ssize_t size = call.outer * call.features * call.inner
     cdef Py_ssize_t itemsize = 4 if call.single else 8
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, position
     call.stream = size * itemsize >= STREAM
     call.threads = 1 if size < SERIAL else usable_threads()
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
-    for i in range(SAMPLES):
-        call.samples[i] = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))
+    for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
+        position = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))
+        call.samples[i % 3 * 8 + i // 3] = element(call, 0, position)
     plan_mask(call)
     if call.by_rows:
         plan_rows(call, size, itemsize)

@@ -4,6 +4,7 @@
 cdef enum:
     ROWS = 64    # most rows summed in x's own type before they are added to the float64 lanes
     TILE = 512   # lanes at once: their partial sums stay in the first-level cache
+    AT_ONCE = 256  # features whose shifts are looked for at once
     PACK = 128   # lanes at once where there is a mask, of which a byte for each is spread out
     SPARE = 16   # elements of the longest vector
     NEAR = 8192  # bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it, 40 without, where
@@ -107,7 +108,7 @@ cdef inline void sum_columns(
     const Rows* rows, const vector* x, Py_ssize_t columns, const vector* shift, vector* s, vector* q, Kind kind,
     bint ahead
 ) noexcept nogil:
-    """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time."""
+    """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time: fewer additions, and shorter chains."""
     cdef vector c, d0, d1, d2, d3, d4, d5, d6, d7
     cdef const vector* x0
     cdef const vector* x1
@@ -145,6 +146,19 @@ cdef inline void sum_columns(
                 ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
             )
         row += 8
+    if row + 4 <= rows.number:
+        x0 = row_of(x, row, rows, kind)
+        x1 = row_of(x, row + 1, rows, kind)
+        x2 = row_of(x, row + 2, rows, kind)
+        x3 = row_of(x, row + 3, rows, kind)
+        for j in range(columns):
+            d0 = difference(x0, j, shift[j], keep_of(row, rows, kind), kind)
+            d1 = difference(x1, j, shift[j], keep_of(row + 1, rows, kind), kind)
+            d2 = difference(x2, j, shift[j], keep_of(row + 2, rows, kind), kind)
+            d3 = difference(x3, j, shift[j], keep_of(row + 3, rows, kind), kind)
+            s[j] = s[j] + ((d0 + d1) + (d2 + d3))
+            q[j] = q[j] + ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3))
+        row += 4
     while row < rows.number:
         x0 = row_of(x, row, rows, kind)
         for j in range(columns):
@@ -523,31 +537,46 @@ cdef inline real median(real a, real b, real c) noexcept nogil:
 
 
 cdef void choose_shift(const Call* call, const real* x, const Features* f, real* shift) noexcept nogil:
-    """An element of each feature near its mean: the median of three medians of three samples.
+    """Near the mean of each feature: the median of three means of eight elements from everywhere.
 
-    An element, so that what remains of a constant feature is exactly 0.
+    Of the mean, on normal data, a quarter of the deviation off; and an outlier spoils only one of the three.  The mean of
+    eight equal elements is exact, so what remains of a constant feature is 0.
     """
-    cdef const real* at[SAMPLES]
-    cdef Py_ssize_t i
+    cdef real means[3][AT_ONCE]
+    cdef const real* first = x + f.begin * call.inner
+    cdef Py_ssize_t begin = 0, n, c, i
     for i in range(SAMPLES):
-        at[i] = x + element(call, f.begin, call.samples[i])
-        check_range(at[i] - x, (f.number - 1) * call.inner + 1, size_of(call))
-    if call.inner == 1:
-        medians(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], f.number, 1, shift)
-    else:
-        medians(at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], f.number, call.inner, shift)
+        check_range(f.begin * call.inner + call.samples[i], (f.number - 1) * call.inner + 1, size_of(call))
+    while begin < f.number:
+        n = smaller(AT_ONCE, f.number - begin)
+        for i in range(3):
+            if call.inner == 1:
+                means_of_eight(first, &call.samples[8 * i], n, 1, <real*> means[i])
+            else:
+                means_of_eight(first, &call.samples[8 * i], n, call.inner, <real*> means[i])
+        for c in range(n):
+            shift[begin + c] = median(means[0][c], means[1][c], means[2][c])
+        begin += n
+        first += n * call.inner
 
 
-cdef inline void medians(
-    const real* a, const real* b, const real* c, const real* d, const real* e, const real* f, const real* g,
-    const real* h, const real* i, Py_ssize_t n, Py_ssize_t step, real* shift
+cdef inline void means_of_eight(
+    const real* x, const Py_ssize_t* at, Py_ssize_t features, Py_ssize_t step, real* means
 ) noexcept nogil:
+    cdef const real* a = x + at[0]
+    cdef const real* b = x + at[1]
+    cdef const real* c = x + at[2]
+    cdef const real* d = x + at[3]
+    cdef const real* e = x + at[4]
+    cdef const real* f = x + at[5]
+    cdef const real* g = x + at[6]
+    cdef const real* h = x + at[7]
+    cdef real eighth = 0.125
     cdef Py_ssize_t j
-    for j in range(n):
-        shift[j] = median(
-            median(a[j * step], d[j * step], g[j * step]),
-            median(b[j * step], e[j * step], h[j * step]),
-            median(c[j * step], f[j * step], i[j * step]),
+    for j in range(features):
+        means[j] = eighth * (
+            ((a[j * step] + b[j * step]) + (c[j * step] + d[j * step]))
+            + ((e[j * step] + f[j * step]) + (g[j * step] + h[j * step]))
         )
 
 
