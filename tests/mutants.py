@@ -175,8 +175,8 @@ MUTANTS = (
     # --- the checks
     Mutant(
         "feature axes not sorted",
-        "tuple(sorted(int(axis) % ndim for axis in given))",
-        "tuple(int(axis) % ndim for axis in given)",
+        "return tuple(sorted(axes))",
+        "return tuple(int(axis) % ndim for axis in given)",
         module=arguments,
     ),
     Mutant("axis out of range by one", "<= int(axis) < ndim", "<= int(axis) <= ndim", module=arguments),
