@@ -124,8 +124,9 @@ class Config:
     def _layer(self) -> Layer:
         ctx = self._ctx if self._current_scope else self._ctx.in_scope(BATCH_NORMALIZATION_SCOPE_NAME)
         parameter_dtype = np.promote_types(self._x.dtype, np.float32)
-        scale = self._variable(ctx, "scale", parameter_dtype, initializers.ones) if self._scale else None
-        offset = self._variable(ctx, "offset", parameter_dtype, initializers.zeros) if self._center else None
+        shape = self._batch.feature_shape
+        scale = _variable(ctx, "scale", parameter_dtype, initializers.ones, shape) if self._scale else None
+        offset = _variable(ctx, "offset", parameter_dtype, initializers.zeros, shape) if self._center else None
         self._agree_with_other_uses(ctx)
         for parameter in (scale, offset):
             if parameter is not None:
@@ -136,9 +137,9 @@ class Config:
             ctx=ctx,
             scale=scale,
             offset=offset,
-            mean=self._variable(ctx, "mean", np.float64, initializers.zeros),
-            variance=self._variable(ctx, "variance", np.float64, initializers.ones),
-            avg_weight=self._variable(ctx, "avg_weight", np.float64, initializers.zeros, shape=()),
+            mean=_variable(ctx, "mean", np.float64, initializers.zeros, shape),
+            variance=_variable(ctx, "variance", np.float64, initializers.ones, shape),
+            avg_weight=_variable(ctx, "avg_weight", np.float64, initializers.zeros, ()),
             moves=self._trainable and not self._frozen_averages,
             momentum=self._momentum,
             use_backend_inference=self._backend_inference,
@@ -155,12 +156,6 @@ class Config:
                 f"the layer in {ctx.scope} is used more than once in this step, and its uses must agree: "
                 f"got {first} and {mine}; give each its own scope with ctx.in_scope(...)"
             )
-
-    def _variable(
-        self, ctx: Context, name: str, dtype: Any, first: initializers.Initializer, shape: tuple[int, ...] | None = None
-    ) -> Variable:
-        shape = self._batch.feature_shape if shape is None else shape
-        return ctx.variable(name, shape, dtype, first, trainable=False, role=ROLES[name])
 
 
 def batch_norm(
@@ -184,6 +179,10 @@ def batch_norm(
     if _switch("current_scope", current_scope):
         config.current_scope()
     return config.done()
+
+
+def _variable(ctx: Context, name: str, dtype: Any, first: initializers.Initializer, shape: tuple[int, ...]) -> Variable:
+    return ctx.variable(name, shape, dtype, first, trainable=False, role=ROLES[name])
 
 
 def _switch(name: str, value: Any) -> bool:

@@ -85,8 +85,8 @@ RULE = {
     ),
     "averages in the type of x": Mutant(
         "config.py",
-        'mean=self._variable(ctx, "mean", np.float64,',
-        'mean=self._variable(ctx, "mean", parameter_dtype,',
+        'mean=_variable(ctx, "mean", np.float64,',
+        'mean=_variable(ctx, "mean", parameter_dtype,',
         of(averages.check_rule, 0.99, "float16"),
     ),
     "momentum 0.9 by default": Mutant(
@@ -177,8 +177,8 @@ SWITCHES = {
     ),
     "center for scale": Mutant(
         "config.py",
-        '"scale", parameter_dtype, initializers.ones) if self._scale else',
-        '"scale", parameter_dtype, initializers.ones) if self._center else',
+        '"scale", parameter_dtype, initializers.ones, shape) if self._scale else',
+        '"scale", parameter_dtype, initializers.ones, shape) if self._center else',
         of(switches.check_variables, Switches(center=False)),
     ),
     "no current scope": Mutant(
