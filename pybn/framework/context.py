@@ -371,7 +371,7 @@ class Context:
 
     def _with(self, **changes: Any) -> Context:
         other = object.__new__(Context)
-        vars(other).update(vars(self), **changes)
+        other.__dict__ = self.__dict__ | changes
         return other
 
     def _path(self, what: str, name: str) -> str:
