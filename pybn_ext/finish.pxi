@@ -1,6 +1,6 @@
-# Between sums and results: a few constants for each feature, in float64.  Each loop is one that the compiler turns into
-# vectors: no early exit, conditions counted instead of branched on, pointers that it may take for apart.  With thousands
-# of features of few elements these loops are a third of the work.
+# Between sums and results: a few constants for each feature, in float64.  Each loop is one that the compiler turns
+# into vectors: no early exit, conditions counted instead of branched on, pointers that it may take for apart.  With
+# thousands of features of few elements these loops are a third of the work.
 
 cdef extern from *:
     """
@@ -65,10 +65,10 @@ cdef inline double smallest_square(real any) noexcept nogil:
     return 1e-30 if real is float else 1e-280
 
 
-# Squared distance of shift and mean, in variances, from which the sums are taken again: the rounding of the squares' sum
-# counts 1 + distance times.  Behind few elements it is felt: of 5000 features of 64 float32 elements, one lost 7 units
-# with 4, one 4.1 with 1.  Behind many the roundings even out; in float64, where nothing wider hides them, later.  The shift
-# is that far in one feature of 400 at 0.5, in one of five million at 1.5.
+# Squared distance of shift and mean, in variances, from which the sums are taken again: the rounding of the squares'
+# sum counts 1 + distance times.  Behind few elements it is felt: of 5000 features of 64 float32 elements, one lost 7
+# units with 4, one 4.1 with 1.  Behind many the roundings even out; in float64, where nothing wider hides them, later.
+# The shift is that far in one feature of 400 at 0.5, in one of five million at 1.5.
 cdef inline double far(double n, real any) noexcept nogil:
     if n < 1024:
         return 0.5

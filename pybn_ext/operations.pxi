@@ -3,7 +3,10 @@
 #   call      what one call computes on
 #   vectors   a register of elements as a number
 #   mask      the mask of a stretch of elements
-#   sums      the primitive for sums, and the careful second look where it was not good enough
+#   totals    additions of which little is lost
+#   sums      the primitive for sums: rows of lanes
+#   shift     what is taken from each element before it is squared
+#   careful   the second look, where that was not good enough
 #   finish    constants of each feature, in float64
 #   write     the primitive for results
 #   threads   where threads divide the work
@@ -33,7 +36,10 @@ cnp.import_array()
 include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
+include "totals.pxi"
 include "sums.pxi"
+include "shift.pxi"
+include "careful.pxi"
 include "finish.pxi"
 include "write.pxi"
 include "threads.pxi"

@@ -14,15 +14,14 @@ cdef enum:
     TILE_FEATURES = 512  # most features of it: what is known of them takes 48 KB
     RUN_LANES = 64
     FEW = 16           # features from which each thread gets whole ones
-    STREAM = 1 << 20   # bytes of a result from which it is written past the caches
 
 
 cdef void plan(Call* call) noexcept nogil:
     cdef Py_ssize_t size = call.outer * call.features * call.inner
     cdef Py_ssize_t itemsize = 4 if call.single else 8
     cdef Py_ssize_t i, position
-    call.stream = size * itemsize >= STREAM
     call.threads = 1 if size < SERIAL else usable_threads()
+    call.stream = outgrows_caches(size * itemsize, call.threads)
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
         position = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))

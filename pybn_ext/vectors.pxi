@@ -83,11 +83,14 @@ cdef extern from *:
     doubles kept_doubles "pybn_kept_doubles"(doubles value, const unsigned char* keep) noexcept nogil
     floats chosen_floats "pybn_chosen_floats"(floats value, floats other, const unsigned char* keep) noexcept nogil
     doubles chosen_doubles "pybn_chosen_doubles"(doubles value, doubles other, const unsigned char* keep) noexcept nogil
-    void pick_16 "pybn_pick_16"(unsigned char* to, const unsigned char* source, const unsigned char* places) noexcept nogil
+    void pick_16 "pybn_pick_16"(
+        unsigned char* to, const unsigned char* source, const unsigned char* places
+    ) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
 
 cdef enum:
-    LINE = 64  # bytes of a cache line
+    LINE = 64   # bytes of a cache line
+    SPARE = 16  # elements of the longest vector
 
 ctypedef fused vector:
     floats

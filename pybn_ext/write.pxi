@@ -1,12 +1,13 @@
-# Results.  One primitive: rows of lanes with a table of constants for each lane.  Whole vectors go straight to the result:
-# four rows at once where it stays in the caches, one after the other and past the caches where it is large.  What is
-# masked, finished in double, or shorter than a vector goes through a buffer.
+# Results.  One primitive: rows of lanes with a table of constants for each lane.  Whole vectors go straight to the
+# result: four rows at once where it stays in the caches, one after the other and past the caches where it is large.
+# What is finished in double, or shorter than a vector, goes through a buffer.
 
 cdef enum:
-    BAND = 256    # lanes at once in the buffer
-    TABLES = 4    # constants of a lane, at the most
+    BAND = 256     # lanes at once in the buffer
+    TABLES = 4     # constants of a lane, at the most
     SPREAD = 1024  # elements for which a mask is spread out at once
-    AHEAD = 1024  # bytes that a read runs ahead of a write past the caches: 24 to 29 GB/s of x with it, 19 to 21 without
+    # Bytes that a read runs ahead of a write past the caches: 24 to 29 GB/s of x with it, 19 to 21 without.
+    AHEAD = 1024
 
 
 cdef inline Py_ssize_t tables(const Call* call) noexcept nogil:
@@ -217,7 +218,9 @@ cdef inline void write_aligned(
     if past:
         if width < LINE:
             next_ = smaller(to_line(<char*> call.y + start + done), (size - done) // width * width)
-            write_row(call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, False, masked)
+            write_row(
+                call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, False, masked
+            )
             done += next_
         next_ = (size - done) // LINE * LINE
         write_row(call, start + done, next_, seek(table, step * done), reach, keep + done // item, step, True, masked)
@@ -229,7 +232,8 @@ cdef inline void write_aligned(
     if done < size:
         next_ = size - width
         write_part(
-            call, start + done, size - done, start + next_, seek(table, step * next_), reach, keep + next_ // item, masked
+            call, start + done, size - done, start + next_, seek(table, step * next_), reach, keep + next_ // item,
+            masked
         )
 
 

@@ -56,6 +56,7 @@ def textbook(x, dy, scale, offset, mask, axis):
     dscale = (g * d * inverse).sum(others, keepdims=True)
     dx = gamma * inverse * (g - doffset / n - d * inverse * dscale / n)
     largest_term = np.maximum(np.abs(g), np.maximum(np.abs(doffset / n), np.abs(d * inverse * dscale / n)))
+    dx_or_term = dx if n >= FEW else gamma * inverse * largest_term
     return {
         "y": np.where(where, d * inverse * gamma + beta, x),
         "dx": np.where(where, dx, dy),
@@ -69,9 +70,7 @@ def textbook(x, dy, scale, offset, mask, axis):
         "y size": np.where(where, np.maximum(np.abs(gamma) * np.maximum(np.abs(d * inverse), 1), np.abs(beta)), 1),
         "dscale size": np.sqrt(((g * d * inverse) ** 2).sum(others)).ravel(),
         "doffset size": np.sqrt((g * g).sum(others)).ravel(),
-        "dx size": np.abs(np.where(where, dx if n >= FEW else gamma * inverse * largest_term, 0)).max(
-            others, keepdims=True
-        ),
+        "dx size": np.abs(np.where(where, dx_or_term, 0)).max(others, keepdims=True),
         "dx units": 4 if n < FEW or bare_type == np.float64 else 2,
     }
 

@@ -1,0 +1,126 @@
+# Additions of which nothing is lost, or little: the sums of the lanes, and of a feature from its lanes.
+#
+# The sums of L lanes lie behind each other: L first sums, L second ones, and for float64 what the rounding of
+# each addition lost, L and L again.
+
+
+cdef struct Total:
+    double plain
+    double lost
+
+
+cdef inline void add(Total* total, double value) noexcept nogil:
+    """total += value, and what rounding loses is kept (Neumaier 1974)."""
+    cdef double after = total.plain + value
+    if fabs(total.plain) >= fabs(value):
+        total.lost += (total.plain - after) + value
+    else:
+        total.lost += (value - after) + total.plain
+    total.plain = after
+
+
+cdef inline double value_of(const Total* total) noexcept nogil:
+    cdef double both = total.plain + total.lost
+    return both if both == both else total.plain  # infinity - infinity in `lost` says nothing
+
+
+cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, double* lost) noexcept nogil:
+    """total += partial; in float64 with what that loses (Knuth's TwoSum), since the total grows for ever."""
+    cdef double after, taken
+    cdef Py_ssize_t j
+    if real is float:
+        for j in range(lanes):
+            total[j] += partial[j]
+    else:
+        for j in range(lanes):
+            after = total[j] + partial[j]
+            taken = after - total[j]
+            lost[j] += (total[j] - (after - taken)) + (partial[j] - taken)
+            total[j] = after
+
+
+cdef inline void run_up(const double* lanes, Py_ssize_t n, double* running) noexcept nogil:
+    """Eight running sums: lane j belongs to the one of j % 8."""
+    cdef Py_ssize_t i, j
+    for i in range(n // 8):
+        for j in range(8):
+            running[j] += lanes[8 * i + j]
+    for j in range(n & 7):
+        running[j] += lanes[(n & ~7) + j]
+
+
+cdef inline double tree(const double* a) noexcept nogil:
+    return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+
+
+cdef double careful_tree(const double* running, const double* lost) noexcept nogil:
+    """The sum of eight, with what was lost of each."""
+    cdef Total total
+    cdef Py_ssize_t j
+    total.plain = 0
+    total.lost = 0
+    for j in range(8):
+        add(&total, running[j])
+        total.lost += lost[j]
+    return value_of(&total)
+
+
+cdef void run_up_lossless(const double* lanes, Py_ssize_t n, double* running, double* lost) noexcept nogil:
+    """As `run_up`, and what rounding loses is kept: behind an outlier of a million each addition costs half a unit."""
+    cdef Py_ssize_t i
+    for i in range(n // 8):
+        flush(lanes + 8 * i, 8, running, lost)
+    flush(lanes + (n & ~7), n & 7, running, lost)
+
+
+cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
+    """The sum of n lanes; of float64, with what rounding lost of each."""
+    cdef double running[8]
+    cdef double lost[8]
+    memset(running, 0, sizeof(running))
+    if call.single:
+        run_up(lanes, n, <double*> running)
+        return tree(running)
+    memset(lost, 0, sizeof(lost))
+    run_up_lossless(lanes, n, <double*> running, <double*> lost)
+    run_up(lanes + 2 * width, n, <double*> lost)
+    return careful_tree(running, lost)
+
+
+cdef void total_lanes(
+    const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t features, Py_ssize_t each, double* total
+) noexcept nogil:
+    """The sum of each feature, from its `each` adjacent lanes."""
+    cdef Py_ssize_t c
+    check_range(0, features * each, width)
+    if each > 1:
+        for c in range(features):
+            total[c] = sum_of_lanes(call, lanes + c * each, width, each)
+    elif call.single:
+        memcpy(total, lanes, features * sizeof(double))
+    else:
+        for c in range(features):
+            total[c] = lanes[c] + lanes[2 * width + c]
+
+
+cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each, double* total) noexcept nogil:
+    """As `total_lanes`, from what `sum_rows` left: up to `most_rows` there is nothing to add it to."""
+    cdef double widened[TILE_LANES]
+    cdef double running[8]
+    cdef double lost[8]
+    cdef Py_ssize_t c, j
+    check_range(0, features * each, TILE_LANES)
+    for j in range(features * each):
+        widened[j] = lanes[j]
+    if each == 1:
+        memcpy(total, widened, features * sizeof(double))
+        return
+    for c in range(features):
+        memset(running, 0, sizeof(running))
+        if real is float or each <= 64:  # of eight additions in a row nothing is felt
+            run_up(<const double*> widened + c * each, each, <double*> running)
+            total[c] = tree(running)
+        else:
+            memset(lost, 0, sizeof(lost))
+            run_up_lossless(<const double*> widened + c * each, each, <double*> running, <double*> lost)
+            total[c] = careful_tree(running, lost)
