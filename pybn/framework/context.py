@@ -151,7 +151,7 @@ class Context:
 
     def __init__(self, rng: np.random.Generator | int = 0) -> None:
         self._store = _Store(np.random.default_rng(rng))
-        self._scope = ROOT
+        self._prefix = ""  # the scope's path, before the "/" and the name of what is in it
         self._reuse = False
         self._checked = True
         self._initializer: initializers.Initializer = initializers.default
@@ -161,18 +161,19 @@ class Context:
     @property
     def scope(self) -> str:
         """The path of this scope, "/" at the root."""
-        return self._scope
+        return self._prefix or ROOT
 
     def in_scope(self, name: str) -> Context:
         """The scope `name` under this one."""
-        return self._with(_scope=self._path("a scope", name))
+        return self._with(_prefix=self._path("a scope", name))
 
     def in_absolute_path(self, path: str) -> Context:
         """The scope at `path`, from the root."""
-        start, *names = path.removesuffix("/").split("/")
+        prefix = path.removesuffix("/")
+        start, *names = prefix.split("/")
         if start or "" in names or not path:
             raise ValueError(f"an absolute path must be '/' or names with one '/' before each, got {path!r}")
-        return self._with(_scope=ROOT + "/".join(names))
+        return self._with(_prefix=prefix)
 
     def reuse(self) -> Context:
         """The scope, whose variables must exist and may be used again in one run (shared weights)."""
@@ -227,7 +228,7 @@ class Context:
 
     def get_variable(self, path: str) -> Variable:
         """The variable at `path`, absolute or relative to this scope; KeyError where there is none."""
-        absolute = path if path.startswith(ROOT) else self._under(path)
+        absolute = path if path.startswith(ROOT) else f"{self._prefix}/{path}"
         try:
             return self._store.variables[absolute]
         except KeyError:
@@ -258,7 +259,7 @@ class Context:
     @property
     def _optimizer_s(self) -> Context:
         """The scope of the optimizer's state for the variables of this one."""
-        return self._with(_scope=OPTIMIZER_SCOPE + self._scope.rstrip("/"))
+        return self._with(_prefix=OPTIMIZER_SCOPE + self._prefix)
 
     @property
     def num_parameters(self) -> int:
@@ -274,18 +275,16 @@ class Context:
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """The parameter `key` of this scope or of the nearest one above that sets it."""
-        scope = self._scope
-        while True:
-            here = self._store.parameters.get(scope, {})
-            if key in here:
-                return here[key]
-            if scope == ROOT:
+        prefix = self._prefix
+        while key not in self._store.parameters.get(prefix or ROOT, ()):
+            if not prefix:
                 return default
-            scope = scope.rpartition("/")[0] or ROOT
+            prefix = prefix.rpartition("/")[0]
+        return self._store.parameters[prefix or ROOT][key]
 
     def set_param(self, key: str, value: Any) -> None:
         """Set a parameter for this scope and those under it."""
-        self._store.parameters.setdefault(self._scope, {})[key] = value
+        self._store.parameters.setdefault(self.scope, {})[key] = value
 
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Set several parameters for this scope and those under it."""
@@ -359,7 +358,7 @@ class Context:
 
     def first_time(self, what: str) -> bool:
         """Whether `what` is said for the first time in this scope."""
-        key = (self._scope, what)
+        key = (self.scope, what)
         first = key not in self._store.notified
         self._store.notified.add(key)
         return first
@@ -367,7 +366,7 @@ class Context:
     # ----------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"Context({self._scope}, {len(self.variables())} variables)"
+        return f"Context({self.scope}, {len(self.variables())} variables)"
 
     def _with(self, **changes: Any) -> Context:
         other = object.__new__(Context)
@@ -377,13 +376,10 @@ class Context:
     def _path(self, what: str, name: str) -> str:
         if not name or "/" in name:
             raise ValueError(f"{what}'s name must be one part of a path, without '/', got {name!r}")
-        return self._under(name)
-
-    def _under(self, path: str) -> str:
-        return ROOT + path if self._scope == ROOT else f"{self._scope}/{path}"
+        return f"{self._prefix}/{name}"
 
     def _holds(self, path: str) -> bool:
-        return self._scope == ROOT or path.startswith(self._scope + "/")
+        return not self._prefix or path.startswith(self._prefix + "/")
 
     def _must_be_unclaimed(self, path: str) -> None:
         """An error if this run uses the variable twice unasked."""
