@@ -165,8 +165,11 @@ def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:
     """The nodes from which y can be reached and that depend on a wanted one, parents first."""
     found: dict[Node, None] = {}
     for node in ancestors_first(y, stop=wanted if partial else ()):
-        if node in wanted or any(parent in found for parent, _ in node.edges):
+        if node in wanted:
             found[node] = None
+        for parent, _ in node.edges:
+            if parent in found:
+                found[node] = None
     return found
 
 
