@@ -32,7 +32,7 @@ def cross_entropy(logits: Node, labels: np.ndarray) -> Node:
     log_probability = _log_softmax(logits.value)
 
     def product(dy: Node) -> Node:
-        one_hot = np.zeros_like(log_probability)
+        one_hot = np.zeros(log_probability.shape, log_probability.dtype)
         one_hot[rows, labels] = 1
         # d(-log p_label)/dlogits = p - 1 at the label, p elsewhere
         return shapes.reshape(dy, (-1, 1)) * (_softmax(logits, np.exp(log_probability)) - one_hot)
