@@ -84,7 +84,8 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
     """The feature axes as ascending non-negative ints: `feature_axis` is one int or a tuple of ints."""
-    given = tuple(feature_axis) if isinstance(feature_axis, Sequence) else (feature_axis,)
+    one = isinstance(feature_axis, INTEGER) or not isinstance(feature_axis, Sequence)
+    given = (feature_axis,) if one else tuple(feature_axis)
     if not given:
         raise ValueError("feature_axis must name at least one axis, got an empty tuple")
     for axis in given:
