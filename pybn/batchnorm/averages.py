@@ -60,7 +60,7 @@ def effective_momentum(avg_weight: float, momentum: float) -> float:
 def check_finite(scope: str, batch: Moments) -> None:
     """Raise NonFiniteStatisticsError where a statistic is NaN or infinite, naming the scope and the features."""
     finite = np.isfinite(batch.mean) & np.isfinite(batch.variance)
-    if finite.all():
+    if np.count_nonzero(finite) == finite.size:
         return
     features = np.argwhere(~finite)
     names = [int(each[0]) if each.size == 1 else tuple(map(int, each)) for each in features[:8]]

@@ -169,11 +169,9 @@ class Context:
 
     def in_absolute_path(self, path: str) -> Context:
         """The scope at `path`, from the root."""
-        prefix = path.removesuffix("/")
-        start, *names = prefix.split("/")
-        if start or "" in names or not path:
+        if not path.startswith(ROOT) or "//" in path:
             raise ValueError(f"an absolute path must be '/' or names with one '/' before each, got {path!r}")
-        return self._with(_prefix=prefix)
+        return self._with(_prefix=path.removesuffix("/"))
 
     def reuse(self) -> Context:
         """The scope, whose variables must exist and may be used again in one run (shared weights)."""

@@ -7,6 +7,7 @@ change together when everything has been computed, or nothing changes.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
@@ -83,7 +84,7 @@ class Trainer:
         with ctx.forward_pass(training=True) as run:
             predictions, loss = self._forward(inputs, labels)
             values = self._measured(labels, predictions, loss)
-            if not np.isfinite(values["loss"]):
+            if not math.isfinite(values["loss"]):
                 raise NonFiniteLossError(
                     f"the loss of this batch is {values['loss']}; nothing was changed. "
                     "Look for NaN in the data, or lower the learning rate"

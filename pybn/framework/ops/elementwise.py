@@ -23,7 +23,7 @@ def as_node(value: Any, like: Node | None = None) -> Node:
         return value
     if like is not None and isinstance(value, NUMBER) and like.dtype.kind == "f":
         return Node(np.asarray(value, dtype=like.dtype))
-    return Node(np.asarray(value))
+    return Node(value)
 
 
 def add(a: Any, b: Any) -> Node:
