@@ -76,10 +76,12 @@ def float_array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a numpy.ma.MaskedArray; pass mask= (True = real) instead")
     array = np.asarray(value)
+    if array.dtype in ACCEPTED:
+        return array
     native = array.dtype.newbyteorder("=")
     if native not in ACCEPTED:
         raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}; convert it with astype")
-    return array.astype(native, copy=False)
+    return array.astype(native)
 
 
 def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
@@ -220,7 +222,7 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | Non
     """How many elements each feature has: those where the mask, spread over x, is True."""
     reduced = [axis for axis in range(len(shape)) if axis not in axes]
     if mask is None:
-        return math.prod(shape[axis] for axis in reduced)
+        return math.prod([shape[axis] for axis in reduced])
     spread = math.prod(shape[axis] for axis in reduced if mask.shape[axis] == 1)
     return int(np.count_nonzero(mask)) * spread
 

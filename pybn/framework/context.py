@@ -36,12 +36,14 @@ class Variable:
 
     __slots__ = ("_node", "_value", "path", "role", "trainable")
 
+    _node: Node | None
+
     def __init__(self, path: str, value: np.ndarray, trainable: bool = True, role: str = "") -> None:
         self.path = path
         self.trainable = trainable
         self.role = role
-        self._value = _read_only_copy(value)
-        self._node: Node | None = None
+        self._value = np.asarray(value)  # its shape and dtype stay
+        self.value = value
 
     @property
     def value(self) -> np.ndarray:
@@ -54,9 +56,10 @@ class Variable:
 
     def checked(self, new: Any) -> np.ndarray:
         """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
-        array = _read_only_copy(new, self._value.dtype)
+        array = np.array(new, self._value.dtype)
         if array.shape != self._value.shape:
             raise ValueError(f"{self.path} must keep its shape {self._value.shape}, got {array.shape}")
+        array.setflags(write=False)
         return array
 
     def hold(self, array: np.ndarray) -> None:
@@ -212,7 +215,11 @@ class Context:
         none, or for another shape.
         """
         path = self._path("a variable", name)
-        self._must_be_unclaimed(path)
+        if path in self._store.run.claimed and not self.reuses:
+            raise ValueError(
+                f"{path} is used twice in one run: give each layer a scope of its own with ctx.in_scope(...), "
+                "or share the weights with ctx.reuse(); a new run starts with ctx.forward_pass()"
+            )
         variable = self._store.variables.get(path)
         if variable is None:
             if self._reuse:
@@ -379,14 +386,6 @@ class Context:
     def _holds(self, path: str) -> bool:
         return not self._prefix or path.startswith(self._prefix + "/")
 
-    def _must_be_unclaimed(self, path: str) -> None:
-        """An error if this run uses the variable twice unasked."""
-        if path in self._store.run.claimed and not self.reuses:
-            raise ValueError(
-                f"{path} is used twice in one run: give each layer a scope of its own with ctx.in_scope(...), "
-                "or share the weights with ctx.reuse(); a new run starts with ctx.forward_pass()"
-            )
-
     def _first_value(
         self, path: str, shape: tuple[int, ...], dtype: np.dtype, initializer: initializers.Initializer
     ) -> np.ndarray:
@@ -394,9 +393,3 @@ class Context:
         if value.shape != shape:
             raise ValueError(f"the initializer of {path} must give an array of shape {shape}, got {value.shape}")
         return value
-
-
-def _read_only_copy(value: Any, dtype: np.dtype | None = None) -> np.ndarray:
-    array = np.array(value, dtype)
-    array.setflags(write=False)
-    return array
