@@ -49,6 +49,8 @@ cdef struct Call:
     const void* dy           # NULL outside the gradients
     void* y                  # y or dx; NULL in MOMENTS
     const unsigned char* keep  # the mask, one byte for each (outer, inner); NULL: every element is real
+    Py_ssize_t axis          # first of the feature axes
+    Py_ssize_t axes          # how many there are
     Py_ssize_t outer
     Py_ssize_t features
     Py_ssize_t inner

@@ -1,5 +1,5 @@
-# The public functions.  The ordinary case (a contiguous float32 or float64 array, one feature
-# axis, parameters of the right shape) is recognised here; anything else goes to `general`.
+# The public functions.  The ordinary case (contiguous float32 or float64 arrays of the right shapes, one feature axis
+# or several that follow each other, a mask without stretched axes) is recognised here; anything else goes to `general`.
 # What a function computes, and what it accepts, is told in `pybn.reference`.
 
 __all__ = [
@@ -32,22 +32,39 @@ cdef inline bint ordinary(object array) noexcept:
     )
 
 
+cdef int feature_axes(object feature_axis, Py_ssize_t ndim, Call* call) noexcept:
+    """Take up one axis, or a tuple of axes that follow each other; 0 where it is neither."""
+    cdef Py_ssize_t axis, i
+    call.axes = 1
+    if PyTuple_CheckExact(feature_axis):
+        call.axes = PyTuple_GET_SIZE(feature_axis)
+        if call.axes == 0 or call.axes >= ndim:
+            return 0
+    for i in range(call.axes):
+        axis = small_int(<object> PyTuple_GET_ITEM(feature_axis, i) if PyTuple_CheckExact(feature_axis) else feature_axis)
+        if axis < -ndim or axis >= ndim:
+            return 0
+        if axis < 0:
+            axis += ndim
+        if i == 0:
+            call.axis = axis
+        elif axis != call.axis + i:
+            return 0
+    return 1
+
+
 cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
     """Fill in x and its shape as (outer, features, inner); 0 where it is not the ordinary case."""
     cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)
-    cdef Py_ssize_t axis, i
-    if ndim < 2 or not PyLong_CheckExact(feature_axis):
+    cdef Py_ssize_t i
+    if ndim < 2 or not feature_axes(feature_axis, ndim, call):
         return 0
-    axis = small_int(feature_axis)
-    if axis < -ndim or axis >= ndim:
-        return 0
-    if axis < 0:
-        axis += ndim
-    call.outer = call.inner = 1
-    for i in range(axis):
+    call.outer = call.features = call.inner = 1
+    for i in range(call.axis):
         call.outer *= cnp.PyArray_DIM(x, i)
-    call.features = cnp.PyArray_DIM(x, axis)
-    for i in range(axis + 1, ndim):
+    for i in range(call.axis, call.axis + call.axes):
+        call.features *= cnp.PyArray_DIM(x, i)
+    for i in range(call.axis + call.axes, ndim):
         call.inner *= cnp.PyArray_DIM(x, i)
     call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
     call.x = cnp.PyArray_DATA(x)
@@ -67,27 +84,29 @@ cdef inline unsigned int real_ones_in(const unsigned char* keep, Py_ssize_t n) n
     return count
 
 
-cdef bint masked(object mask, cnp.ndarray x, object feature_axis, Call* call) noexcept:
+cdef bint masked(object mask, cnp.ndarray x, Call* call) noexcept:
     """Take up the mask, or none: a contiguous one over the other axes, of all of them or with 1 for the features."""
     cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)
     cdef Py_ssize_t positions = call.outer * call.inner
-    cdef Py_ssize_t axis, i
+    cdef Py_ssize_t i, of_x
     if mask is None:
         return True
     if not (
         cnp.PyArray_CheckExact(mask) and cnp.PyArray_TYPE(mask) == cnp.NPY_BOOL and cnp.PyArray_IS_C_CONTIGUOUS(mask)
     ):
         return False
-    axis = small_int(feature_axis)
-    if axis < 0:
-        axis += ndim
-    for i in range(cnp.PyArray_NDIM(mask)):
-        if cnp.PyArray_NDIM(mask) == ndim:
-            if cnp.PyArray_DIM(mask, i) != (1 if i == axis else cnp.PyArray_DIM(x, i)):
+    if cnp.PyArray_NDIM(mask) == ndim:
+        for i in range(ndim):
+            if cnp.PyArray_DIM(mask, i) != (
+                1 if call.axis <= i < call.axis + call.axes else cnp.PyArray_DIM(x, i)
+            ):
                 return False
-        elif cnp.PyArray_DIM(mask, i) != cnp.PyArray_DIM(x, i if i < axis else i + 1):
-            return False
-    if cnp.PyArray_NDIM(mask) != ndim and cnp.PyArray_NDIM(mask) != ndim - 1:
+    elif cnp.PyArray_NDIM(mask) == ndim - call.axes:
+        for i in range(ndim - call.axes):
+            of_x = i if i < call.axis else i + call.axes
+            if cnp.PyArray_DIM(mask, i) != cnp.PyArray_DIM(x, of_x):
+                return False
+    else:
         return False
     call.keep = <const unsigned char*> cnp.PyArray_DATA(mask)
     call.count = 0
@@ -99,7 +118,9 @@ cdef bint masked(object mask, cnp.ndarray x, object feature_axis, Call* call) no
 
 
 cdef inline Py_ssize_t small_int(object number) noexcept:
-    """Its value, or a value that is no axis where it does not fit."""
+    """Its value, or a value that is no axis where it is no int or does not fit."""
+    if not PyLong_CheckExact(number):
+        return -1 << 30
     try:
         return PyLong_AsSsize_t(number)
     except OverflowError:
@@ -113,9 +134,15 @@ cdef inline bint epsilon_of(object epsilon, Call* call) noexcept:
     return 0 <= call.epsilon <= DBL_MAX
 
 
-cdef inline bint one_each(object values, Py_ssize_t features) noexcept:
+cdef inline bint one_each(object values, cnp.ndarray x, const Call* call) noexcept:
     """Whether it is one float32 or float64 for each feature."""
-    return ordinary(values) and cnp.PyArray_NDIM(values) == 1 and cnp.PyArray_DIM(values, 0) == features
+    cdef Py_ssize_t i
+    if not ordinary(values) or cnp.PyArray_NDIM(values) != call.axes:
+        return False
+    for i in range(call.axes):
+        if cnp.PyArray_DIM(values, i) != cnp.PyArray_DIM(x, call.axis + i):
+            return False
+    return True
 
 
 cdef inline bint like(object array, cnp.ndarray x) noexcept:
@@ -156,9 +183,9 @@ cdef inline bint receives(object out, cnp.ndarray x) noexcept:
     return out is None or (like(out, x) and cnp.PyArray_ISWRITEABLE(out))
 
 
-cdef inline cnp.ndarray new_statistic(Py_ssize_t features):
-    cdef cnp.npy_intp shape = features
-    return cnp.PyArray_EMPTY(1, &shape, cnp.NPY_FLOAT64, 0)
+cdef inline cnp.ndarray new_for_features(cnp.ndarray x, const Call* call, int dtype):
+    """Room for one number for each feature."""
+    return cnp.PyArray_EMPTY(<int> call.axes, cnp.PyArray_DIMS(x) + call.axis, dtype, 0)
 
 
 cdef inline Given given(object values) noexcept:
@@ -235,10 +262,11 @@ cdef int compute(
 def moments(x, *, feature_axis=-1, mask=None):
     """Count, mean and population variance of each feature; see `pybn.reference.moments`."""
     cdef Call call
-    if not (ordinary(x) and see(x, feature_axis, &call) and masked(mask, x, feature_axis, &call)):
+    if not (ordinary(x) and see(x, feature_axis, &call) and masked(mask, x, &call)):
         return _general_moments(x, feature_axis, mask)
     call.operation = MOMENTS
-    mean, variance = new_statistic(call.features), new_statistic(call.features)
+    mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
+    variance = new_for_features(x, &call, cnp.NPY_FLOAT64)
     perform(&call, None, None, mean, variance, None, None)
     return Moments(call.count, mean, variance)
 
@@ -282,10 +310,10 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     if not (
         ordinary(x)
         and see(x, feature_axis, &call)
-        and masked(mask, x, feature_axis, &call)
+        and masked(mask, x, &call)
         and epsilon_of(epsilon, &call)
-        and (scale is None or one_each(scale, call.features))
-        and (offset is None or one_each(offset, call.features))
+        and (scale is None or one_each(scale, x, &call))
+        and (offset is None or one_each(offset, x, &call))
         and receives(out, x)
         and (out is None or (apart(out, x) and apart(out, scale) and apart(out, offset) and apart(out, mask)))
     ):
@@ -293,7 +321,8 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     call.operation = TRAINING
     y = new_like(x) if out is None else out
     call.y = cnp.PyArray_DATA(y)
-    mean, variance = new_statistic(call.features), new_statistic(call.features)
+    mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
+    variance = new_for_features(x, &call, cnp.NPY_FLOAT64)
     perform(&call, scale, offset, mean, variance, None, None)
     return y, mean, variance
 
@@ -304,12 +333,12 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
     if not (
         ordinary(x)
         and see(x, feature_axis, &call)
-        and masked(mask, x, feature_axis, &call)
+        and masked(mask, x, &call)
         and epsilon_of(epsilon, &call)
-        and (scale is None or one_each(scale, call.features))
-        and (offset is None or one_each(offset, call.features))
-        and one_each(mean, call.features)
-        and one_each(variance, call.features)
+        and (scale is None or one_each(scale, x, &call))
+        and (offset is None or one_each(offset, x, &call))
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
         and receives(out, x)
         and (
             out is None
@@ -343,15 +372,14 @@ def batch_norm_inference_gradient(x, scale, mean, variance, dy, *, feature_axis=
 
 cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
     cdef Call call
-    cdef cnp.npy_intp features
     if not (
         ordinary(x)
         and see(x, feature_axis, &call)
-        and masked(mask, x, feature_axis, &call)
+        and masked(mask, x, &call)
         and epsilon_of(epsilon, &call)
-        and (scale is None or one_each(scale, call.features))
-        and one_each(mean, call.features)
-        and one_each(variance, call.features)
+        and (scale is None or one_each(scale, x, &call))
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
         and like(dy, x)
         and receives(out, x)
         and (
@@ -371,9 +399,8 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
     dx = new_like(x) if out is None else out
     call.dy = cnp.PyArray_DATA(dy)
     call.y = cnp.PyArray_DATA(dx)
-    features = call.features
-    doffset = cnp.PyArray_EMPTY(1, &features, cnp.PyArray_TYPE(x), 0)
-    dscale = None if scale is None else cnp.PyArray_EMPTY(1, &features, cnp.PyArray_TYPE(x), 0)
+    doffset = new_for_features(x, &call, cnp.PyArray_TYPE(x))
+    dscale = None if scale is None else new_for_features(x, &call, cnp.PyArray_TYPE(x))
     perform(&call, scale, None, mean, variance, dscale, doffset)
     return dx, dscale, doffset
 

@@ -179,3 +179,24 @@ def test_out_may_not_be_the_mask(rng):
     mask[:] = True
     with pytest.raises(ValueError, match="out"):
         pybn_ext.batch_norm_training(x, None, None, mask=mask, out=out)
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (2, 3), (-2, -1), (0, 1), (1, 2, 3), (2, 1), (1, 3), (0, 2)], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_several_feature_axes_are_one_longer_axis(axes, masked, rng):
+    """Neighbours cost nothing extra, others a copy; the results are those of one axis in their place."""
+    x = rng.normal(2, 3, (9, 5, 4, 7)).astype(np.float32)
+    features = tuple(sorted(axis % 4 for axis in axes))
+    others = tuple(axis for axis in range(4) if axis not in features)
+    shape = tuple(x.shape[axis] for axis in features)
+    mask = rng.random([x.shape[axis] for axis in others]) < 0.6 if masked else None
+    scale, offset = rng.normal(size=(2, *shape)).astype(np.float32)
+    y, mean, variance = pybn_ext.batch_norm_training(x, scale, offset, feature_axis=axes, mask=mask)
+    flat = np.moveaxis(x, features, range(-len(features), 0)).reshape(-1, scale.size)
+    rows = None if mask is None else mask.ravel()
+    wanted = pybn_ext.batch_norm_training(flat, scale.ravel(), offset.ravel(), mask=rows)
+    assert mean.shape == variance.shape == shape
+    np.testing.assert_allclose(mean.ravel(), wanted[1], rtol=1e-6)
+    np.testing.assert_allclose(variance.ravel(), wanted[2], rtol=1e-6)
+    moved = np.moveaxis(y, features, range(-len(features), 0)).reshape(flat.shape)
+    np.testing.assert_allclose(moved, wanted[0], rtol=0, atol=4 * np.finfo(np.float32).eps * np.abs(wanted[0]).max())
