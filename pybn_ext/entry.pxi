@@ -41,7 +41,10 @@ cdef int feature_axes(object feature_axis, Py_ssize_t ndim, Call* call) noexcept
         if call.axes == 0 or call.axes >= ndim:
             return 0
     for i in range(call.axes):
-        axis = small_int(<object> PyTuple_GET_ITEM(feature_axis, i) if PyTuple_CheckExact(feature_axis) else feature_axis)
+        if PyTuple_CheckExact(feature_axis):
+            axis = small_int(<object> PyTuple_GET_ITEM(feature_axis, i))
+        else:
+            axis = small_int(feature_axis)
         if axis < -ndim or axis >= ndim:
             return 0
         if axis < 0:

@@ -280,12 +280,10 @@ class Context:
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """The parameter `key` of this scope or of the nearest one above that sets it."""
-        prefix = self._prefix
-        while key not in self._store.parameters.get(prefix or ROOT, ()):
-            if not prefix:
-                return default
+        parameters, prefix = self._store.parameters, self._prefix
+        while prefix and key not in parameters.get(prefix, ()):
             prefix = prefix.rpartition("/")[0]
-        return self._store.parameters[prefix or ROOT][key]
+        return parameters.get(prefix or ROOT, {}).get(key, default)
 
     def set_param(self, key: str, value: Any) -> None:
         """Set a parameter for this scope and those under it."""

@@ -16,10 +16,14 @@ def matmul(a: Any, b: Any) -> Node:
     a, b = as_node(a), as_node(b)
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"matmul takes two matrices, got shapes {a.shape} and {b.shape}; flatten or reshape first")
+    return _matmul(a, b)
+
+
+def _matmul(a: Node, b: Node) -> Node:
     return Node(
         a.value @ b.value,
-        (a, lambda dy: matmul(dy, transpose(b))),
-        (b, lambda dy: matmul(transpose(a), dy)),
+        (a, lambda dy: _matmul(dy, transpose(b))),
+        (b, lambda dy: _matmul(transpose(a), dy)),
     )
 
 
