@@ -133,7 +133,7 @@ class Run:
 class _Store:
     def __init__(self, rng: np.random.Generator) -> None:
         self.variables: dict[str, Variable] = {}
-        self.parameters: dict[str, dict[str, Any]] = {}
+        self.parameters: dict[str, dict[str, Any]] = {}  # by key, and by scope
         self.rng = rng
         self.run = Run()
         self.services: dict[str, Any] = {}
@@ -280,14 +280,17 @@ class Context:
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """The parameter `key` of this scope or of the nearest one above that sets it."""
-        parameters, prefix = self._store.parameters, self._prefix
-        while prefix and key not in parameters.get(prefix, ()):
+        by_scope = self._store.parameters.get(key)
+        if by_scope is None:  # set nowhere, as most are
+            return default
+        prefix = self._prefix
+        while prefix and prefix not in by_scope:
             prefix = prefix.rpartition("/")[0]
-        return parameters.get(prefix or ROOT, {}).get(key, default)
+        return by_scope.get(prefix or ROOT, default)
 
     def set_param(self, key: str, value: Any) -> None:
         """Set a parameter for this scope and those under it."""
-        self._store.parameters.setdefault(self.scope, {})[key] = value
+        self._store.parameters.setdefault(key, {})[self.scope] = value
 
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Set several parameters for this scope and those under it."""
@@ -297,7 +300,11 @@ class Context:
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Every parameter that is set, by scope; a copy."""
-        return copy.deepcopy(self._store.parameters)
+        found: dict[str, dict[str, Any]] = {}
+        for key, by_scope in self._store.parameters.items():
+            for scope, value in by_scope.items():
+                found.setdefault(scope, {})[key] = copy.deepcopy(value)
+        return found
 
     @property
     def services(self) -> dict[str, Any]:
