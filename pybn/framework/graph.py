@@ -184,10 +184,13 @@ def ancestors_first(y: Node, stop: Container[Node] = ()) -> list[Node]:
     while open_nodes:
         node, rest = open_nodes[-1]
         for parent, _ in rest:
-            if parent not in seen:
-                seen.add(parent)
-                open_nodes.append((parent, iter(() if parent in stop else parent.edges)))
+            if parent in seen:
+                continue
+            seen.add(parent)
+            if parent.edges and parent not in stop:
+                open_nodes.append((parent, iter(parent.edges)))
                 break
+            order.append(parent)
         else:
             order.append(node)
             open_nodes.pop()
