@@ -277,8 +277,8 @@ def moments(x, *, feature_axis=-1, mask=None):
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
     a, b = arguments.mergeable(a, b)
-    mean_a, mean_b = np.ascontiguousarray(a.mean), np.ascontiguousarray(b.mean)
-    variance_a, variance_b = np.ascontiguousarray(a.variance), np.ascontiguousarray(b.variance)
+    mean_a, mean_b = _flat64(a.mean), _flat64(b.mean)
+    variance_a, variance_b = _flat64(a.variance), _flat64(b.variance)
     mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
     pool_moments(
         mean.size, a.count, mean_a, variance_a, b.count, mean_b, variance_b, mean, variance

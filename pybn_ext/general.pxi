@@ -83,8 +83,8 @@ def _product(sizes):
 
 
 def _flat64(values):
-    """One float64 for each feature, in a row."""
-    return None if values is None else np.ascontiguousarray(values, np.float64).reshape(-1)
+    """One float64 for each feature, in a row, aligned as C expects it."""
+    return None if values is None else np.require(values, np.float64, ("C", "A")).reshape(-1)
 
 
 def _general_moments(x, feature_axis, mask):

@@ -340,6 +340,14 @@ def test_merge(kernels, rng, counts):
         checks.check_merge(kernels, a, b)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_merge_takes_any_layout(kernels, rng, layout):
+    a, b = (
+        kernels.Moments(n, *(arrays.LAYOUTS[layout](values) for values in rng.uniform(0, 2, (2, 3, 5)))) for n in (3, 7)
+    )
+    checks.check_merge(kernels, a, b)
+
+
 def test_merge_takes_plain_tuples_and_any_float(kernels):
     a = (2, np.array([1.0], np.float32), np.array([0.5], np.float16))
     checks.check_merge(kernels, a, (6, np.array([3.0]), np.array([0.25])))
