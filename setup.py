@@ -14,6 +14,7 @@ from setuptools.command.build_ext import build_ext
 
 REQUIRED = os.environ.get("PYBN_REQUIRE_EXT") == "1"
 CHECK = os.environ.get("PYBN_CHECK", "")  # "bounds" or "sanitize"
+LEVELS = os.environ.get("PYBN_LEVELS", "sse2 avx2 avx512").split()  # fewer are compiled sooner
 
 # No -ffast-math: NaN must survive.  No contraction to fused multiply-add: it would make the bits
 # depend on the level.  -O3 because gcc's -O2 leaves the loops 3 to 5 times slower.
@@ -25,6 +26,7 @@ UNIX_FLAGS = [
     "-fvisibility=hidden",
     "-fno-tree-loop-distribute-patterns",  # a memset of one tile costs 8 % of its sums
 ]
+MODULES = {"sse2": "_baseline", "avx2": "_avx2", "avx512": "_avx512"}
 LEVEL_FLAGS = {
     "_baseline": [],
     "_avx2": ["-march=x86-64-v3", "-mtune=generic"],
@@ -47,8 +49,10 @@ int main(void) {
 
 def levels():
     """The modules to build: one for each level of x86-64 under gcc and clang, else the plain one."""
+    if not LEVELS or not set(LEVELS) <= set(MODULES):
+        sys.exit(f"PYBN_LEVELS must name some of {list(MODULES)}, got {LEVELS}")
     on_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return list(LEVEL_FLAGS) if on_x86 and os.name == "posix" else ["_baseline"]
+    return [MODULES[level] for level in LEVELS] if on_x86 and os.name == "posix" else ["_baseline"]
 
 
 class Build(build_ext):

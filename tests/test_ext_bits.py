@@ -113,7 +113,8 @@ def digests_in_a_process(level):
 
 def test_every_level_gives_the_same_bits():
     levels = usable_levels()
-    assert levels[0] == "sse2"
+    if len(levels) == 1:
+        pytest.skip(f"{levels[0]} alone was built, or runs here")
     first = digests_in_a_process(levels[0])
     assert len(first) == 2 * len(SHAPES)
     for level in levels[1:]:
@@ -131,4 +132,4 @@ def test_an_unknown_level_is_refused(level):
     )
     assert done.returncode != 0
     assert f"got {level!r}" in done.stderr
-    assert "'sse2'" in done.stderr
+    assert repr(usable_levels()[0]) in done.stderr
