@@ -10,7 +10,8 @@ children, so a step's whole graph is gone as soon as its loss is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Node:
     @classmethod
     def with_joint_product(cls, value: Any, parents: Sequence[Node], joint: JointProduct) -> Node:
         """A node whose gradients for all parents come from one call: joint(dy) -> one for each parent."""
-        node = cls(value, *[(parent, None) for parent in parents])
+        node = cls(value, *zip(parents, repeat(None)))
         node.joint = joint
         return node
 
@@ -153,12 +154,16 @@ def _seed(y: Node, dy: Any) -> Node:
     return dy.astype(y.dtype)
 
 
-def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> list[tuple[Node, Node]]:
-    """The gradient that leaves `node` for each parent that needs one."""
-    if node.joint is not None:
-        pairs = zip(node.parents, node.joint(dy), strict=True)
-        return [(parent, leaving) for parent, leaving in pairs if leaving is not None and parent in on_path]
-    return [(parent, product(dy)) for parent, product in node.edges if product is not None and parent in on_path]
+def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> Iterator[tuple[Node, Node]]:
+    """Each parent that needs a gradient, and the gradient that leaves `node` for it."""
+    if node.joint is None:
+        for parent, product in node.edges:
+            if product is not None and parent in on_path:
+                yield parent, product(dy)
+    else:
+        for (parent, _), leaving in zip(node.edges, node.joint(dy), strict=True):
+            if leaving is not None and parent in on_path:
+                yield parent, leaving
 
 
 def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:
