@@ -8,7 +8,6 @@ import numpy as np
 
 from pybn.framework.graph import Node
 from pybn.framework.ops.elementwise import as_node
-from pybn.framework.ops.shapes import transpose
 
 
 def matmul(a: Any, b: Any) -> Node:
@@ -19,12 +18,22 @@ def matmul(a: Any, b: Any) -> Node:
     return _matmul(a, b)
 
 
+# Each of the three products has the other two, or itself, for its derivatives.
+
+
 def _matmul(a: Node, b: Node) -> Node:
-    return Node(
-        a.value @ b.value,
-        (a, lambda dy: _matmul(dy, transpose(b))),
-        (b, lambda dy: _matmul(transpose(a), dy)),
-    )
+    """a @ b."""
+    return Node(a.value @ b.value, (a, lambda dy: _matmul_nt(dy, b)), (b, lambda dy: _matmul_tn(a, dy)))
+
+
+def _matmul_nt(a: Node, b: Node) -> Node:
+    """a @ b.T."""
+    return Node(a.value @ b.value.T, (a, lambda dy: _matmul(dy, b)), (b, lambda dy: _matmul_tn(dy, a)))
+
+
+def _matmul_tn(a: Node, b: Node) -> Node:
+    """a.T @ b."""
+    return Node(a.value.T @ b.value, (a, lambda dy: _matmul_nt(b, dy)), (b, lambda dy: _matmul(a, dy)))
 
 
 def windows(x: Node, size: tuple[int, int], strides: tuple[int, int]) -> Node:
