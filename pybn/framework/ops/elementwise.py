@@ -115,7 +115,11 @@ def relu(x: Any) -> Node:
     """max(x, 0), whose derivative at 0 is taken for 0."""
     x = as_node(x)
     value = np.maximum(x.value, 0)
-    return Node(value, (x, lambda dy: dy * (value > 0)))
+    return Node(value, (x, lambda dy: _masked(dy, value > 0)))
+
+
+def _masked(x: Node, mask: np.ndarray) -> Node:
+    return Node(x.value * mask, (x, lambda dy: _masked(dy, mask)))
 
 
 def where(condition: Any, a: Any, b: Any) -> Node:
