@@ -220,10 +220,9 @@ def _real(name: str, value: Any) -> float:
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | None) -> int:
     """How many elements each feature has: those where the mask, spread over x, is True."""
-    reduced = [axis for axis in range(len(shape)) if axis not in axes]
     if mask is None:
-        return math.prod([shape[axis] for axis in reduced])
-    spread = math.prod(shape[axis] for axis in reduced if mask.shape[axis] == 1)
+        return math.prod([size for axis, size in enumerate(shape) if axis not in axes])
+    spread = math.prod([shape[axis] for axis, size in enumerate(mask.shape) if axis not in axes and size == 1])
     return int(np.count_nonzero(mask)) * spread
 
 
