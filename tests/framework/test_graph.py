@@ -174,6 +174,7 @@ def test_a_node_tells_of_its_array():
     assert (node.shape, node.ndim, node.size, len(node), node.dtype) == ((2, 3), 2, 6, 2, np.float64)
     assert repr(Node(np.array([1.0]))) == "Node(array([1.]))"
     assert float(Node(np.array([[2.5]]))) == 2.5
+    assert ops.exp(node).parents == [node]
 
 
 @pytest.mark.parametrize("value", [2.0, [1, 2], np.float32(3)])
