@@ -57,7 +57,7 @@ for momentum in (0.99, 0.9):
         f"momentum {momentum}: the averages cost {high.mean():.3f} of loss on average at the high rate, "
         f"{high.max():.3f} at worst; {low.mean():.3f} and {low.max():.3f} after the drop ({len(runs)} seeds)"
     )
-    # The jumps are gone: relative to the run's own, since at a rate of 2 the last bit of a sum decides which path it takes.
+    # The jumps are gone.  Against the run's own: at a rate of 2 the last bit of a sum decides which path it takes.
     assert np.all(low.max(axis=1) < high.max(axis=1) / 3)
 
 usual = [np.median((run.averages[0.99] / run.batch)[run.step <= run.drop]) for run in runs]
