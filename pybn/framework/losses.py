@@ -8,6 +8,7 @@ import numpy as np
 
 from pybn.framework import ops
 from pybn.framework.graph import Node
+from pybn.framework.ops.softmax import mean_cross_entropy
 
 
 def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
@@ -19,7 +20,7 @@ def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
         raise ValueError(f"labels (N,) must go with logits (N, classes), got {labels.shape} and {logits.shape}")
     if labels.size == 0 or labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels must be one or more classes in [0, {logits.shape[1]}), got {_range_of(labels)}")
-    return ops.mean(ops.cross_entropy(logits, labels))
+    return mean_cross_entropy(logits, labels)
 
 
 def mean_squared_error(labels: Any, predictions: Node) -> Node:

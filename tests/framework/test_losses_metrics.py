@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from derivatives import check_orders
 
-from pybn import Node, gradient, losses, metrics
+from pybn import Node, gradient, losses, metrics, ops
 from pybn.framework.metrics import WeightedMean
 
 
@@ -17,6 +17,15 @@ def test_softmax_cross_entropy_by_hand():
     np.testing.assert_allclose(loss.value, (np.log(2) + np.log(10)) / 2, rtol=1e-15)
     (found,) = gradient(loss, [logits])
     np.testing.assert_allclose(found.value, np.array([[0.25, -0.5, 0.25], [-0.9, 0.1, 0.8]]) / 2, rtol=1e-14)
+
+
+def test_softmax_cross_entropy_is_the_mean_over_the_batch(rng):
+    labels, logits = np.array([1, 0, 2, 1, 1]), rng.standard_normal((5, 3))
+    one, mean = Node(logits), Node(logits)
+    loss, expected = losses.softmax_cross_entropy(labels, one), ops.mean(ops.cross_entropy(mean, labels))
+    np.testing.assert_array_equal(loss.value, expected.value)
+    np.testing.assert_array_equal(gradient(loss, [one])[0].value, gradient(expected, [mean])[0].value)
+    check_orders(lambda x: losses.softmax_cross_entropy(labels, x), [logits], rng)
 
 
 def test_softmax_cross_entropy_of_one_class_is_zero():

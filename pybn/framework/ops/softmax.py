@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pybn.framework.graph import Node
@@ -28,16 +30,28 @@ def log_softmax(x: Node) -> Node:
 
 def cross_entropy(logits: Node, labels: np.ndarray) -> Node:
     """-log softmax(logits) at each label: logits (N, classes), integer labels (N,) -> (N,)."""
+    losses, slope = _cross_entropy(logits, labels)
+    return Node(losses, (logits, lambda dy: shapes.reshape(dy, (-1, 1)) * slope()))
+
+
+def mean_cross_entropy(logits: Node, labels: np.ndarray) -> Node:
+    """The mean of `cross_entropy` over N >= 1 examples as one node: a mean of its own costs as much as the softmax."""
+    losses, slope = _cross_entropy(logits, labels)
+    return Node(losses.sum() / len(losses), (logits, lambda dy: dy * (1.0 / len(losses)) * slope()))
+
+
+def _cross_entropy(logits: Node, labels: np.ndarray) -> tuple[np.ndarray, Callable[[], Node]]:
+    """-log softmax(logits) at each label, and a function that makes their derivatives (N, classes)."""
     rows = np.arange(len(labels))
     log_probability = _log_softmax(logits.value)
 
-    def product(dy: Node) -> Node:
+    def slope() -> Node:
         one_hot = np.zeros(log_probability.shape, log_probability.dtype)
         one_hot[rows, labels] = 1
         # d(-log p_label)/dlogits = p - 1 at the label, p elsewhere
-        return shapes.reshape(dy, (-1, 1)) * (_softmax(logits, np.exp(log_probability)) - one_hot)
+        return _softmax(logits, np.exp(log_probability)) - one_hot
 
-    return Node(-log_probability[rows, labels], (logits, product))
+    return -log_probability[rows, labels], slope
 
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
