@@ -1,7 +1,8 @@
 """The compiled module at the sizes where one way of dividing the work gives way to the next, wherever the arrays lie.
 
-Nothing around an array is written to, what is masked is not taken in, and the bits are the same at each address and in
-place.  How exact they are is for other tests: here a lane, a constant or a byte of the mask out of place has to show.
+Nothing around an array is written to, what is masked is not taken in, and the bits are the same at each address, in
+place, and whether or not a result goes past the caches, which depends on the number of threads.  How exact they are is
+for other tests: here a lane, a constant or a byte of the mask out of place has to show.
 """
 
 import numpy as np
@@ -49,6 +50,14 @@ def assert_guarded(array):
     assert (memory[start + array.size :] == GUARD).all(), "written behind the array"
 
 
+@pytest.fixture
+def threads():
+    """A setter of the number of threads; the number before is back afterwards."""
+    before = pybn_ext.get_num_threads()
+    yield pybn_ext.set_num_threads
+    pybn_ext.set_num_threads(before)
+
+
 def results(kernels, x, dy, parameters, where, out=(None, None, None)):
     """All that the operations return."""
     scale, offset, mean, variance = parameters
@@ -64,7 +73,7 @@ def results(kernels, x, dy, parameters, where, out=(None, None, None)):
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", ROWS + CHANNELS, ids=str)
-def test_wherever_the_arrays_lie(shape, dtype, masked, rng):
+def test_wherever_the_arrays_lie(shape, dtype, masked, rng, threads):
     outer, features, inner = shape
     parameters = rng.uniform(0.5, 2, (4, features))
     mask = rng.random((outer, inner)) < 0.7 if masked else np.ones((outer, inner), bool)
@@ -77,7 +86,8 @@ def test_wherever_the_arrays_lie(shape, dtype, masked, rng):
     for got, expected in zip(first, results(reference, x, dy, parameters, where), strict=True):
         size = max(1, np.abs(expected[np.isfinite(expected)]).max(initial=0))
         np.testing.assert_allclose(got, expected, rtol=0, atol=size * FAR_ABOVE_ROUNDING[dtype])
-    for skew in (0, 1, 3, 64 // x.itemsize - 1):
+    for number, skew in ((1, 0), (2, 1), (1, 3), (2, 64 // x.itemsize - 1)):
+        threads(number)
         inputs = over_x, *_ = placed(x, skew), placed(dy, 2 * skew % 5)
         out = [placed(np.zeros_like(x), s) for s in (skew, 2, 0)]
         for got, expected in zip(results(pybn_ext, *inputs, parameters, where, out), first, strict=True):
