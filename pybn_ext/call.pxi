@@ -66,6 +66,7 @@ cdef struct Call:
     Py_ssize_t samples[24]   # where in x those of feature 0 are
     # The plan.
     bint by_rows             # features last: rows of glued features; else tiles of whole features
+    bint sweeps              # nothing is summed: y from one end to the other
     Py_ssize_t glue          # rows of x that make one row of lanes
     Py_ssize_t lanes         # lanes of a row
     Py_ssize_t parts         # pieces of work, fixed by the shape alone

@@ -233,6 +233,10 @@ cdef void execute(Call* call) noexcept nogil:
             rows(call, <const float*> call.x)
         else:
             rows(call, <const double*> call.x)
+    elif call.sweeps and call.single:
+        sweep(call, <const float*> call.x)
+    elif call.sweeps:
+        sweep(call, <const double*> call.x)
     elif call.pieces == 1:
         run(channels_task, call, False)
     elif call.single:

@@ -13,6 +13,7 @@
 #   plans     how a layout becomes rows of lanes
 #   rows      the plan for features last
 #   channels  the plan for features in front of other axes
+#   sweep     the plan for inference with them, where nothing is summed
 #   pool      memory of large outputs, kept for the next call
 #   general   any input that is not the ordinary case, through pybn.arguments
 #   entry     the public functions
@@ -47,6 +48,7 @@ include "threads.pxi"
 include "plans.pxi"
 include "rows.pxi"
 include "channels.pxi"
+include "sweep.pxi"
 include "pool.pxi"
 include "general.pxi"
 include "entry.pxi"

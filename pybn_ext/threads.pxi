@@ -109,7 +109,7 @@ cdef void share(Task task, const Call* call, Py_ssize_t parts, int thread, int t
 
 cdef void run(Task task, const Call* call, bint backwards) noexcept nogil:
     """Do each part once.  Backwards: a second pass starts with what the first left in the caches."""
-    cdef int threads = call.threads
+    cdef int threads = smaller(call.threads, call.parts)
     cdef int thread
     if threads == 1:
         share(task, call, call.parts, 0, 1, backwards)

@@ -15,6 +15,8 @@ cdef extern from *:
     typedef float pybn_floats __attribute__((vector_size(PYBN_VECTOR), aligned(4), may_alias));
     typedef double pybn_doubles __attribute__((vector_size(PYBN_VECTOR), aligned(8), may_alias));
     #define pybn_prefetch(address) __builtin_prefetch(address)
+    #define pybn_spread_floats(value) ((float) (value) - (pybn_floats) {0})
+    #define pybn_spread_doubles(value) ((value) - (pybn_doubles) {0})
 
     /* The elements of a vector whose byte of the mask is not 0; and those of another vector in the other places. */
     #define PYBN_MASKED(kind, element) \
@@ -39,6 +41,8 @@ cdef extern from *:
     typedef float pybn_floats;
     typedef double pybn_doubles;
     #define pybn_prefetch(address) ((void) 0)
+    #define pybn_spread_floats(value) (value)
+    #define pybn_spread_doubles(value) (value)
     #define pybn_kept_floats(value, keep) (*(keep) ? (value) : 0)
     #define pybn_kept_doubles(value, keep) (*(keep) ? (value) : 0)
     #define pybn_chosen_floats(value, other, keep) (*(keep) ? (value) : (other))
@@ -86,6 +90,8 @@ cdef extern from *:
     void pick_16 "pybn_pick_16"(
         unsigned char* to, const unsigned char* source, const unsigned char* places
     ) noexcept nogil
+    floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
+    doubles spread_doubles "pybn_spread_doubles"(double value) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
 
 cdef enum:
@@ -103,6 +109,14 @@ cdef inline void stream(vector* to, vector value) noexcept nogil:
         stream_floats(to, value)
     else:
         stream_doubles(to, value)
+
+
+cdef inline vector spread(real value, const vector* any) noexcept nogil:
+    """The value in each place."""
+    if vector is floats:
+        return spread_floats(value)
+    else:
+        return spread_doubles(value)
 
 
 cdef inline vector unmasked(vector value, const unsigned char* keep) noexcept nogil:

@@ -30,7 +30,8 @@ CHANNELS = [
     *((1, 4096, 1), (5, 4099, 1), (64, 4097, 1), (66, 4100, 1)),  # many features of few rows
     *((70, 2, 3), (4, 7, 3), (3, 90, 7), (64, 9, 100), (65, 9, 100), (2, 5, 511)),  # tiles of short runs
     *((1, 2, 512), (3, 5, 513), (70, 3, 575), (2, 20, 4100)),  # long runs
-    *((3, 1900, 49), (70, 250, 16), (8, 40, 900)),  # 1 MB and more
+    *((1, 3, 40), (2, 5, 20), (3, 11, 41), (1, 130, 49), (2, 3, 64)),  # runs of a few vectors
+    *((3, 1900, 49), (70, 250, 16), (8, 40, 900), (1, 6007, 50), (37, 161, 63)),  # 1 MB and more
     *((3, 2, 33_000), (20, 3, 4701), (1, 1, 270_007)),  # in pieces
 ]
 
@@ -96,3 +97,20 @@ def test_wherever_the_arrays_lie(shape, dtype, masked, rng, threads):
         assert over_x.tobytes() == first[-1].tobytes()
         for array in (*inputs, *out):
             assert_guarded(array)
+
+
+@pytest.mark.parametrize("threads_used", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 900, 49), (2, 5, 600), (20, 4099, 1), (3, 2, 33_000)], ids=str)
+def test_one_feature_that_float32_cannot_finish_leaves_the_others_alone(shape, threads_used, rng, threads):
+    outer, features, inner = shape
+    threads(threads_used)
+    x = rng.normal(3, 2, shape).astype("float32")
+    parameters = rng.uniform(0.5, 2, (4, features))
+    plain = pybn_ext.batch_norm_inference(x, *parameters, feature_axis=1)
+    last = features - 1
+    x[:, last] *= 1e30
+    parameters[3, last] = 4e60
+    y = pybn_ext.batch_norm_inference(x, *parameters, feature_axis=1)
+    expected = reference.batch_norm_inference(x, *parameters, feature_axis=1)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(y[:, :last], plain[:, :last], rtol=0, atol=2e-5)

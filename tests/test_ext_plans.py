@@ -27,6 +27,7 @@ SHAPES = {
     "tiles of images": ((9, 210, 14, 13), 1),
     "tiles of small images": ((5, 1030, 7, 7), 1),
     "tiles of more images than are summed at once": ((71, 43, 11, 12), 1),
+    "tiles of very small images": ((130, 301, 3, 3), 1),
     "runs": ((6, 20, 56, 57), 1),
     "runs, one image": ((1, 67, 71, 73), 1),
     "features in pieces": ((3, 2, 307, 311), 1),
