@@ -102,7 +102,7 @@ def test_wherever_the_arrays_lie(shape, dtype, masked, rng, threads):
 @pytest.mark.parametrize("threads_used", [1, 2])
 @pytest.mark.parametrize("shape", [(8, 900, 49), (2, 5, 600), (20, 4099, 1), (3, 2, 33_000)], ids=str)
 def test_one_feature_that_float32_cannot_finish_leaves_the_others_alone(shape, threads_used, rng, threads):
-    outer, features, inner = shape
+    features = shape[1]
     threads(threads_used)
     x = rng.normal(3, 2, shape).astype("float32")
     parameters = rng.uniform(0.5, 2, (4, features))
