@@ -71,6 +71,8 @@ cdef struct Call:
     Py_ssize_t lanes         # lanes of a row
     Py_ssize_t parts         # pieces of work, fixed by the shape alone
     Py_ssize_t tile          # features of a tile
+    bint runs_written        # its results run by run; else by lanes
+    bint in_lanes            # each element of a run is summed by itself; else runs are
     Py_ssize_t pieces        # of each feature, where there are too few features to share out
     Py_ssize_t period        # length of the write's tables until they repeat
     Py_ssize_t reach         # length of the write's tables
@@ -138,3 +140,7 @@ cdef inline bint takes_sums(const Call* call) noexcept nogil:
 
 cdef inline bint is_gradient(const Call* call) noexcept nogil:
     return call.operation == GRADIENT or call.operation == INFERENCE_GRADIENT
+
+
+cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
+    return 2 if call.single else 4

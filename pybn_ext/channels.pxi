@@ -19,39 +19,29 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     take_features(call, begin, smaller(call.tile, call.features - begin), room, &some)
     if takes_sums(call):
         shift_features(call, x, &some, <real*> shift)
-        if call.inner < RUN:
+        if call.in_lanes:
             sum_tile(call, x, &some, <real*> shift)
         else:
-            sum_feature(call, x, &some, shift[0])
-    write_features(call, x, &some, 0, 0, call.outer * call.inner, finish(call, x, &some, <const real*> shift))
+            sum_tile_runs(call, x, &some, <real*> shift)
+    write_features(call, x, &some, finish(call, x, &some, <const real*> shift))
 
 
-cdef void write_features(
-    const Call* call, const real* x, const Features* f, Py_ssize_t index, Py_ssize_t start, Py_ssize_t stop,
-    bint in_double
-) noexcept nogil:
-    """The results of a tile, or those of one feature of `f` with long runs, at the positions from `start` to `stop`."""
+cdef void write_features(const Call* call, const real* x, const Features* f, bint in_double) noexcept nogil:
+    """The results of a tile."""
+    cdef Py_ssize_t c
     if call.operation == MOMENTS:
         return
-    if call.inner < RUN:
-        if real is double or in_double:
-            write_tile(call, x, f, <double*> NULL)
-        else:
-            write_tile(call, x, f, <float*> NULL)
+    if call.runs_written and not in_double:
+        write_tile_runs(call, x, f)
+    elif call.inner >= RUN:
+        for c in range(f.number):
+            write_feature(call, x, f, c, 0, call.outer * call.inner, in_double)
     elif real is double or in_double:
-        write_runs(call, x, f, index, start, stop, <double*> NULL)
+        write_tile_lanes(call, x, f, <double*> NULL)
     else:
-        write_runs(call, x, f, index, start, stop, <float*> NULL)
+        write_tile_lanes(call, x, f, <float*> NULL)
     if call.stream:
         stream_end()
-
-
-cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:
-    """n times the value, and more: whole vectors, which what follows overwrites."""
-    cdef Py_ssize_t i, j
-    for i in range((n + SPARE - 1) // SPARE):
-        for j in range(SPARE):
-            to[i * SPARE + j] = value
 
 
 cdef void sum_tile(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
@@ -112,38 +102,56 @@ cdef void sum_high_tile(
     total_lanes(call, <double*> sums + lanes, lanes, f.number, call.inner, f.second)
 
 
-cdef void sum_feature(const Call* call, const real* x, const Features* f, real shift) noexcept nogil:
-    """One feature whose elements lie together in runs."""
-    cdef double sums[4 * RUN_LANES]
-    sum_runs(call, x, f.begin, 0, call.outer * call.inner, shift, <double*> sums)
-    f.first[0] = sum_of_lanes(call, sums, RUN_LANES, RUN_LANES)
-    f.second[0] = sum_of_lanes(call, <double*> sums + RUN_LANES, RUN_LANES, RUN_LANES)
+cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
+    """Features whose elements lie together in runs, of few of which a sum would be too many lanes."""
+    cdef double sums[4 * RUN_FEATURES * SPARE]
+    cdef Py_ssize_t lanes = f.number * SPARE
+    sum_runs(call, x, f.begin, f.number, 0, call.outer * call.inner, shift, <double*> sums)
+    total_lanes(call, <double*> sums, lanes, f.number, SPARE, f.first)
+    total_lanes(call, <double*> sums + lanes, lanes, f.number, SPARE, f.second)
 
 
-cdef void sum_runs(
-    const Call* call, const real* x, Py_ssize_t feature, Py_ssize_t start, Py_ssize_t stop, real shift, double* sums
+cdef void write_tile_runs(const Call* call, const real* x, const Features* f) noexcept nogil:
+    """Row by row, run by run; where it goes past the caches, the cache lines at both ends do not."""
+    cdef real constants[TABLES * RUN_FEATURES]
+    cdef Py_ssize_t run_size = call.inner * sizeof(real)
+    cdef Py_ssize_t start = f.begin * run_size
+    cdef Py_ssize_t size = f.number * run_size
+    cdef Py_ssize_t row, i, lead, rest
+    cdef Runs runs
+    check_range(0, f.number, RUN_FEATURES)
+    for i in range(tables(call) * f.number):
+        constants[i] = <real> f.table[i]
+    runs.reach = f.number
+    for row in range(call.outer):
+        runs.feature = 0
+        runs.end = start + run_size
+        lead = rest = 0
+        if call.stream:
+            lead = to_line(<char*> call.y + start)
+            rest = (size - lead) % LINE
+            write_runs_of(call, start, start + lead, runs, <const real*> constants, False)
+        write_runs_of(call, start + lead, start + size - rest, runs, <const real*> constants, call.stream)
+        if rest:
+            runs.feature = f.number - 1
+            runs.end = start + size
+            write_runs_of(call, start + size - rest, start + size, runs, <const real*> constants, False)
+        start += call.features * run_size
+
+
+cdef inline void write_runs_of(
+    const Call* call, Py_ssize_t start, Py_ssize_t stop, Runs runs, const real* constants, bint past
 ) noexcept nogil:
-    """The positions of one feature from `start` to `stop`: in each run, rows of RUN_LANES lanes and a rest."""
-    cdef real lane_shift[RUN_LANES]
-    cdef Py_ssize_t j, at, length, full
-    check_range(feature, 1, call.features)
-    check_range(start, stop - start, call.outer * call.inner)
-    for j in range(RUN_LANES):
-        lane_shift[j] = shift
-    memset(sums, 0, sums_of_lane(call) * RUN_LANES * sizeof(double))
-    while start < stop:
-        length = smaller(stop - start, call.inner - start % call.inner)
-        at = element(call, feature, start)
-        full = length // RUN_LANES
-        add_block(call, x, at, full, RUN_LANES, RUN_LANES, <const real*> lane_shift, sums, RUN_LANES)
-        if length % RUN_LANES:
-            at += full * RUN_LANES
-            add_block(call, x, at, 1, RUN_LANES, length % RUN_LANES, <const real*> lane_shift, sums, RUN_LANES)
-        start += length
+    if start == stop:
+        return
+    if real is float:
+        write_vectors_of_runs(call, start, stop, runs, constants, <const floats*> NULL, past)
+    else:
+        write_vectors_of_runs(call, start, stop, runs, constants, <const doubles*> NULL, past)
 
 
-cdef void write_tile(const Call* call, const real* x, const Features* f, wide* which) noexcept nogil:
-    """`which` only tells the type of the tables: a constant for each lane of the tile."""
+cdef void write_tile_lanes(const Call* call, const real* x, const Features* f, wide* which) noexcept nogil:
+    """With a constant for each lane of the tile."""
     cdef wide table[TABLES * (TILE_LANES + SPARE)]
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t lanes = f.number * inner
@@ -160,6 +168,17 @@ cdef void write_tile(const Call* call, const real* x, const Features* f, wide* w
             for c in range(f.number):
                 fill(<wide*> table + i * reach + c * inner, inner, <wide> constant[c])
     write_rows(call, x, f.begin * inner, call.features * inner, call.outer, lanes, <const wide*> table, reach)
+
+
+cdef void write_feature(
+    const Call* call, const real* x, const Features* f, Py_ssize_t index, Py_ssize_t start, Py_ssize_t stop,
+    bint in_double
+) noexcept nogil:
+    """The results of one of the features at the positions from `start` to `stop`."""
+    if real is double or in_double:
+        write_runs(call, x, f, index, start, stop, <double*> NULL)
+    else:
+        write_runs(call, x, f, index, start, stop, <float*> NULL)
 
 
 cdef void write_runs(
@@ -184,7 +203,7 @@ cdef void write_runs(
 
 cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     cdef const Features* f = &call.all
-    cdef Py_ssize_t size = sums_of_lane(call) * RUN_LANES
+    cdef Py_ssize_t size = sums_of_lane(call) * SPARE
     cdef Py_ssize_t c
     if takes_sums(call):
         shift_features(call, x, f, <real*> call.shift)
@@ -192,7 +211,7 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
         for c in range(call.features):
             check_range(c * call.pieces, call.pieces, call.parts)
             f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
-            f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, RUN_LANES)
+            f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, SPARE)
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if call.operation != MOMENTS:
         run(piece_write_task, call, True)
@@ -205,7 +224,7 @@ cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane)
     total.plain = 0
     total.lost = 0
     for i in range(call.pieces):
-        add(&total, sum_of_lanes(call, sums + i * sums_of_lane(call) * RUN_LANES + lane, RUN_LANES, RUN_LANES))
+        add(&total, sum_of_lanes(call, sums + i * sums_of_lane(call) * SPARE + lane, SPARE, SPARE))
     return value_of(&total)
 
 
@@ -215,15 +234,15 @@ cdef inline Py_ssize_t piece_start(const Call* call, Py_ssize_t piece) noexcept 
 
 
 cdef void piece_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
-    cdef double* sums = call.partial + part * sums_of_lane(call) * RUN_LANES
+    cdef double* sums = call.partial + part * sums_of_lane(call) * SPARE
     cdef Py_ssize_t feature = part // call.pieces
     cdef Py_ssize_t start = piece_start(call, part % call.pieces)
     cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
     check_range(part, 1, call.parts)
     if call.single:
-        sum_runs(call, <const float*> call.x, feature, start, stop, (<float*> call.shift)[feature], sums)
+        sum_runs(call, <const float*> call.x, feature, 1, start, stop, <float*> call.shift + feature, sums)
     else:
-        sum_runs(call, <const double*> call.x, feature, start, stop, (<double*> call.shift)[feature], sums)
+        sum_runs(call, <const double*> call.x, feature, 1, start, stop, <double*> call.shift + feature, sums)
 
 
 cdef void piece_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
@@ -232,6 +251,8 @@ cdef void piece_write_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t feature = part // call.pieces
     check_range(part, 1, call.parts)
     if call.single:
-        write_features(call, <const float*> call.x, &call.all, feature, start, stop, call.in_double)
+        write_feature(call, <const float*> call.x, &call.all, feature, start, stop, call.in_double)
     else:
-        write_features(call, <const double*> call.x, &call.all, feature, start, stop, call.in_double)
+        write_feature(call, <const double*> call.x, &call.all, feature, start, stop, call.in_double)
+    if call.stream:
+        stream_end()

@@ -14,8 +14,12 @@ cdef enum:
     TABLE_LANES = 512  # shortest row of the tables of the write
     TILE_LANES = 1024  # widest tile of features
     TILE_FEATURES = 512  # most features of it: what is known of them takes 48 KB
-    RUN_LANES = 64
+    TILE_BYTES = 32768   # and of features of long runs these: what is done once for a tile does not count then
     SHORT = 160        # bytes of a run: 7 x 7 in float32 took 0.85 of the time of tiles, 6 x 6 1.2 of it
+    # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
+    # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
+    MANY = 8
+    SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
     FEW = 16           # features from which each thread gets whole ones
 
 
@@ -67,10 +71,20 @@ cdef inline Py_ssize_t common_divisor(Py_ssize_t a, Py_ssize_t b) noexcept nogil
 
 cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept nogil:
     cdef Py_ssize_t wanted = larger(128, smaller(TILE_LANES, 262144 // (call.outer * itemsize)))
-    call.tile = 1
-    if call.inner < RUN:
+    cdef Py_ssize_t arrays = 1 if call.dy == NULL else 2
+    call.in_lanes = call.inner < RUN and (
+        call.outer >= (MANY if call.inner < 128 else 2 * MANY) or call.inner < SHORT_LANES or call.keep != NULL
+    )
+    call.runs_written = (
+        call.keep == NULL and call.inner * itemsize >= SHORT and call.inner < RUN and call.outer < 2 * MANY
+    )
+    if call.inner >= RUN:
+        call.tile = smaller(TILE_BYTES // (arrays * itemsize * call.outer * call.inner), RUN_FEATURES)
+    elif call.in_lanes and not call.runs_written:
         call.tile = smaller(wanted // call.inner, TILE_FEATURES)
-        call.tile = larger(1, smaller(call.tile, call.features // (16 if size >= SERIAL else 1)))
+    else:
+        call.tile = smaller(wanted // call.inner, RUN_FEATURES)
+    call.tile = larger(1, smaller(call.tile, call.features // (16 if size >= SERIAL else 1)))
     call.parts = (call.features + call.tile - 1) // call.tile
     call.pieces = 1
     if call.features < FEW and call.inner >= RUN and size >= SERIAL:
@@ -90,10 +104,6 @@ cdef void plan_sweep(Call* call) noexcept nogil:
     call.reach = call.features + 2 * SPARE
 
 
-cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
-    return 2 if call.single else 4
-
-
 cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     """What `divide_workspace` hands out."""
     cdef Py_ssize_t doubles = 0
@@ -102,7 +112,7 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     elif call.sweeps:
         return (call.parts + TABLES * call.reach) * sizeof(double)
     elif call.pieces > 1:
-        doubles = sums_of_lane(call) * call.parts * RUN_LANES + call.features
+        doubles = sums_of_lane(call) * call.parts * SPARE + call.features
     if doubles:
         doubles += PER_FEATURE * call.features
     return doubles * sizeof(double)
@@ -118,7 +128,7 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
         call.shift = call.partial + sums_of_lane(call) * call.parts * call.lanes
         call.lane_table = <double*> call.shift + call.lanes
     elif call.pieces > 1:
-        call.shift = call.partial + sums_of_lane(call) * call.parts * RUN_LANES
+        call.shift = call.partial + sums_of_lane(call) * call.parts * SPARE
     else:
         return
     check_range(

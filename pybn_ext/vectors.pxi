@@ -156,3 +156,18 @@ cdef inline Py_ssize_t to_line(const void* y) noexcept nogil:
 cdef inline void* next_line(void* p) noexcept nogil:
     """The first cache line from p on."""
     return <char*> p + to_line(p)
+
+
+cdef extern from *:
+    """
+    static const unsigned char pybn_ones_then_zeros[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    """
+    const unsigned char* ones_then_zeros "pybn_ones_then_zeros"  # SPARE of each
+
+
+cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:
+    """n times the value, and more: whole vectors, which what follows overwrites."""
+    cdef Py_ssize_t i, j
+    for i in range((n + SPARE - 1) // SPARE):
+        for j in range(SPARE):
+            to[i * SPARE + j] = value

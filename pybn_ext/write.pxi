@@ -418,3 +418,100 @@ cdef void write_run_bands(
         write_band(call, x, start, width, table, reach)
         start += width
         length -= width
+
+
+# --- short runs: elements of several features that follow each other in memory ----------------
+
+# Where among the features a stretch of memory begins.
+cdef struct Runs:
+    Py_ssize_t feature  # to which its first byte belongs: its place in the constants
+    Py_ssize_t end      # the byte at which that feature's run ends
+    Py_ssize_t reach    # from one constant of a feature to the next; there are `tables` of them
+
+
+cdef void write_vectors_of_runs(
+    const Call* call, Py_ssize_t at, Py_ssize_t stop, Runs runs, const real* constants, const vector* any, bint past
+) noexcept nogil:
+    """The bytes of y from `at` to `stop`, past the caches or not.
+
+    A run is longer than a vector.  The constants of feature 0 follow those of the last one.
+    """
+    if call.operation == GRADIENT:
+        if past:
+            write_runs_and_seams(call, at, stop, runs, constants, any, True, True)
+        else:
+            write_runs_and_seams(call, at, stop, runs, constants, any, True, False)
+    elif past:
+        write_runs_and_seams(call, at, stop, runs, constants, any, False, True)
+    else:
+        write_runs_and_seams(call, at, stop, runs, constants, any, False, False)
+
+
+cdef inline void write_runs_and_seams(
+    const Call* call, Py_ssize_t at, Py_ssize_t stop, Runs runs, const real* constants, const vector* any,
+    bint gradient, bint past
+) noexcept nogil:
+    """Vectors within one run, and those of which a part belongs to the next."""
+    cdef vector table[TABLES]
+    cdef vector next_table[TABLES]
+    cdef Py_ssize_t width = sizeof(vector), item = sizeof(real)
+    cdef Py_ssize_t size
+    spread_constants(&runs, constants, table, gradient)
+    size = smaller(to_line(<char*> call.y + at) % width, stop - at)
+    if size:  # in front of the first vector of y
+        write_part(call, at, size, at, table, width, NULL, False)
+        at += size
+    while at < stop:
+        size = (smaller(runs.end, stop) - at) // width * width
+        write_row(call, at, size, table, width, NULL, 0, past, False)
+        at += size
+        if stop - at < width:
+            break
+        runs.feature = runs.feature + 1 if runs.feature + 1 < call.features else 0
+        spread_constants(&runs, constants, next_table, gradient)
+        if at < runs.end:
+            write_seam(call, at, table, next_table, (runs.end - at) // item, gradient, past)
+            at += width
+        runs.end += call.inner * item
+        memcpy(table, next_table, sizeof(table))
+    if at < stop:  # behind the last vector of y
+        write_part(call, at, stop - at, stop - width, table, width, NULL, False)
+
+
+cdef inline void spread_constants(
+    const Runs* runs, const real* constants, vector* table, bint gradient
+) noexcept nogil:
+    constants += runs.feature
+    table[0] = spread(constants[0], table)
+    table[1] = spread(constants[runs.reach], table)
+    table[2] = spread(constants[2 * runs.reach], table)
+    if gradient:
+        table[3] = spread(constants[3 * runs.reach], table)
+
+
+cdef inline void write_seam(
+    const Call* call, Py_ssize_t at, const vector* table, const vector* next_table, Py_ssize_t lanes, bint gradient,
+    bint past
+) noexcept nogil:
+    """One vector, whose first lanes belong to one feature and the others to the next."""
+    cdef vector* y = <vector*> (<char*> call.y + at)
+    cdef vector value = chosen(
+        one_vector(call, at, table, gradient), one_vector(call, at, next_table, gradient),
+        ones_then_zeros + SPARE - lanes
+    )
+    check_range(at, sizeof(vector), bytes_in(call))
+    check_range(SPARE - lanes, elements(table), 2 * SPARE)
+    if past:
+        stream(y, value)
+    else:
+        y[0] = value
+
+
+cdef inline vector one_vector(
+    const Call* call, Py_ssize_t at, const vector* table, bint gradient
+) noexcept nogil:
+    """As `write_row`."""
+    cdef vector x = seek(<const vector*> call.x, at)[0]
+    if gradient:
+        return ((seek(<const vector*> call.dy, at)[0] - table[3]) - (x - table[0]) * table[2]) * table[1]
+    return ((x if call.dy == NULL else seek(<const vector*> call.dy, at)[0]) - table[0]) * table[1] + table[2]
