@@ -17,6 +17,7 @@ ctypedef enum Operation:
     INFERENCE_GRADIENT
 
 cdef enum:
+    TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
     RUN = 512    # elements of one feature that lie together from which on they are rows themselves
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
@@ -37,7 +38,8 @@ cdef struct Features:
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
     double* second           # sum of (x - shift)^2, or of dy (x - mean)
-    double* table            # 4 x number: constants of the write
+    double* table            # 4 rows: constants of the write
+    Py_ssize_t reach         # from one row to the next
 
 cdef enum:
     PER_FEATURE = 12  # float64s of working memory that a feature takes
@@ -76,12 +78,14 @@ cdef struct Call:
     Py_ssize_t pieces        # of each feature, where there are too few features to share out
     Py_ssize_t period        # length of the write's tables until they repeat
     Py_ssize_t reach         # length of the write's tables
+    bint wraps               # they begin anew within a cache line of y
     bint stream              # write past the caches
     int threads
     # Where all features are finished at once, between the sums and the results.
     Features all
     bint in_double           # the write is finished in double although x is float32
     double* partial          # sums of each part
+    double* doubtful         # for each group of features: is the write finished in double?
     void* shift              # one `real` for each lane
     void* lane_table         # 4 x reach, `real`, or double where in_double
 

@@ -160,7 +160,7 @@ cdef void write_tile_lanes(const Call* call, const real* x, const Features* f, w
     cdef Py_ssize_t i, c
     check_range(0, lanes, TILE_LANES)
     for i in range(tables(call)):
-        constant = f.table + i * f.number
+        constant = f.table + i * f.reach
         if inner == 1:
             for c in range(lanes):
                 table[i * reach + c] = <wide> constant[c]
@@ -192,7 +192,7 @@ cdef void write_runs(
     check_range(index, 1, f.number)
     check_range(position, stop - position, call.outer * call.inner)
     for i in range(tables(call)):
-        fill(<wide*> table + i * BAND, filled, <wide> f.table[i * f.number + index])
+        fill(<wide*> table + i * BAND, filled, <wide> f.table[i * f.reach + index])
     while position < stop:
         length = smaller(stop - position, call.inner - position % call.inner)
         write_run(call, x, element(call, f.begin + index, position), length, <const wide*> table, BAND)
@@ -207,14 +207,14 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     cdef Py_ssize_t c
     if takes_sums(call):
         shift_features(call, x, f, <real*> call.shift)
-        run(piece_sum_task, call, False)
+        run(piece_sum_task, call, call.parts, False)
         for c in range(call.features):
             check_range(c * call.pieces, call.pieces, call.parts)
             f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
             f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, SPARE)
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if call.operation != MOMENTS:
-        run(piece_write_task, call, True)
+        run(piece_write_task, call, call.parts, True)
 
 
 cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane) noexcept nogil:

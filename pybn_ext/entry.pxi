@@ -238,7 +238,7 @@ cdef void execute(Call* call) noexcept nogil:
     elif call.sweeps:
         sweep(call, <const double*> call.x)
     elif call.pieces == 1:
-        run(channels_task, call, False)
+        run(channels_task, call, call.parts, False)
     elif call.single:
         in_pieces(call, <const float*> call.x)
     else:

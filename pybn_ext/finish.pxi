@@ -44,7 +44,33 @@ cdef void take_features(
     f.first = room + 6 * number
     f.second = room + 7 * number
     f.table = room + 8 * number
+    f.reach = number
     memset(f.low, 0, number * sizeof(double))
+
+
+cdef inline Py_ssize_t group_of(const Call* call, Py_ssize_t part, const Features* all_, Features* some) noexcept nogil:
+    """One of the groups that threads share; the place in `all_` of its first feature."""
+    cdef Py_ssize_t begin = part * TILE_FEATURES
+    some[0] = all_[0]
+    some.begin = all_.begin + begin
+    some.number = smaller(TILE_FEATURES, all_.number - begin)
+    check_range(begin, some.number, all_.number)
+    if all_.scale != NULL:
+        some.scale += begin
+    if all_.offset != NULL:
+        some.offset += begin
+    some.mean += begin
+    some.variance += begin
+    some.inverse += begin
+    some.low += begin
+    some.first += begin
+    some.second += begin
+    some.table += begin
+    return begin
+
+
+cdef inline Py_ssize_t groups(const Call* call) noexcept nogil:
+    return (call.features + TILE_FEATURES - 1) // TILE_FEATURES
 
 
 cdef void give(const double* values, Py_ssize_t begin, Py_ssize_t number, const Given* to) noexcept nogil:
@@ -166,9 +192,9 @@ cdef void finish_table(const Call* call, const Features* f, bint rounded) noexce
     `rounded`: t0 will be rounded to float32, and t2 or t3 pays that back.
     """
     cdef apart_from_others t0 = f.table
-    cdef apart_from_others t1 = f.table + f.number
-    cdef apart_from_others t2 = f.table + 2 * f.number
-    cdef apart_from_others t3 = f.table + 3 * f.number
+    cdef apart_from_others t1 = f.table + f.reach
+    cdef apart_from_others t2 = f.table + 2 * f.reach
+    cdef apart_from_others t3 = f.table + 3 * f.reach
     cdef apart_from_others mean = f.mean
     cdef apart_from_others low = f.low
     cdef apart_from_others inverse = f.inverse
@@ -208,8 +234,8 @@ cdef inline int outside(double constant) noexcept nogil:
 cdef bint leaves_float32(const Call* call, const Features* f) noexcept nogil:
     """Whether a constant, or x - mean, may be outside float32's normal range."""
     cdef const double* t0 = f.table
-    cdef const double* t1 = t0 + f.number
-    cdef const double* t2 = t1 + f.number
+    cdef const double* t1 = t0 + f.reach
+    cdef const double* t2 = t1 + f.reach
     cdef const double* variance = f.variance
     cdef double n = call.count
     cdef Py_ssize_t c

@@ -12,8 +12,8 @@ cdef enum:
     LANES = 128        # a row of fewer lanes than this is glued to the next
     GLUED = 512        # and one of an odd length, up to this: what is left over of a vector costs a whole one
     TABLE_LANES = 512  # shortest row of the tables of the write
+    LONG_TABLE = 2048
     TILE_LANES = 1024  # widest tile of features
-    TILE_FEATURES = 512  # most features of it: what is known of them takes 48 KB
     TILE_BYTES = 32768   # and of features of long runs these: what is done once for a tile does not count then
     SHORT = 160        # bytes of a run: 7 x 7 in float32 took 0.85 of the time of tiles, 6 x 6 1.2 of it
     # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
@@ -55,12 +55,17 @@ cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept n
     call.parts = 1
     if size >= SERIAL:
         call.parts = larger(4, smaller(64, call.outer // call.glue * itemsize // 4096 * 4))
+    # The tables end with whole cache lines, and are so long that their ends do not count.  But what does not fit into
+    # the first-level cache begins anew behind each row: of 997 x 1009 that took 0.8 of the time.
+    even = even // common_divisor(call.glue, even) * call.lanes
     call.period = call.lanes
+    call.wraps = size >= SERIAL and even > LONG_TABLE
     if size >= SERIAL:
-        # Whole cache lines, and rows so long that their ends do not count.
-        call.period *= even // common_divisor(call.glue, even)
+        if not call.wraps:
+            call.period = even
         call.period *= (TABLE_LANES + call.period - 1) // call.period
-    call.reach = 2 * call.period
+    # Each part begins with a row of lanes, but for what is left of a cache line.
+    call.reach = call.period + (2 * SPARE if call.period == call.lanes or call.wraps else call.period)
 
 
 cdef inline Py_ssize_t common_divisor(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -100,7 +105,6 @@ cdef inline bint sweeps(const Call* call, Py_ssize_t itemsize) noexcept nogil:
 
 
 cdef void plan_sweep(Call* call) noexcept nogil:
-    call.parts = (call.features + TILE_FEATURES - 1) // TILE_FEATURES  # of the constants
     call.reach = call.features + 2 * SPARE
 
 
@@ -108,9 +112,9 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     """What `divide_workspace` hands out."""
     cdef Py_ssize_t doubles = 0
     if call.by_rows:
-        doubles = sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach
+        doubles = sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach + groups(call)
     elif call.sweeps:
-        return (call.parts + TABLES * call.reach) * sizeof(double)
+        return (TABLES * call.reach + groups(call)) * sizeof(double)
     elif call.pieces > 1:
         doubles = sums_of_lane(call) * call.parts * SPARE + call.features
     if doubles:
@@ -120,19 +124,20 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
 
 cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     if call.sweeps:
-        call.partial = memory
-        call.lane_table = memory + call.parts
+        call.lane_table = memory
+        call.doubtful = memory + TABLES * call.reach
         return
     call.partial = memory + PER_FEATURE * call.features
     if call.by_rows:
         call.shift = call.partial + sums_of_lane(call) * call.parts * call.lanes
         call.lane_table = <double*> call.shift + call.lanes
+        call.doubtful = <double*> call.lane_table + TABLES * call.reach
     elif call.pieces > 1:
         call.shift = call.partial + sums_of_lane(call) * call.parts * SPARE
     else:
         return
     check_range(
-        <double*> call.shift - memory, call.lanes + TABLES * call.reach if call.by_rows else call.features,
+        <double*> call.shift - memory, call.lanes + TABLES * call.reach + groups(call) if call.by_rows else call.features,
         workspace_bytes(call) // <Py_ssize_t> sizeof(double)
     )
     take_features(call, 0, call.features, memory, &call.all)

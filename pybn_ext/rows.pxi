@@ -1,26 +1,51 @@
 # Features last.  Rows of x, some glued together where features are few, are the rows of lanes: all sums, then the
 # constants, then all results, backwards, since what was read last is still in the caches.
 
+cdef enum:
+    SLOW = 8  # groups of features whose constants, without sums, take longer than to start a second thread
+
+
 cdef void rows(Call* call, const real* x) noexcept nogil:
     if takes_sums(call):
-        shift_lanes(call, x)
-        run(rows_sum_task, call, False)
-        fold_rows(call)
-    call.in_double = finish(call, x, &call.all, <const real*> call.shift)
+        run(rows_shift_task, call, groups(call), False)
+        run(rows_sum_task, call, call.parts, False)
+    if takes_sums(call) or groups(call) >= SLOW:
+        run(rows_finish_task, call, groups(call), False)
+    else:
+        share(rows_finish_task, call, groups(call), 0, 1, False)
     if call.operation == MOMENTS:
         return
+    call.in_double = any_doubtful(call)
     spread_rows_table(call)
-    run(rows_write_task, call, True)
+    run(rows_write_task, call, call.parts, True)
 
 
-cdef void shift_lanes(const Call* call, const real* x) noexcept nogil:
-    """The shift of each lane."""
-    cdef real* shift = <real*> call.shift
+cdef inline bint any_doubtful(const Call* call) noexcept nogil:
+    """Whether a group of features wants to be finished in double."""
+    cdef Py_ssize_t part
+    for part in range(groups(call)):
+        if call.doubtful[part]:
+            return True
+    return False
+
+
+cdef void rows_shift_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    if call.single:
+        shift_lanes(call, <const float*> call.x, part)
+    else:
+        shift_lanes(call, <const double*> call.x, part)
+
+
+cdef void shift_lanes(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
+    """The shift of each lane of a group of features."""
+    cdef Features some
+    cdef Py_ssize_t begin = group_of(call, part, &call.all, &some)
+    cdef real* shift = <real*> call.shift + begin
     cdef Py_ssize_t i
-    check_range(0, call.glue * call.features, call.lanes)
-    shift_features(call, x, &call.all, shift)
+    check_range(begin + (call.glue - 1) * call.features, some.number, call.lanes)
+    shift_features(call, x, &some, shift)
     for i in range(1, call.glue):
-        memcpy(shift + i * call.features, shift, call.features * sizeof(real))
+        memcpy(shift + i * call.features, shift, some.number * sizeof(real))
 
 
 cdef void rows_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
@@ -45,23 +70,41 @@ cdef void rows_sum(const Call* call, const real* x, Py_ssize_t part) noexcept no
         add_block(call, x, all_rows * lanes, 1, lanes, rest, shift, sums, lanes)
 
 
-cdef void fold_rows(const Call* call) noexcept nogil:
-    """The sums of each feature from those of its lanes in each part."""
-    cdef double* sums = call.partial
+cdef void rows_finish_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    cdef Features some
+    cdef Py_ssize_t begin = group_of(call, part, &call.all, &some)
+    if takes_sums(call):
+        fold_rows(call, &some, begin)
+    if call.single:
+        call.doubtful[part] = finish(call, <const float*> call.x, &some, <const float*> call.shift + begin)
+    else:
+        call.doubtful[part] = finish(call, <const double*> call.x, &some, <const double*> call.shift + begin)
+
+
+cdef void fold_rows(const Call* call, const Features* f, Py_ssize_t begin) noexcept nogil:
+    """The sums of each feature of a group from those of its lanes in each part."""
+    cdef Py_ssize_t lanes = f.number if call.glue == 1 else call.lanes  # a group is all features where rows are glued
+    cdef Py_ssize_t kind
+    check_range(begin, lanes, call.lanes)
+    for kind in range(sums_of_lane(call)):
+        fold_parts(call, call.partial + kind * call.lanes + begin, lanes)
+    fold_lanes(call, call.partial + begin, f.number, f.first)
+    fold_lanes(call, call.partial + call.lanes + begin, f.number, f.second)
+
+
+cdef void fold_parts(const Call* call, double* sums, Py_ssize_t lanes) noexcept nogil:
+    """By pairs: rounding errors grow with the depth of the tree, 6, not with its 64 leaves."""
     cdef Py_ssize_t size = sums_of_lane(call) * call.lanes
     cdef Py_ssize_t apart = 1, i, j
-    # By pairs: rounding errors grow with the depth of the tree, 6, not with its 64 leaves.
     while apart < call.parts:
         for i in range((call.parts - apart - 1) // (2 * apart) + 1):
             check_range((2 * i + 1) * apart, 1, call.parts)
-            for j in range(size):
+            for j in range(lanes):
                 sums[2 * apart * i * size + j] += sums[(2 * i + 1) * apart * size + j]
         apart *= 2
-    fold_lanes(call, sums, call.all.first)
-    fold_lanes(call, sums + call.lanes, call.all.second)
 
 
-cdef void fold_lanes(const Call* call, const double* lanes, double* total) noexcept nogil:
+cdef void fold_lanes(const Call* call, const double* lanes, Py_ssize_t number, double* total) noexcept nogil:
     """One sum for each feature, over the rows that are glued together."""
     cdef const double* lost = lanes + 2 * call.lanes
     cdef Py_ssize_t features = call.features
@@ -69,7 +112,7 @@ cdef void fold_lanes(const Call* call, const double* lanes, double* total) noexc
     cdef Py_ssize_t c, i
     check_range(0, call.glue * features, call.lanes)
     if call.glue == 1:
-        for c in range(features):
+        for c in range(number):
             total[c] = lanes[c] if call.single else lanes[c] + lost[c]
         return
     for c in range(features):
@@ -127,11 +170,32 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     check_range(start % period, 2 * SPARE, reach)
     write_head(call, x, start, head, table + start % period, reach)
     start += head
+    if call.wraps:
+        write_wrapping(call, x, table, start, stop)
+        return
     rows = (stop - start) // period
     check_range(start % period, period, reach)
     write_rows(call, x, start, period, rows, period, table + start % period, reach)
     start += rows * period
     check_range(start % period, stop - start, reach)
     write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
+    if call.stream:
+        stream_end()
+
+
+cdef void write_wrapping(
+    const Call* call, const real* x, const wide* table, Py_ssize_t start, Py_ssize_t stop
+) noexcept nogil:
+    """From one place where the tables begin anew to the next, but in whole cache lines: what they lack is behind them."""
+    cdef Py_ssize_t lane, lanes
+    while start < stop:
+        lane = start % call.period
+        lanes = call.period - lane
+        if call.keep == NULL or call.stream:  # else each row of x is masked as a whole
+            lanes = (lanes + SPARE - 1) // SPARE * SPARE
+        lanes = smaller(lanes, stop - start)
+        check_range(lane, lanes, call.reach)
+        write_rows(call, x, start, lanes, 1, lanes, table + lane, call.reach)
+        start += lanes
     if call.stream:
         stream_end()

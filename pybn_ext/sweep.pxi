@@ -7,22 +7,15 @@ cdef enum:
 
 
 cdef void sweep(Call* call, const real* x) noexcept nogil:
-    cdef Py_ssize_t part
-    cdef bint in_double = False
-    run(constants_task, call, False)
-    for part in range(call.parts):
-        in_double |= call.partial[part] != 0
-    if in_double:  # the tiles know how, each for itself
+    run(constants_task, call, groups(call), False)
+    if any_doubtful(call):  # the tiles know how, each for itself
         plan_channels(call, size_of(call), sizeof(real))
-        call.parts = (call.features + call.tile - 1) // call.tile
-        run(channels_task, call, False)
-        return
-    if call.inner == 1:
-        call.parts = (call.features + TILE_COLUMNS - 1) // TILE_COLUMNS
-        run(columns_task, call, False)
+        run(channels_task, call, (call.features + call.tile - 1) // call.tile, False)
+    elif call.inner == 1:
+        run(columns_task, call, (call.features + TILE_COLUMNS - 1) // TILE_COLUMNS, False)
     else:
         call.parts = smaller(4 * call.threads, bytes_in(call) // LINE)
-        run(runs_task, call, False)
+        run(runs_task, call, call.parts, False)
 
 
 cdef void constants_task(const Call* call, Py_ssize_t part) noexcept nogil:
@@ -33,19 +26,19 @@ cdef void constants_task(const Call* call, Py_ssize_t part) noexcept nogil:
 
 
 cdef void find_constants(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
-    """The constants of some features, in the type of x; `partial` keeps whether that is not enough."""
+    """The constants of a group of features, in the type of x."""
     cdef double room[PER_FEATURE * TILE_FEATURES]
     cdef Features f
     cdef real* table
     cdef Py_ssize_t begin = part * TILE_FEATURES
     cdef Py_ssize_t i, c
     take_features(call, begin, smaller(TILE_FEATURES, call.features - begin), room, &f)
-    call.partial[part] = finish(call, x, &f, NULL)
+    call.doubtful[part] = finish(call, x, &f, NULL)
     for i in range(tables(call)):
         table = <real*> call.lane_table + i * call.reach + begin
         check_range(begin, f.number, call.reach)
         for c in range(f.number):
-            table[c] = <real> f.table[i * f.number + c]
+            table[c] = <real> f.table[i * f.reach + c]
 
 
 cdef void columns_task(const Call* call, Py_ssize_t part) noexcept nogil:

@@ -107,12 +107,12 @@ cdef void share(Task task, const Call* call, Py_ssize_t parts, int thread, int t
         task(call, stop - 1 - i if backwards else start + i)
 
 
-cdef void run(Task task, const Call* call, bint backwards) noexcept nogil:
+cdef void run(Task task, const Call* call, Py_ssize_t parts, bint backwards) noexcept nogil:
     """Do each part once.  Backwards: a second pass starts with what the first left in the caches."""
-    cdef int threads = smaller(call.threads, call.parts)
+    cdef int threads = smaller(call.threads, parts)
     cdef int thread
     if threads == 1:
-        share(task, call, call.parts, 0, 1, backwards)
+        share(task, call, parts, 0, 1, backwards)
     else:
         for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            share(task, call, call.parts, thread, threads, backwards)
+            share(task, call, parts, thread, threads, backwards)
