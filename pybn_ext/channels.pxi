@@ -33,7 +33,7 @@ cdef void write_features(const Call* call, const real* x, const Features* f, bin
         return
     if call.runs_written and not in_double:
         write_tile_runs(call, x, f)
-    elif call.inner >= RUN:
+    elif call.inner >= RUN or not call.in_lanes:
         for c in range(f.number):
             write_feature(call, x, f, c, 0, call.outer * call.inner, in_double)
     elif real is double or in_double:

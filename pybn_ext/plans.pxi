@@ -12,9 +12,9 @@ cdef enum:
     LANES = 128        # a row of fewer lanes than this is glued to the next
     GLUED = 512        # and one of an odd length, up to this: what is left over of a vector costs a whole one
     TABLE_LANES = 512  # shortest row of the tables of the write
-    LONG_TABLE = 2048
+    LONG_TABLE = 1024
     TILE_LANES = 1024  # widest tile of features
-    TILE_BYTES = 32768   # and of features of long runs these: what is done once for a tile does not count then
+    TILE_BYTES = 32768   # and where runs are summed, these: what is done once for a tile does not count then
     SHORT = 160        # bytes of a run: 7 x 7 in float32 took 0.85 of the time of tiles, 6 x 6 1.2 of it
     # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
@@ -55,14 +55,15 @@ cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept n
     call.parts = 1
     if size >= SERIAL:
         call.parts = larger(4, smaller(64, call.outer // call.glue * itemsize // 4096 * 4))
-    # The tables end with whole cache lines, and are so long that their ends do not count.  But what does not fit into
-    # the first-level cache begins anew behind each row: of 997 x 1009 that took 0.8 of the time.
-    even = even // common_divisor(call.glue, even) * call.lanes
+    # The tables end with whole cache lines, and are so long that their ends do not count.  But where the first-level
+    # cache would not hold them, they begin anew within a cache line: 997 x 1009 took 0.65 of the time.
     call.period = call.lanes
-    call.wraps = size >= SERIAL and even > LONG_TABLE
+    call.wraps = False
     if size >= SERIAL:
-        if not call.wraps:
-            call.period = even
+        call.period *= even // common_divisor(call.glue, even)
+        call.wraps = call.features % SPARE != 0 and call.period > LONG_TABLE
+        if call.wraps:
+            call.period = call.features
         call.period *= (TABLE_LANES + call.period - 1) // call.period
     # Each part begins with a row of lanes, but for what is left of a cache line.
     call.reach = call.period + (2 * SPARE if call.period == call.lanes or call.wraps else call.period)
@@ -83,12 +84,10 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
     call.runs_written = (
         call.keep == NULL and call.inner * itemsize >= SHORT and call.inner < RUN and call.outer < 2 * MANY
     )
-    if call.inner >= RUN:
+    if call.inner >= RUN or not call.in_lanes:
         call.tile = smaller(TILE_BYTES // (arrays * itemsize * call.outer * call.inner), RUN_FEATURES)
-    elif call.in_lanes and not call.runs_written:
-        call.tile = smaller(wanted // call.inner, TILE_FEATURES)
     else:
-        call.tile = smaller(wanted // call.inner, RUN_FEATURES)
+        call.tile = smaller(wanted // call.inner, RUN_FEATURES if call.runs_written else TILE_FEATURES)
     call.tile = larger(1, smaller(call.tile, call.features // (16 if size >= SERIAL else 1)))
     call.parts = (call.features + call.tile - 1) // call.tile
     call.pieces = 1
@@ -137,7 +136,8 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     else:
         return
     check_range(
-        <double*> call.shift - memory, call.lanes + TABLES * call.reach + groups(call) if call.by_rows else call.features,
+        <double*> call.shift - memory,
+        call.lanes + TABLES * call.reach + groups(call) if call.by_rows else call.features,
         workspace_bytes(call) // <Py_ssize_t> sizeof(double)
     )
     take_features(call, 0, call.features, memory, &call.all)

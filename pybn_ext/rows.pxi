@@ -186,7 +186,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
 cdef void write_wrapping(
     const Call* call, const real* x, const wide* table, Py_ssize_t start, Py_ssize_t stop
 ) noexcept nogil:
-    """From one place where the tables begin anew to the next, but in whole cache lines: what they lack is behind them."""
+    """From one place where the tables begin anew to the next, in whole cache lines: what they lack is behind them."""
     cdef Py_ssize_t lane, lanes
     while start < stop:
         lane = start % call.period

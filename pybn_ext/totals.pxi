@@ -73,6 +73,13 @@ cdef void run_up_lossless(const double* lanes, Py_ssize_t n, double* running, do
     flush(lanes + (n & ~7), n & 7, running, lost)
 
 
+cdef inline double sum_of_sixteen(const double* a) noexcept nogil:
+    """As `sum_of_lanes` of as many."""
+    return (((a[0] + a[8]) + (a[1] + a[9])) + ((a[2] + a[10]) + (a[3] + a[11]))) + (
+        ((a[4] + a[12]) + (a[5] + a[13])) + ((a[6] + a[14]) + (a[7] + a[15]))
+    )
+
+
 cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
     """The sum of n lanes; of float64, with what rounding lost of each."""
     cdef double running[8]
@@ -93,7 +100,10 @@ cdef void total_lanes(
     """The sum of each feature, from its `each` adjacent lanes."""
     cdef Py_ssize_t c
     check_range(0, features * each, width)
-    if each > 1:
+    if each == SPARE and call.single:
+        for c in range(features):
+            total[c] = sum_of_sixteen(lanes + c * SPARE)
+    elif each > 1:
         for c in range(features):
             total[c] = sum_of_lanes(call, lanes + c * each, width, each)
     elif call.single:
