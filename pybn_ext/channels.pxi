@@ -106,9 +106,11 @@ cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, cons
     """Features whose elements lie together in runs, of few of which a sum would be too many lanes."""
     cdef double sums[4 * RUN_FEATURES * SPARE]
     cdef Py_ssize_t lanes = f.number * SPARE
+    # What is taken up at once has not lost anything; sixteen are so few that nothing of them is felt.
+    cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= most_rows(x[0])
     sum_runs(call, x, f.begin, f.number, 0, call.outer * call.inner, shift, <double*> sums)
-    total_lanes(call, <double*> sums, lanes, f.number, SPARE, f.first)
-    total_lanes(call, <double*> sums + lanes, lanes, f.number, SPARE, f.second)
+    total_runs(sums, lanes, f.number, plain, f.first)
+    total_runs(<double*> sums + lanes, lanes, f.number, plain, f.second)
 
 
 cdef void write_tile_runs(const Call* call, const real* x, const Features* f) noexcept nogil:

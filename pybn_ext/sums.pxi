@@ -574,16 +574,17 @@ cdef void sum_runs(
     cdef Py_ssize_t lanes = number * SPARE
     cdef Py_ssize_t most = most_rows(x[0])
     cdef Py_ssize_t taken = 0, rows, length, c
+    cdef bint first = True
     check_range(begin, number, call.features)
     check_range(0, number, RUN_FEATURES)
     check_range(start, stop - start, call.outer * call.inner)
-    memset(sums, 0, sums_of_lane(call) * lanes * sizeof(double))
     while start < stop:
         length = smaller(stop - start, call.inner - start % call.inner)
         length = smaller(length, most * SPARE)
         rows = (length + SPARE - 1) // SPARE
         if taken + rows > most:
-            flush_lanes(<const real*> s, <const real*> q, lanes, sums)
+            flush_lanes(<const real*> s, <const real*> q, lanes, sums, first)
+            first = False
             taken = 0
         for c in range(number):
             add_run(
@@ -592,12 +593,22 @@ cdef void sum_runs(
             )
         taken += rows
         start += length
-    flush_lanes(<const real*> s, <const real*> q, lanes, sums)
+    flush_lanes(<const real*> s, <const real*> q, lanes, sums, first)
 
 
-cdef inline void flush_lanes(const real* s, const real* q, Py_ssize_t lanes, double* sums) noexcept nogil:
-    """Add what was summed in x's own type to the float64 lanes."""
-    if lanes == SPARE:  # to the compiler a number: no loop
+cdef inline void flush_lanes(
+    const real* s, const real* q, Py_ssize_t lanes, double* sums, bint first
+) noexcept nogil:
+    """Add what was summed in x's own type to the float64 lanes; `first`: to nothing."""
+    cdef Py_ssize_t j
+    if first:
+        for j in range(lanes):
+            sums[j] = s[j]
+        for j in range(lanes):
+            sums[lanes + j] = q[j]
+        if real is double:
+            memset(sums + 2 * lanes, 0, 2 * lanes * sizeof(double))
+    elif lanes == SPARE:  # to the compiler a number: no loop
         flush(s, SPARE, sums, sums + 2 * SPARE)
         flush(q, SPARE, sums + SPARE, sums + 3 * SPARE)
     else:

@@ -41,10 +41,17 @@ cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, dou
 
 cdef inline void run_up(const double* lanes, Py_ssize_t n, double* running) noexcept nogil:
     """Eight running sums: lane j belongs to the one of j % 8."""
+    cdef doubles sums[8]  # in registers: in memory each addition waits for the store of the one before
+    cdef const doubles* groups = <const doubles*> lanes
+    cdef Py_ssize_t columns = 8 // elements(groups)
     cdef Py_ssize_t i, j
+    for j in range(columns):
+        sums[j] = (<doubles*> running)[j]
     for i in range(n // 8):
-        for j in range(8):
-            running[j] += lanes[8 * i + j]
+        for j in range(columns):
+            sums[j] = sums[j] + groups[i * columns + j]
+    for j in range(columns):
+        (<doubles*> running)[j] = sums[j]
     for j in range(n & 7):
         running[j] += lanes[(n & ~7) + j]
 
@@ -53,16 +60,19 @@ cdef inline double tree(const double* a) noexcept nogil:
     return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
 
 
-cdef double careful_tree(const double* running, const double* lost) noexcept nogil:
-    """The sum of eight, with what was lost of each."""
-    cdef Total total
+cdef inline double careful_tree(double* a, double* lost, Py_ssize_t n) noexcept nogil:
+    """The sum of n, a power of two, with what was lost of each and what is lost here; overwrites both."""
+    cdef double after, taken, both
     cdef Py_ssize_t j
-    total.plain = 0
-    total.lost = 0
-    for j in range(8):
-        add(&total, running[j])
-        total.lost += lost[j]
-    return value_of(&total)
+    while n > 1:
+        n //= 2
+        for j in range(n):
+            after = a[j] + a[j + n]
+            taken = after - a[j]
+            lost[j] = (lost[j] + lost[j + n]) + ((a[j] - (after - taken)) + (a[j + n] - taken))
+            a[j] = after
+    both = a[0] + lost[0]
+    return both if both == both else a[0]  # infinity - infinity in `lost` says nothing
 
 
 cdef void run_up_lossless(const double* lanes, Py_ssize_t n, double* running, double* lost) noexcept nogil:
@@ -74,10 +84,33 @@ cdef void run_up_lossless(const double* lanes, Py_ssize_t n, double* running, do
 
 
 cdef inline double sum_of_sixteen(const double* a) noexcept nogil:
-    """As `sum_of_lanes` of as many."""
+    """As `sum_of_lanes` of as many float32 sums."""
     return (((a[0] + a[8]) + (a[1] + a[9])) + ((a[2] + a[10]) + (a[3] + a[11]))) + (
         ((a[4] + a[12]) + (a[5] + a[13])) + ((a[6] + a[14]) + (a[7] + a[15]))
     )
+
+
+cdef inline double sum_of_sixteen_lossless(const double* a, const double* lost_before) noexcept nogil:
+    """As `sum_of_lanes` of as many float64 sums."""
+    cdef double sums[16]
+    cdef double lost[16]
+    memcpy(sums, a, sizeof(sums))
+    memcpy(lost, lost_before, sizeof(lost))
+    return careful_tree(<double*> sums, <double*> lost, 16)
+
+
+cdef void total_runs(
+    const double* lanes, Py_ssize_t width, Py_ssize_t features, bint plain, double* total
+) noexcept nogil:
+    """The sum of each feature, from its SPARE lanes; `plain`: of which nothing was lost."""
+    cdef Py_ssize_t c
+    check_range(0, features * SPARE, width)
+    if plain:
+        for c in range(features):
+            total[c] = sum_of_sixteen(lanes + c * SPARE)
+    else:
+        for c in range(features):
+            total[c] = sum_of_sixteen_lossless(lanes + c * SPARE, lanes + 2 * width + c * SPARE)
 
 
 cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
@@ -91,7 +124,7 @@ cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width
     memset(lost, 0, sizeof(lost))
     run_up_lossless(lanes, n, <double*> running, <double*> lost)
     run_up(lanes + 2 * width, n, <double*> lost)
-    return careful_tree(running, lost)
+    return careful_tree(<double*> running, <double*> lost, 8)
 
 
 cdef void total_lanes(
@@ -100,10 +133,7 @@ cdef void total_lanes(
     """The sum of each feature, from its `each` adjacent lanes."""
     cdef Py_ssize_t c
     check_range(0, features * each, width)
-    if each == SPARE and call.single:
-        for c in range(features):
-            total[c] = sum_of_sixteen(lanes + c * SPARE)
-    elif each > 1:
+    if each > 1:
         for c in range(features):
             total[c] = sum_of_lanes(call, lanes + c * each, width, each)
     elif call.single:
@@ -115,22 +145,25 @@ cdef void total_lanes(
 
 cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each, double* total) noexcept nogil:
     """As `total_lanes`, from what `sum_rows` left: up to `most_rows` there is nothing to add it to."""
-    cdef double widened[TILE_LANES]
+    cdef double room[TILE_LANES]
+    cdef const double* widened = <const double*> lanes
     cdef double running[8]
     cdef double lost[8]
     cdef Py_ssize_t c, j
     check_range(0, features * each, TILE_LANES)
-    for j in range(features * each):
-        widened[j] = lanes[j]
+    if real is float:
+        for j in range(features * each):
+            room[j] = lanes[j]
+        widened = room
     if each == 1:
         memcpy(total, widened, features * sizeof(double))
         return
     for c in range(features):
         memset(running, 0, sizeof(running))
         if real is float or each <= 64:  # of eight additions in a row nothing is felt
-            run_up(<const double*> widened + c * each, each, <double*> running)
+            run_up(widened + c * each, each, <double*> running)
             total[c] = tree(running)
         else:
             memset(lost, 0, sizeof(lost))
-            run_up_lossless(<const double*> widened + c * each, each, <double*> running, <double*> lost)
-            total[c] = careful_tree(running, lost)
+            run_up_lossless(widened + c * each, each, <double*> running, <double*> lost)
+            total[c] = careful_tree(<double*> running, <double*> lost, 8)
