@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 REQUIRED = os.environ.get("PYBN_REQUIRE_EXT") == "1"
-CHECK = os.environ.get("PYBN_CHECK", "")  # "bounds" or "sanitize"
+CHECK = os.environ.get("PYBN_CHECK", "")  # "bounds", "sanitize", or "scalar": as without gcc and clang
 LEVELS = os.environ.get("PYBN_LEVELS", "sse2 avx2 avx512").split()  # fewer are compiled sooner
 
 # No -ffast-math: NaN must survive.  No contraction to fused multiply-add: it would make the bits
@@ -75,8 +75,8 @@ class Build(build_ext):
                 sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1"]
                 flags = flags + sanitizers
                 extension.extra_link_args += sanitizers[:1]
-            if CHECK == "bounds":
-                extension.define_macros.append(("PYBN_CHECK_BOUNDS", "1"))
+            if CHECK in ("bounds", "scalar"):
+                extension.define_macros.append((f"PYBN_CHECK_{CHECK.upper()}", "1"))
             if has_openmp and name != "_cpu":
                 flags = flags + openmp
                 extension.extra_link_args += [] if msvc else openmp

@@ -18,7 +18,7 @@ ctypedef enum Operation:
 
 cdef enum:
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
-    RUN = 512    # elements of one feature that lie together from which on they are rows themselves
+    RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
 # One number for each feature, as an argument brought it or as a result takes it.
@@ -67,13 +67,13 @@ cdef struct Call:
     unsigned char places[256]  # see `plan_mask`
     Py_ssize_t samples[24]   # where in x those of feature 0 are
     # The plan.
-    bint by_rows             # features last: rows of glued features; else tiles of whole features
-    bint sweeps              # nothing is summed: y from one end to the other
+    bint by_rows             # features last: rows of glued features
+    bint sweeps              # nothing is summed: y from one end to the other; neither: tiles of whole features
     Py_ssize_t glue          # rows of x that make one row of lanes
     Py_ssize_t lanes         # lanes of a row
-    Py_ssize_t parts         # pieces of work, fixed by the shape alone
+    Py_ssize_t parts         # pieces of work; where there are sums, fixed by the shape alone
     Py_ssize_t tile          # features of a tile
-    bint runs_written        # its results run by run; else by lanes
+    bint runs_written        # the results of its rows run by run, seams between them
     bint in_lanes            # each element of a run is summed by itself; else runs are
     Py_ssize_t pieces        # of each feature, where there are too few features to share out
     Py_ssize_t period        # length of the write's tables until they repeat
@@ -81,7 +81,7 @@ cdef struct Call:
     bint wraps               # they begin anew within a cache line of y
     bint stream              # write past the caches
     int threads
-    # Where all features are finished at once, between the sums and the results.
+    # Where features are finished in groups, between the sums and the results.
     Features all
     bint in_double           # the write is finished in double although x is float32
     double* partial          # sums of each part
@@ -133,9 +133,14 @@ cdef inline Py_ssize_t size_of(const Call* call) noexcept nogil:
     return call.outer * call.features * call.inner
 
 
+cdef inline Py_ssize_t item_of(const Call* call) noexcept nogil:
+    """Bytes of an element of x."""
+    return 4 if call.single else 8
+
+
 cdef inline Py_ssize_t bytes_in(const Call* call) noexcept nogil:
     """Of x, and of dy and y."""
-    return size_of(call) * (4 if call.single else 8)
+    return size_of(call) * item_of(call)
 
 
 cdef inline bint takes_sums(const Call* call) noexcept nogil:

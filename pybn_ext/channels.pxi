@@ -33,7 +33,7 @@ cdef void write_features(const Call* call, const real* x, const Features* f, bin
         return
     if call.runs_written and not in_double:
         write_tile_runs(call, x, f)
-    elif call.inner >= RUN or not call.in_lanes:
+    elif not call.in_lanes:
         for c in range(f.number):
             write_feature(call, x, f, c, 0, call.outer * call.inner, in_double)
     elif real is double or in_double:
@@ -103,7 +103,7 @@ cdef void sum_high_tile(
 
 
 cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
-    """Features whose elements lie together in runs, of few of which a sum would be too many lanes."""
+    """Where there are so few images that a sum for each element of a run would be too many sums."""
     cdef double sums[4 * RUN_FEATURES * SPARE]
     cdef Py_ssize_t lanes = f.number * SPARE
     # What is taken up at once has not lost anything; sixteen are so few that nothing of them is felt.
@@ -119,11 +119,12 @@ cdef void write_tile_runs(const Call* call, const real* x, const Features* f) no
     cdef Py_ssize_t run_size = call.inner * sizeof(real)
     cdef Py_ssize_t start = f.begin * run_size
     cdef Py_ssize_t size = f.number * run_size
-    cdef Py_ssize_t row, i, lead, rest
+    cdef Py_ssize_t row, i, c, lead, rest
     cdef Runs runs
     check_range(0, f.number, RUN_FEATURES)
-    for i in range(tables(call) * f.number):
-        constants[i] = <real> f.table[i]
+    for i in range(tables(call)):
+        for c in range(f.number):
+            constants[i * f.number + c] = <real> f.table[i * f.reach + c]
     runs.reach = f.number
     for row in range(call.outer):
         runs.feature = 0

@@ -229,14 +229,9 @@ cdef int perform(
 cdef void execute(Call* call) noexcept nogil:
     """From the planned call to its results."""
     if call.by_rows:
-        if call.single:
-            rows(call, <const float*> call.x)
-        else:
-            rows(call, <const double*> call.x)
-    elif call.sweeps and call.single:
-        sweep(call, <const float*> call.x)
+        rows(call)
     elif call.sweeps:
-        sweep(call, <const double*> call.x)
+        sweep(call)
     elif call.pieces == 1:
         run(channels_task, call, call.parts, False)
     elif call.single:

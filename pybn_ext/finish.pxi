@@ -50,10 +50,10 @@ cdef void take_features(
 
 cdef inline Py_ssize_t group_of(const Call* call, Py_ssize_t part, const Features* all_, Features* some) noexcept nogil:
     """One of the groups that threads share; the place in `all_` of its first feature."""
-    cdef Py_ssize_t begin = part * TILE_FEATURES
+    cdef Py_ssize_t begin = first_of_group(call, part)
     some[0] = all_[0]
     some.begin = all_.begin + begin
-    some.number = smaller(TILE_FEATURES, all_.number - begin)
+    some.number = first_of_group(call, part + 1) - begin
     check_range(begin, some.number, all_.number)
     if all_.scale != NULL:
         some.scale += begin
@@ -67,6 +67,10 @@ cdef inline Py_ssize_t group_of(const Call* call, Py_ssize_t part, const Feature
     some.second += begin
     some.table += begin
     return begin
+
+
+cdef inline Py_ssize_t first_of_group(const Call* call, Py_ssize_t part) noexcept nogil:
+    return smaller(part * TILE_FEATURES, call.features)
 
 
 cdef inline Py_ssize_t groups(const Call* call) noexcept nogil:

@@ -1,12 +1,13 @@
-# How a layout becomes rows of lanes.  A plan decides from the shape alone, so that the bits do not depend on threads.
+# How a layout becomes rows of lanes.  What is summed how depends on the shape, the type and whether there is a mask,
+# not on threads or addresses; and so do the bits.
 #
 #   rows       features last: rows of x, some glued together where features are few, are the rows of lanes.
 #              All sums, then the constants, then all results, backwards.
 #   channels   features in front of other axes, or very many features of few rows: tiles of whole
 #              features, each summed, finished and written while it is in the caches.  Where there are
 #              too few features to share out, each is in pieces: all sums, the constants, all results.
-#   sweep      the same layouts where nothing is summed and runs are not short: all constants, then y from
-#              its first byte to its last.
+#   sweep      the same layouts where nothing is summed and runs are not short: all constants, then runs from
+#              the first byte of y to the last, or columns of features.
 
 cdef enum:
     LANES = 128        # a row of fewer lanes than this is glued to the next
@@ -24,26 +25,25 @@ cdef enum:
 
 
 cdef void plan(Call* call) noexcept nogil:
-    cdef Py_ssize_t size = call.outer * call.features * call.inner
-    cdef Py_ssize_t itemsize = 4 if call.single else 8
     cdef Py_ssize_t i, position
-    call.threads = 1 if size < SERIAL else usable_threads()
-    call.stream = outgrows_caches(size * itemsize, call.threads)
+    call.threads = 1 if size_of(call) < SERIAL else usable_threads()
+    call.stream = outgrows_caches(bytes_in(call), call.threads)
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
         position = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))
         call.samples[i % 3 * 8 + i // 3] = element(call, 0, position)
     plan_mask(call)
-    call.sweeps = sweeps(call, itemsize)
+    call.sweeps = sweeps(call)
     if call.by_rows:
-        plan_rows(call, size, itemsize)
+        plan_rows(call)
     elif call.sweeps:
         plan_sweep(call)
     else:
-        plan_channels(call, size, itemsize)
+        plan_channels(call)
 
 
-cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept nogil:
+cdef void plan_rows(Call* call) noexcept nogil:
+    cdef Py_ssize_t size = size_of(call)
     cdef Py_ssize_t even = SPARE // common_divisor(call.features, SPARE)
     call.glue = 1
     if call.features < GLUED and call.outer >= 64 * even:
@@ -54,7 +54,7 @@ cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept n
     call.lanes = call.features * call.glue
     call.parts = 1
     if size >= SERIAL:
-        call.parts = larger(4, smaller(64, call.outer // call.glue * itemsize // 4096 * 4))
+        call.parts = larger(4, smaller(64, call.outer // call.glue * item_of(call) // 4096 * 4))
     # The tables end with whole cache lines, and are so long that their ends do not count.  But where the first-level
     # cache would not hold them, they begin anew within a cache line: 997 x 1009 took 0.65 of the time.
     call.period = call.lanes
@@ -65,7 +65,8 @@ cdef void plan_rows(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept n
         if call.wraps:
             call.period = call.features
         call.period *= (TABLE_LANES + call.period - 1) // call.period
-    # Each part begins with a row of lanes, but for what is left of a cache line.
+    # Where the table is one row of lanes, a part begins with it, but for what is left of a cache line; where it begins
+    # anew, its rest is in front of that; else a part may begin anywhere in it.
     call.reach = call.period + (2 * SPARE if call.period == call.lanes or call.wraps else call.period)
 
 
@@ -75,7 +76,8 @@ cdef inline Py_ssize_t common_divisor(Py_ssize_t a, Py_ssize_t b) noexcept nogil
     return a
 
 
-cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexcept nogil:
+cdef void plan_channels(Call* call) noexcept nogil:
+    cdef Py_ssize_t size = size_of(call), itemsize = item_of(call)
     cdef Py_ssize_t wanted = larger(128, smaller(TILE_LANES, 262144 // (call.outer * itemsize)))
     cdef Py_ssize_t arrays = 1 if call.dy == NULL else 2
     call.in_lanes = call.inner < RUN and (
@@ -84,7 +86,7 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
     call.runs_written = (
         call.keep == NULL and call.inner * itemsize >= SHORT and call.inner < RUN and call.outer < 2 * MANY
     )
-    if call.inner >= RUN or not call.in_lanes:
+    if not call.in_lanes:
         call.tile = smaller(TILE_BYTES // (arrays * itemsize * call.outer * call.inner), RUN_FEATURES)
     else:
         call.tile = smaller(wanted // call.inner, RUN_FEATURES if call.runs_written else TILE_FEATURES)
@@ -96,15 +98,16 @@ cdef void plan_channels(Call* call, Py_ssize_t size, Py_ssize_t itemsize) noexce
         call.parts = call.features * call.pieces
 
 
-cdef inline bint sweeps(const Call* call, Py_ssize_t itemsize) noexcept nogil:
+cdef inline bint sweeps(const Call* call) noexcept nogil:
     """Whether nothing is summed, and runs are long enough that their ends do not count."""
     if call.operation != INFERENCE or call.keep != NULL or call.by_rows:
         return False
-    return call.inner == 1 or call.inner * itemsize >= SHORT
+    return call.inner == 1 or call.inner * item_of(call) >= SHORT
 
 
 cdef void plan_sweep(Call* call) noexcept nogil:
-    call.reach = call.features + 2 * SPARE
+    call.reach = call.features
+    call.parts = 1 if call.threads == 1 else smaller(4 * call.threads, bytes_in(call) // LINE)
 
 
 cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
@@ -113,7 +116,7 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     if call.by_rows:
         doubles = sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach + groups(call)
     elif call.sweeps:
-        return (TABLES * call.reach + groups(call)) * sizeof(double)
+        return (tables(call) * call.reach + groups(call)) * sizeof(double)
     elif call.pieces > 1:
         doubles = sums_of_lane(call) * call.parts * SPARE + call.features
     if doubles:
@@ -124,7 +127,7 @@ cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
 cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
     if call.sweeps:
         call.lane_table = memory
-        call.doubtful = memory + TABLES * call.reach
+        call.doubtful = memory + tables(call) * call.reach
         return
     call.partial = memory + PER_FEATURE * call.features
     if call.by_rows:

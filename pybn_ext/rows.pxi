@@ -5,7 +5,7 @@ cdef enum:
     SLOW = 8  # groups of features whose constants, without sums, take longer than to start a second thread
 
 
-cdef void rows(Call* call, const real* x) noexcept nogil:
+cdef void rows(Call* call) noexcept nogil:
     if takes_sums(call):
         run(rows_shift_task, call, groups(call), False)
         run(rows_sum_task, call, call.parts, False)
@@ -137,7 +137,7 @@ cdef void spread_rows(const Call* call, wide* table) noexcept nogil:
     check_range(0, call.features, call.reach)
     for i in range(tables(call)):
         for c in range(call.features):
-            table[i * call.reach + c] = <wide> call.all.table[i * call.features + c]
+            table[i * call.reach + c] = <wide> call.all.table[i * call.all.reach + c]
         done = call.features
         while done < call.reach:
             c = smaller(done, call.reach - done)
@@ -172,13 +172,13 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     start += head
     if call.wraps:
         write_wrapping(call, x, table, start, stop)
-        return
-    rows = (stop - start) // period
-    check_range(start % period, period, reach)
-    write_rows(call, x, start, period, rows, period, table + start % period, reach)
-    start += rows * period
-    check_range(start % period, stop - start, reach)
-    write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
+    else:
+        rows = (stop - start) // period
+        check_range(start % period, period, reach)
+        write_rows(call, x, start, period, rows, period, table + start % period, reach)
+        start += rows * period
+        check_range(start % period, stop - start, reach)
+        write_rows(call, x, start, period, 1, stop - start, table + start % period, reach)
     if call.stream:
         stream_end()
 
@@ -197,5 +197,3 @@ cdef void write_wrapping(
         check_range(lane, lanes, call.reach)
         write_rows(call, x, start, lanes, 1, lanes, table + lane, call.reach)
         start += lanes
-    if call.stream:
-        stream_end()

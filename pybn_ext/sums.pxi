@@ -1,5 +1,6 @@
 # Sums.  One primitive: rows of lanes, each lane a sum of its own, so that the order of addition
-# is fixed by the layout and not by the width of a register or the number of threads.
+# is fixed by the layout and not by the width of a register or the number of threads.  It is there
+# twice: for rows that are wide or apart, and for runs, whose few lanes stay in registers.
 
 cdef enum:
     ROWS = 64    # most rows summed in x's own type before they are added to the float64 lanes
@@ -8,8 +9,8 @@ cdef enum:
     # Bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it and 40 without where they are
     # 4 KB, 38 and 44 where they are 64 KB.
     NEAR = 8192
-    COLUMNS = 8  # vectors of SPARE elements, at the most
-    RUN_FEATURES = 64  # most features whose runs are summed side by side
+    COLUMNS = 16  # vectors of SPARE elements, where one is a number; 8 at the most where it is not
+    RUN_FEATURES = 64  # most features whose runs are summed side by side, or written so
     # Bytes that are fetched ahead in a run, of x and of dy; twice as many of x alone.  32 float64 images of 56 x 56
     # took 0.95 of the time without; twice as far, gradients of 28 x 28 took 1.1.
     RUN_AHEAD = 1024
@@ -239,7 +240,7 @@ cdef void sum_rows(
     const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, real* s, real* q
 ) noexcept nogil:
     """The sums of at most ROWS rows of at least a vector; s and q have room for SPARE more."""
-    cdef Py_ssize_t vector_lanes = <Py_ssize_t> sizeof(floats) // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t vector_lanes = elements(<floats*> NULL) if real is float else elements(<doubles*> NULL)
     cdef Py_ssize_t rest = lanes % vector_lanes
     cdef Py_ssize_t whole = lanes - rest
     cdef Py_ssize_t last = lanes - vector_lanes
@@ -414,8 +415,9 @@ cdef inline void sum_run(
     while row + 8 <= rows:
         for column in range(columns):
             j = row * columns + column
-            for i in range(8):
-                prefetch(seek(x, 2 * RUN_AHEAD) + j + i * columns)
+            if column * <Py_ssize_t> sizeof(vector) % LINE == 0:
+                for i in range(8):
+                    prefetch(seek(x, 2 * RUN_AHEAD) + j + i * columns)
             d0 = difference(x, j, shift, keep, kind)
             d1 = difference(x, j + columns, shift, keep, kind)
             d2 = difference(x, j + 2 * columns, shift, keep, kind)
@@ -460,9 +462,10 @@ cdef inline void sum_gradient_run(
     while row + 4 <= rows:
         for column in range(columns):
             j = row * columns + column
-            for i in range(4):
-                prefetch(seek(x, RUN_AHEAD) + j + i * columns)
-                prefetch(seek(dy, RUN_AHEAD) + j + i * columns)
+            if column * <Py_ssize_t> sizeof(vector) % LINE == 0:
+                for i in range(4):
+                    prefetch(seek(x, RUN_AHEAD) + j + i * columns)
+                    prefetch(seek(dy, RUN_AHEAD) + j + i * columns)
             g0 = real_ones(dy, j, keep, kind)
             g1 = real_ones(dy, j + columns, keep, kind)
             g2 = real_ones(dy, j + 2 * columns, keep, kind)
@@ -578,6 +581,7 @@ cdef void sum_runs(
     check_range(begin, number, call.features)
     check_range(0, number, RUN_FEATURES)
     check_range(start, stop - start, call.outer * call.inner)
+    check_range(0, 1, stop - start)  # of nothing, s and q would stay as they are
     while start < stop:
         length = smaller(stop - start, call.inner - start % call.inner)
         length = smaller(length, most * SPARE)

@@ -1,20 +1,19 @@
-# Inference with features in front of other axes, or very many features: nothing is summed, so y is written from its
-# first byte to its last, as it lies in memory.  Tiles of features, whose rows are apart, cost small images a quarter of
-# their time.
+# Inference with features in front of other axes, or very many features: nothing is summed, so runs are written from
+# the first byte of y to the last, as they lie in memory.  Tiles of features, whose rows are apart, cost small images a
+# quarter of their time.  Where features are last, columns of them begin at a cache line.
 
 cdef enum:
     TILE_COLUMNS = 1024  # features last: lanes of a tile, of whose tables the first-level cache holds all
 
 
-cdef void sweep(Call* call, const real* x) noexcept nogil:
+cdef void sweep(Call* call) noexcept nogil:
     run(constants_task, call, groups(call), False)
     if any_doubtful(call):  # the tiles know how, each for itself
-        plan_channels(call, size_of(call), sizeof(real))
+        plan_channels(call)
         run(channels_task, call, (call.features + call.tile - 1) // call.tile, False)
     elif call.inner == 1:
         run(columns_task, call, (call.features + TILE_COLUMNS - 1) // TILE_COLUMNS, False)
     else:
-        call.parts = smaller(4 * call.threads, bytes_in(call) // LINE)
         run(runs_task, call, call.parts, False)
 
 
@@ -30,9 +29,9 @@ cdef void find_constants(const Call* call, const real* x, Py_ssize_t part) noexc
     cdef double room[PER_FEATURE * TILE_FEATURES]
     cdef Features f
     cdef real* table
-    cdef Py_ssize_t begin = part * TILE_FEATURES
+    cdef Py_ssize_t begin = first_of_group(call, part)
     cdef Py_ssize_t i, c
-    take_features(call, begin, smaller(TILE_FEATURES, call.features - begin), room, &f)
+    take_features(call, begin, first_of_group(call, part + 1) - begin, room, &f)
     call.doubtful[part] = finish(call, x, &f, NULL)
     for i in range(tables(call)):
         table = <real*> call.lane_table + i * call.reach + begin
@@ -49,9 +48,9 @@ cdef void columns_task(const Call* call, Py_ssize_t part) noexcept nogil:
 
 
 cdef void write_columns(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
-    """Some features of all rows; they begin at a cache line of y."""
-    cdef Py_ssize_t start = first_column(call, x, part)
-    cdef Py_ssize_t lanes = first_column(call, x, part + 1) - start
+    """Some features of all rows; they begin at a cache line of y, in each row where a row is whole lines."""
+    cdef Py_ssize_t start = first_column(call, part)
+    cdef Py_ssize_t lanes = first_column(call, part + 1) - start
     check_range(start, lanes, call.features)
     write_rows(
         call, x, start, call.features, call.outer, lanes, <const real*> call.lane_table + start, call.reach
@@ -60,17 +59,17 @@ cdef void write_columns(const Call* call, const real* x, Py_ssize_t part) noexce
         stream_end()
 
 
-cdef inline Py_ssize_t first_column(const Call* call, const real* x, Py_ssize_t part) noexcept nogil:
+cdef inline Py_ssize_t first_column(const Call* call, Py_ssize_t part) noexcept nogil:
     if part == 0:
         return 0
-    return smaller(call.features, part * TILE_COLUMNS + to_line(call.y) // <Py_ssize_t> sizeof(real))
+    return smaller(call.features, part * TILE_COLUMNS + to_line(call.y) // item_of(call))
 
 
 cdef void runs_task(const Call* call, Py_ssize_t part) noexcept nogil:
     """From one cache line of y to another."""
     cdef Py_ssize_t start = first_byte(call, part)
     cdef Py_ssize_t stop = first_byte(call, part + 1)
-    cdef Py_ssize_t run_size = bytes_in(call) // (call.outer * call.features)
+    cdef Py_ssize_t run_size = call.inner * item_of(call)
     cdef Runs runs
     runs.feature = start // run_size % call.features
     runs.end = (start // run_size + 1) * run_size

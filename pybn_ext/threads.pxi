@@ -1,4 +1,4 @@
-# Where threads divide the work.  Pieces are fixed by the shape; a thread takes consecutive ones.
+# Where threads divide the work.  A thread takes consecutive pieces; those that are summed are fixed by the shape.
 
 from cython.parallel cimport prange
 import os

@@ -3,6 +3,9 @@
 
 cdef extern from *:
     """
+    #if defined(__GNUC__) && !defined(PYBN_CHECK_SCALAR)
+    #define PYBN_VECTORS
+    #endif
     #if defined(__AVX512F__)
     #define PYBN_VECTOR 64
     #elif defined(__AVX__)
@@ -11,7 +14,7 @@ cdef extern from *:
     #define PYBN_VECTOR 16
     #endif
 
-    #if defined(__GNUC__)
+    #if defined(PYBN_VECTORS)
     typedef float pybn_floats __attribute__((vector_size(PYBN_VECTOR), aligned(4), may_alias));
     typedef double pybn_doubles __attribute__((vector_size(PYBN_VECTOR), aligned(8), may_alias));
     #define pybn_prefetch(address) __builtin_prefetch(address)
@@ -50,18 +53,18 @@ cdef extern from *:
     #endif
 
     /* Past the caches, to an address aligned to the vector. */
-    #if defined(__GNUC__) && defined(__AVX512F__)
+    #if defined(PYBN_VECTORS) && defined(__AVX512F__)
     #include <immintrin.h>
     #define PYBN_STREAM(to, value) _mm512_stream_si512((__m512i *) (to), (__m512i) (value))
-    #elif defined(__GNUC__) && defined(__AVX__)
+    #elif defined(PYBN_VECTORS) && defined(__AVX__)
     #include <immintrin.h>
     #define PYBN_STREAM(to, value) _mm256_stream_si256((__m256i *) (to), (__m256i) (value))
-    #elif defined(__GNUC__) && defined(__SSE2__)
+    #elif defined(PYBN_VECTORS) && defined(__SSE2__)
     #include <emmintrin.h>
     #define PYBN_STREAM(to, value) _mm_stream_si128((__m128i *) (to), (__m128i) (value))
     #endif
     /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
-    #if defined(__GNUC__) && defined(__SSSE3__)
+    #if defined(PYBN_VECTORS) && defined(__SSSE3__)
     #define pybn_pick_16(to, from, places) \
         _mm_storeu_si128((__m128i *) (to), _mm_shuffle_epi8( \
             _mm_loadu_si128((const __m128i *) (from)), _mm_loadu_si128((const __m128i *) (places))))

@@ -1,6 +1,7 @@
 # Results.  One primitive: rows of lanes with a table of constants for each lane.  Whole vectors go straight to the
 # result: four rows at once where it stays in the caches, one after the other and past the caches where it is large.
-# What is finished in double, or shorter than a vector, goes through a buffer.
+# Of runs the constants stay in registers; a vector in which one run ends and the next begins takes from both.  What is
+# finished in double, or shorter than a vector, goes through a buffer.
 
 cdef enum:
     BAND = 256     # lanes at once in the buffer
@@ -173,23 +174,30 @@ cdef inline void write_four(
             y3[j] = (seek(source, 3 * stride)[j] - m) * s + t
 
 
+cdef inline vector one_vector(
+    const Call* call, Py_ssize_t at, const vector* table, Py_ssize_t reach, bint gradient
+) noexcept nogil:
+    """As `write_row`, the vector at byte `at`, where `table` begins."""
+    cdef vector x = seek(<const vector*> call.x, at)[0]
+    cdef vector dy
+    if call.dy == NULL:
+        return (x - table[0]) * seek(table, reach)[0] + seek(table, 2 * reach)[0]
+    dy = seek(<const vector*> call.dy, at)[0]
+    if gradient:
+        return ((dy - seek(table, 3 * reach)[0]) - (x - table[0]) * seek(table, 2 * reach)[0]) * seek(table, reach)[0]
+    return (dy - table[0]) * seek(table, reach)[0] + seek(table, 2 * reach)[0]
+
+
 cdef inline void write_part(
     const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t base, const vector* table, Py_ssize_t reach,
     const unsigned char* keep, bint masked
 ) noexcept nogil:
     """Less than a vector: some bytes of the whole one that begins at `base`, where `table` and `keep` begin too."""
-    cdef const vector* x = seek(<const vector*> call.x, base)
-    cdef const vector* dy = seek(<const vector*> call.dy, base)
-    cdef const vector* source = x if call.dy == NULL else dy
+    cdef const vector* source = seek(<const vector*> (call.x if call.dy == NULL else call.dy), base)
     cdef vector value
     check_range(base, sizeof(vector), bytes_in(call))
     check_range(start - base, size, sizeof(vector))
-    if call.operation == GRADIENT:
-        value = ((dy[0] - seek(table, 3 * reach)[0]) - (x[0] - table[0]) * seek(table, 2 * reach)[0]) * (
-            seek(table, reach)[0]
-        )
-    else:
-        value = (source[0] - table[0]) * seek(table, reach)[0] + seek(table, 2 * reach)[0]
+    value = one_vector(call, base, table, reach, call.operation == GRADIENT)
     if masked:
         value = chosen(value, source[0], keep)
     # Not a masked store of the vector: it would touch the line behind, which is on its way past the caches, and did
@@ -426,7 +434,7 @@ cdef void write_run_bands(
 cdef struct Runs:
     Py_ssize_t feature  # to which its first byte belongs: its place in the constants
     Py_ssize_t end      # the byte at which that feature's run ends
-    Py_ssize_t reach    # from one constant of a feature to the next; there are `tables` of them
+    Py_ssize_t reach    # length of a row of the constants, of which there are `tables`
 
 
 cdef void write_vectors_of_runs(
@@ -434,7 +442,8 @@ cdef void write_vectors_of_runs(
 ) noexcept nogil:
     """The bytes of y from `at` to `stop`, past the caches or not.
 
-    A run is longer than a vector.  The constants of feature 0 follow those of the last one.
+    A run is longer than a vector.  Behind the last feature comes the first.  Past the caches `at` is a cache line, and
+    `stop` another; or the ends of y, of which one line each is written in part.
     """
     if call.operation == GRADIENT:
         if past:
@@ -481,6 +490,7 @@ cdef inline void write_runs_and_seams(
 cdef inline void spread_constants(
     const Runs* runs, const real* constants, vector* table, bint gradient
 ) noexcept nogil:
+    check_range(runs.feature, 1, runs.reach)
     constants += runs.feature
     table[0] = spread(constants[0], table)
     table[1] = spread(constants[runs.reach], table)
@@ -495,23 +505,15 @@ cdef inline void write_seam(
 ) noexcept nogil:
     """One vector, whose first lanes belong to one feature and the others to the next."""
     cdef vector* y = <vector*> (<char*> call.y + at)
-    cdef vector value = chosen(
-        one_vector(call, at, table, gradient), one_vector(call, at, next_table, gradient),
-        ones_then_zeros + SPARE - lanes
-    )
+    cdef vector value
     check_range(at, sizeof(vector), bytes_in(call))
     check_range(SPARE - lanes, elements(table), 2 * SPARE)
+    value = chosen(
+        one_vector(call, at, table, sizeof(vector), gradient),
+        one_vector(call, at, next_table, sizeof(vector), gradient),
+        ones_then_zeros + SPARE - lanes
+    )
     if past:
         stream(y, value)
     else:
         y[0] = value
-
-
-cdef inline vector one_vector(
-    const Call* call, Py_ssize_t at, const vector* table, bint gradient
-) noexcept nogil:
-    """As `write_row`."""
-    cdef vector x = seek(<const vector*> call.x, at)[0]
-    if gradient:
-        return ((seek(<const vector*> call.dy, at)[0] - table[3]) - (x - table[0]) * table[2]) * table[1]
-    return ((x if call.dy == NULL else seek(<const vector*> call.dy, at)[0]) - table[0]) * table[1] + table[2]
