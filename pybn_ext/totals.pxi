@@ -77,9 +77,25 @@ cdef inline double careful_tree(double* a, double* lost, Py_ssize_t n) noexcept 
 
 cdef void run_up_lossless(const double* lanes, Py_ssize_t n, double* running, double* lost) noexcept nogil:
     """As `run_up`, and what rounding loses is kept: behind an outlier of a million each addition costs half a unit."""
-    cdef Py_ssize_t i
+    cdef doubles sums[8]
+    cdef doubles errors[8]
+    cdef doubles value, after, taken
+    cdef const doubles* groups = <const doubles*> lanes
+    cdef Py_ssize_t columns = 8 // elements(groups)
+    cdef Py_ssize_t i, j
+    for j in range(columns):
+        sums[j] = (<doubles*> running)[j]
+        errors[j] = (<doubles*> lost)[j]
     for i in range(n // 8):
-        flush(lanes + 8 * i, 8, running, lost)
+        for j in range(columns):  # as `flush`
+            value = groups[i * columns + j]
+            after = sums[j] + value
+            taken = after - sums[j]
+            errors[j] = errors[j] + ((sums[j] - (after - taken)) + (value - taken))
+            sums[j] = after
+    for j in range(columns):
+        (<doubles*> running)[j] = sums[j]
+        (<doubles*> lost)[j] = errors[j]
     flush(lanes + (n & ~7), n & 7, running, lost)
 
 
