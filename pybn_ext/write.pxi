@@ -274,20 +274,26 @@ cdef void write_short(
         done += width
 
 
+cdef inline void write_real_part(
+    const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t row_size, const vector* table, Py_ssize_t reach
+) noexcept nogil:
+    """One row of x or a part of it, masked as a whole or not, in the caches."""
+    cdef const char* source = <const char*> (call.x if call.dy == NULL else call.dy)
+    check_range(start // row_size, 1, call.outer)
+    check_range(start, size, bytes_in(call))
+    if call.keep[start // row_size]:
+        write_aligned(call, start, size, table, reach, NULL, 1, False, False)
+    elif source != call.y:
+        memcpy(<char*> call.y + start, source + start, size)
+
+
 cdef void write_real_rows(
     const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t row_size, const vector* table, Py_ssize_t reach
 ) noexcept nogil:
-    """Whole rows of x, each masked as a whole, in the caches."""
-    cdef const char* source = <const char*> (call.x if call.dy == NULL else call.dy)
-    cdef const unsigned char* keep = call.keep + start // row_size
+    """Whole rows of x."""
     cdef Py_ssize_t row
-    check_range(start, size, bytes_in(call))
-    check_range(start // row_size, size // row_size, call.outer)
     for row in range(size // row_size):
-        if keep[row]:
-            write_aligned(call, start, row_size, table, reach, NULL, 1, False, False)
-        elif source != call.y:
-            memcpy(<char*> call.y + start, source + start, row_size)
+        write_real_part(call, start, row_size, row_size, table, reach)
         start += row_size
         table = seek(table, row_size)
 
@@ -305,6 +311,9 @@ cdef void write_masked(
         done = 0
         if call.inner == 1 and not call.stream and row_size >= 4 * LINE and start % row_size == 0 == size % row_size:
             write_real_rows(call, start, size, row_size, table, reach)
+            done = size
+        elif call.inner == 1 and not call.stream and start % row_size + size <= row_size:
+            write_real_part(call, start, size, row_size, table, reach)
             done = size
         while done < size:
             piece = size - done
