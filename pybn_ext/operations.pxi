@@ -5,10 +5,12 @@
 #   mask      the mask of a stretch of elements
 #   totals    additions of which little is lost
 #   sums      the primitive for sums: rows of lanes
+#   runs      and for elements of one feature that lie together
 #   shift     what is taken from each element before it is squared
 #   careful   the second look, where that was not good enough
 #   finish    constants of each feature, in float64
 #   write     the primitive for results
+#   seams     and for runs of several features that follow each other
 #   threads   where threads divide the work
 #   plans     how a layout becomes rows of lanes
 #   rows      the plan for features last
@@ -40,10 +42,12 @@ include "vectors.pxi"
 include "mask.pxi"
 include "totals.pxi"
 include "sums.pxi"
+include "runs.pxi"
 include "shift.pxi"
 include "careful.pxi"
 include "finish.pxi"
 include "write.pxi"
+include "seams.pxi"
 include "threads.pxi"
 include "plans.pxi"
 include "rows.pxi"

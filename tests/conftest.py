@@ -67,7 +67,7 @@ def kernels(implementation):
 def compiled(request):
     """`pybn_ext`, for what only it can do."""
     if request.config.getoption("--reference-only"):
-        pytest.skip("--reference-only was given")
+        pytest.skip("only the compiled implementation can do this, and --reference-only leaves it out")
     return importlib.import_module(MODULES["compiled"])
 
 

@@ -48,14 +48,14 @@ def test_classes(wrong):
 
 @pytest.mark.parametrize("wrong", MODULE_VARIANTS)
 def test_modules(wrong):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     assert said(check(module({wrong}))) == {number(wrong)}
 
 
 @pytest.mark.parametrize("build", [functions, layer, module])
 def test_nothing_planted_nothing_found(build):
     if build is module:
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     report = check(build(set()))
     assert report.ok, report.text
     assert not said(report)
@@ -89,5 +89,5 @@ def test_all_pairs_in_classes(pair):
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if set(pair) <= set(MODULE_VARIANTS)], ids="-".join)
 def test_all_pairs_in_modules(pair):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     assert_pair(pair, check(module(pair)))

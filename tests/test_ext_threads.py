@@ -56,7 +56,9 @@ def test_the_default_is_what_the_process_may_use():
 
 
 def test_threadpoolctl_limits_it(threads):
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    threadpoolctl = pytest.importorskip(
+        "threadpoolctl", reason="threadpoolctl is not installed; it may limit our threads"
+    )
     if not pybn_ext.build_info()["openmp"]:
         pytest.skip("built without OpenMP")
     threads(2)

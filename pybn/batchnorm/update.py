@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import Any
@@ -83,10 +84,8 @@ def _exact(trainer: Trainer, epoch: Epoch) -> bool:
     for depth, uses in enumerate(depths):
         pool = _Pool(uses, everywhere)
         for inputs in batches if depth == 0 else epoch(f"depth {depth + 1} of {len(depths)}"):
-            try:
+            with suppress(_AllMeasured):
                 _run(trainer, inputs, pool.measure_only)
-            except _AllMeasured:
-                pass
             pool.end_batch()
         pool.assign()
     return bool(depths)

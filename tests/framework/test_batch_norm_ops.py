@@ -236,7 +236,7 @@ def test_forward_and_backward_use_one_implementation(monkeypatch, rng):
 
 
 def test_the_first_order_agrees_with_pytorch(backend, rng):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     x, scale, offset, mean, variance = case(rng, (5, 4, 3), 1)
     dy = rng.standard_normal(x.shape)
     for training in (True, False):

@@ -130,7 +130,7 @@ def test_digits():
 
 
 def test_a_pytorch_data_loader_is_a_data_set():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     images, labels = datasets.digits()
     tensors = torch.utils.data.TensorDataset(torch.tensor(images[:96]), torch.tensor(labels[:96]))
     loader = torch.utils.data.DataLoader(tensors, batch_size=40)

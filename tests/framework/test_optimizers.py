@@ -76,7 +76,7 @@ def test_adam(ctx, variables, gradients):
     ids=["SGD", "momentum", "Adam"],
 )
 def test_pytorch_does_the_same(ctx, variables, gradients, ours, theirs):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     tensors = [torch.tensor(variable.value.copy(), requires_grad=True) for variable in variables]
     optimizer = theirs(torch, tensors)
     for step in gradients:

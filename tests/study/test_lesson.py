@@ -39,7 +39,7 @@ def test_a_broken_matplotlib_raises_its_own_error(tmp_path):
 
 
 def test_without_a_display_each_figure_is_saved_once_and_named(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install '.[plots]'")
     end = run(tmp_path, DRAWS)
     assert end.stderr == ""
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["plot_99_test_1.png", "plot_99_test_2.png"]
@@ -47,7 +47,7 @@ def test_without_a_display_each_figure_is_saved_once_and_named(tmp_path):
 
 
 def test_the_gallery_takes_the_figures_itself(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="figures need matplotlib: pip install '.[plots]'")
     end = run(tmp_path, "import sys\nsys.modules['sphinx_gallery'] = sys\n" + DRAWS)
     assert (end.stdout, end.stderr) == ("", "")
     assert not list(tmp_path.glob("*.png"))
