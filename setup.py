@@ -47,6 +47,10 @@ int main(void) {
 """
 
 
+if CHECK not in ("", "bounds", "sanitize", "scalar"):
+    sys.exit(f"PYBN_CHECK must be bounds, sanitize or scalar, got {CHECK!r}")
+
+
 def levels():
     """The modules to build: one for each level of x86-64 under gcc and clang, else the plain one."""
     if not LEVELS or not set(LEVELS) <= set(MODULES):

@@ -423,6 +423,8 @@ cdef extern from *:
     #endif
     #if defined(PYBN_CHECK_BOUNDS)
     #define PYBN_CHECKS "bounds"
+    #elif defined(PYBN_CHECK_SCALAR)
+    #define PYBN_CHECKS "scalar"
     #elif defined(__SANITIZE_ADDRESS__)
     #define PYBN_CHECKS "sanitize"
     #else

@@ -20,7 +20,7 @@ def test_build_info_tells_how():
     assert info["cython"].startswith("3.")
     assert info["compiler"]
     assert "fast-math" not in info["flags"]
-    assert info["checks"] in ("", "bounds", "sanitize")
+    assert info["checks"] in ("", "bounds", "sanitize", "scalar")
 
 
 @pytest.mark.parametrize(("start", "length", "inside"), [(0, 4, True), (4, 0, True), (3, 2, False), (-1, 2, False)])

@@ -206,3 +206,18 @@ def test_several_feature_axes_are_one_longer_axis(axes, masked, rng):
     np.testing.assert_allclose(variance.ravel(), wanted[2], rtol=1e-6)
     moved = np.moveaxis(y, features, range(-len(features), 0)).reshape(flat.shape)
     np.testing.assert_allclose(moved, wanted[0], rtol=0, atol=4 * np.finfo(np.float32).eps * np.abs(wanted[0]).max())
+
+
+@pytest.mark.parametrize("shape", [(300_000, 16, 1), (1, 16, 300_000), (1, 2, 1_000_000)], ids=str)
+def test_behind_an_outlier_nothing_is_lost_whichever_lane_it_is_in(shape, rng):
+    """Each of its lane's additions rounds away a part of what follows; in float64 that part is kept to the end."""
+    x = rng.standard_normal(shape)
+    for c in range(shape[1]):
+        x[:, c].reshape(-1)[c] = 1e6  # a view: one of the two axes has length 1
+    exact = x.astype(np.longdouble)
+    mean = exact.mean((0, 2))
+    variance = ((exact - mean[:, None]) ** 2).mean((0, 2))
+    found = pybn_ext.moments(x, feature_axis=1)
+    assert (x == 1e6).sum() == shape[1]
+    close(found.variance, variance, 2, variance, np.float64)
+    close(found.mean, mean, 2, np.sqrt(variance), np.float64)

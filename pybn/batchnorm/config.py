@@ -175,9 +175,9 @@ def batch_norm(
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)
+    config.trainable(trainable).frozen_averages(frozen_averages).use_backend_inference(use_backend_inference)
     if mask is not None:
         config.mask(mask)
-    config.trainable(trainable).frozen_averages(frozen_averages).use_backend_inference(use_backend_inference)
     if _switch("current_scope", current_scope):
         config.current_scope()
     return config.done()

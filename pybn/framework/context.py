@@ -42,7 +42,7 @@ class Variable:
         self.path = path
         self.trainable = trainable
         self.role = role
-        self._value = np.asarray(value)  # for the shape and the dtype that stay
+        self._value = np.asarray(value)  # its shape and dtype stay
         self.value = value
 
     @property
