@@ -4,7 +4,7 @@ import pytest
 
 from pybn.study.coursework import check_batch_norm
 from pybn.study.coursework.not_judged import NotJudged
-from tests.students.right import staged_backward, staged_forward
+from tests.support.students.right import staged_backward, staged_forward
 
 
 class Adapted:
@@ -56,7 +56,7 @@ def test_a_setting_must_be_one_that_is_known():
 def test_a_pair_made_of_the_4d_one_says_so():
     from pybn.study.adapters import course_functions
     from pybn.study.coursework.student import Student
-    from tests.test_adapters import BatchNorm2d, Settable
+    from tests.study.coursework.test_adapters import BatchNorm2d, Settable
 
     images, rows = (Student(vars(course_functions(layer)), 1.0) for layer in (BatchNorm2d, Settable))
     assert images.images_alone
