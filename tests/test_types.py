@@ -1,4 +1,4 @@
-"""What a type checker sees of both packages from a project that uses them: what is right passes, what is wrong does not.
+"""What a type checker sees of both packages from a project that uses them: right passes, wrong does not.
 
 mypy is run from an empty folder, so that it finds the packages where they are installed and not in the tree.
 """
