@@ -92,6 +92,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,  # a page that would fetch its table from elsewhere
     "plot_gallery": "True",
     "first_notebook_cell": (
-        "# pip install 'pybn[notebook]' brings everything that this lesson needs.\n%matplotlib inline"
+        "# In a clone of pybn, `pip install -e '.[notebook]'` brings everything that this lesson needs.\n"
+        "%matplotlib inline"
     ),
 }

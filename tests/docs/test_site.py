@@ -1,6 +1,7 @@
 """The site builds without warnings and without a network, and a lesson that fails ends its build."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.commands import install_targets
 
 pytest.importorskip("sphinx", reason="the site's tools are not installed: pip install '.[docs]'")
 pytestmark = pytest.mark.slow
@@ -44,6 +47,11 @@ def short_lessons():
     return {name: f'r"""\n{title}\n"""\n{FIGURE}' for name, title in titles.items()}
 
 
+def notebook_text(path):
+    """What stands in a notebook's cells."""
+    return "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
+
+
 def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(build, tmp_path):
     lessons = short_lessons()
     result = build(lessons)
@@ -52,7 +60,8 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(build
     assert (site / "_static" / "tex-svg.js").is_file()
     for name in (Path(lesson).stem for lesson in lessons):
         assert (site / "gallery" / f"{name}.html").is_file()
-        assert list((site / "_downloads").rglob(f"{name}.ipynb"))
+        (notebook,) = (site / "_downloads").rglob(f"{name}.ipynb")
+        assert install_targets(notebook_text(notebook)) == [[".[notebook]"]]
     for page in site.rglob("*.html"):
         fetched = re.findall(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
         fetched += re.findall(r'<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
