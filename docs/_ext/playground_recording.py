@@ -17,7 +17,8 @@ from pybn.batchnorm import Averages
 from pybn.batchnorm.layer import STRATEGY
 from pybn.framework import losses, metrics, optimizers
 from pybn.framework.train import Trainer
-from pybn.study import experiments, record
+from pybn.lessons import experiments
+from pybn.study import record
 
 SEED = 0
 WIDTHS = (64, 64, 64)

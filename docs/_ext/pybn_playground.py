@@ -8,11 +8,11 @@ import json
 import re
 from pathlib import Path
 
+import playground_recording
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-import playground_recording
 import pybn
 
 SCRIPTS = ("uplot/uPlot.iife.min.js", "recording.js", "averages.js", "charts.js", "playground.js")
@@ -89,7 +89,9 @@ def link_from_lesson(app, docname, source):
     """Under the title of a lesson that has a setting: open the playground at it."""
     for label, (setting, what) in SETTINGS.items():
         if docname.startswith("gallery/plot_") and f".. _{label}:\n" in source[0]:
-            tip = f".. tip:: `Open the playground at this lesson's setting <../playground.html#{setting}>`__ and {what}."
+            tip = (
+                f".. tip:: `Open the playground at this lesson's setting <../playground.html#{setting}>`__ and {what}."
+            )
             source[0] = _TITLE.sub(lambda title, tip=tip: f"{title[0]}{tip}\n\n", source[0], count=1)
 
 

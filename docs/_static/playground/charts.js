@@ -101,16 +101,16 @@ function build(chart, context) {
   const keys = chart.series.map((s) => `<span class="pg-key ${s.kind ?? ""}" style="--key: var(--pg-${s.colour})">${s.label}</span>`);
   figure.innerHTML = `<figcaption><b>${chart.title}</b>${keys.join(" ")}<span class="pg-note"></span></figcaption>`;
   document.getElementById("pg-charts").append(figure);
-  const axis = (label, more) => ({ label, labelSize: 22, labelFont: "12px system-ui, sans-serif", font: "12px system-ui, sans-serif",
+  const axis = (label, more) => ({ label, labelSize: 18, labelFont: "12px system-ui, sans-serif", font: "12px system-ui, sans-serif",
     stroke: () => colours.text, grid: { stroke: () => colours.grid, width: 1 }, ticks: { stroke: () => colours.grid, width: 1 }, ...more });
   const decades = (from, to, step) => Array.from({ length: (to - from) / step + 1 }, (_, i) => 10 ** (from + i * step));
   const atDecades = (...range) => (chart.log ? { splits: () => decades(...range) } : {});
   const numbers = { values: (u, splits) => splits.map((v) => (v === null ? "" : short(v))) };
   const scale = chart.log ? { distr: 3, time: false } : { time: false };
   const plot = new uPlot({
-    width: figure.clientWidth || 300, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 12, 0, 0],
+    width: figure.clientWidth || 300, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [8, 18, 0, 0],
     scales: { x: { ...scale }, y: { ...scale, ...(chart.range?.y && { range: chart.range.y }) } },
-    axes: [axis(chart.x, { size: 30, ...atDecades(-9, 3, 3), ...numbers }), axis(chart.y, { size: 48, ...atDecades(-2, 4, 1), ...numbers })],
+    axes: [axis(chart.x, { size: 30, ...atDecades(-9, 3, 3), ...numbers }), axis(chart.y, { size: 50, ...atDecades(-2, 4, 1), ...numbers })],
     series: [{}, ...chart.series.map(({ colour, kind, ...series }) => series)],
     hooks: { draw: chart.steps === false ? [] : [(u) => drawMarks(u, context.state)] },
   }, chart.data(context), figure);

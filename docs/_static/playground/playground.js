@@ -172,7 +172,7 @@ function showForm(state) {
     element(id).setAttribute("aria-valuetext", text);
     element(`${id}-is`).textContent = text;
   };
-  say("pg-momentum", memory, `${momentum}, ${short(state.memory)} ${state.memory === 1 ? "batch" : "batches"}`);
+  say("pg-momentum", memory, `${momentum} (${short(state.memory)} ${state.memory === 1 ? "batch" : "batches"})`);
   say("pg-epsilon", state.exponent, epsilon);
   say("pg-step", state.step / recording.every, String(state.step));
   checked("rate", state.rate);
