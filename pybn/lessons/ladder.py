@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,11 +56,11 @@ def climb(folder: Path | None = None) -> Ladder:
     CannotCompile : with the first line of what Cython or the compiler said
     """
     try:
-        import Cython
-    except ModuleNotFoundError:
+        cython = metadata.version("cython")
+    except metadata.PackageNotFoundError:
         raise CannotCompile("Cython is not installed: pip install cython") from None
     text = source().read_bytes()
-    made_of = (text, sys.version, Cython.__version__, *FLAGS, os.environ.get("CC", ""), os.uname().machine)
+    made_of = (text, sys.version, cython, *FLAGS, os.environ.get("CC", ""), os.uname().machine)
     name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     folder = _cache() / f"ladder-{name}" if folder is None else folder
     for flags in ((*FLAGS, OPENMP), FLAGS):
