@@ -38,6 +38,7 @@ extensions = [
     "myst_parser",
     "pybn_directives",
     "pybn_player",
+    "pybn_playground",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own

@@ -80,6 +80,7 @@ FLOORS = {
         "pybn.lessons.sequences",
         "pybn.lessons.experiments",
         "pybn.lessons.trials",
+        "pybn.lessons.ladder",
         "pybn.lessons.lesson",
         "pybn.lessons.figures",
         "pybn.lessons.demo",
