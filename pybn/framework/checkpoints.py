@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
+from pybn.framework.variables import Variable
 
 FORMAT = "pybn checkpoint"
 VERSION = 1

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
 from pybn.framework.structures import map_arrays, number_of_examples, plain_array
+from pybn.framework.variables import Variable
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
