@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     1: ["pybn.arguments", "pybn.reference", "pybn.backend"],
     2: [
+        "pybn.framework.blocks",
         "pybn.framework.graph",
         "pybn.framework.ops.shapes",
         "pybn.framework.ops.elementwise",
@@ -26,6 +27,8 @@ FLOORS = {
         "pybn.framework.ops.batch_norm",
         "pybn.framework.ops",
         "pybn.framework.initializers",
+        "pybn.framework.variables",
+        "pybn.framework.runs",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",

@@ -153,7 +153,7 @@ def normalizing(ctx: Context, strategy: Strategy) -> Iterator[None]:
     error.  The strategy gets the built `Layer` and its input, and returns the normalized node; what it
     does not do itself (move averages, check for NaN) is not done.
 
-    >>> import pybn
+    >>> import numpy as np, pybn
     >>> def half(layer, x):
     ...     return layer.with_averages(x) * 0.5
     >>> ctx, x = pybn.Context(0), np.array([[1.0], [3.0]])
@@ -200,14 +200,19 @@ def batch_statistics(ctx: Context) -> Iterator[None]:
 
 
 def reset_weights(ctx: Context) -> None:
-    """Set `avg_weight` of every batch normalization in ctx's store to 0: the next batch replaces M and V."""
-    for variable in ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):
-        variable.value = 0.0
+    """Set `avg_weight` of every batch normalization in and under ctx's scope to 0: the next batch replaces M and V."""
+    with ctx.changing("a reset of the weights"):
+        for variable in ctx.variables(role=ROLES["avg_weight"]):
+            variable.value = 0.0
 
 
 def _level_of_the_model() -> int:
     """For `warnings.warn`: how far up the line is that built the layer, whatever strategy came between."""
-    package, frame, level = os.path.dirname(__file__), sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+    package, frame, level, built = os.path.dirname(__file__), sys._getframe(1), 1, False
+    while frame.f_back is not None:
+        here = os.path.dirname(frame.f_code.co_filename) == package
+        if built and not here:
+            break
+        built = built or (here and frame.f_code.co_name == "done")
         frame, level = frame.f_back, level + 1
     return level

@@ -18,7 +18,7 @@ from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
-from pybn.batchnorm.layer import Layer, normalizing
+from pybn.batchnorm.layer import Layer, Strategy, normalizing
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.train import Trainer, register_averages_updater
@@ -68,7 +68,7 @@ def update_averages(
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
-    with restored_on_error(root.variables()):
+    with root.changing("an update of the averages"), restored_on_error(root.variables()):
         return _METHODS[method](trainer, epoch)
 
 
@@ -239,15 +239,14 @@ def _feeders(calls: list[tuple[str, Node, Node]]) -> dict[str, set[str]]:
 # --- runs, epochs, and the way back ---------------------------------------------------------------
 
 
-def _run(trainer: Trainer, inputs: Any, strategy: Callable[[Layer, Node], Node]) -> None:
+def _run(trainer: Trainer, inputs: Any, strategy: Strategy) -> None:
     """The model on one batch in evaluation, its batch normalizations as `strategy` says."""
     with trainer.context.forward_pass(training=False), normalizing(trainer.context, strategy):
         trainer.run_model(inputs)
 
 
 def _assign(layer: Layer, averages: Averages) -> None:
-    for variable, value in layer.new_values(averages).items():
-        variable.value = value
+    layer.ctx.assign(layer.new_values(averages))
 
 
 def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Epoch:

@@ -154,6 +154,11 @@ class Context:
             if self._holds(variable.path) and trainable in (None, variable.trainable) and role in (None, variable.role)
         ]
 
+    def values(self) -> dict[Variable, np.ndarray]:
+        """The values in and under this scope, all of one moment: none of a step that is half applied."""
+        with self._store.lock:
+            return {variable: variable.value for variable in self.variables()}
+
     def add_variable(self, variable: Variable) -> None:
         """Put a variable where its path says; a checkpoint's way in."""
         if variable.path in self._store.variables:
@@ -259,20 +264,27 @@ class Context:
         """
         run, store = self.run, self._store
         everything = run.prepared() | (new_values or {})
-        checked = [(variable, variable.checked(value)) for variable, value in everything.items()]
         with store.lock:
             if run.began_after not in (None, store.steps):
                 raise ConcurrentTrainingError(
                     "another training step on this context was applied since this one began: two at once would lose "
                     "one of them. This one changed nothing; let the steps take turns"
                 )
-            with restored_on_error(everything):  # an interrupt may come between two assignments
-                for variable, array in checked:
-                    variable.hold(array)
+            self.assign(everything)
             store.steps += 1
             if run.began_after is not None:
                 run.began_after = store.steps
         run.after_step.clear()
+
+    def assign(self, new_values: NewValues) -> None:
+        """Give variables new values, all together or none: no run that begins elsewhere sees a part of them.
+
+        Every value is checked before the first is assigned.
+        """
+        checked = [(variable, variable.checked(value)) for variable, value in new_values.items()]
+        with self._store.lock, restored_on_error(new_values):  # an interrupt may come between two assignments
+            for variable, array in checked:
+                variable.hold(array)
 
     @contextmanager
     def changing(self, what: str) -> Iterator[None]:
@@ -295,6 +307,20 @@ class Context:
         finally:  # no call stands here, with which an interrupt could come
             if store.changed_by is me:
                 store.changed_by = None
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""
+        store = self._store
+        with store.lock:
+            variables = dict(store.variables)
+            parameters = {key: dict(by_scope) for key, by_scope in store.parameters.items()}
+            with restored_on_error(variables.values()):
+                try:
+                    yield
+                except BaseException:
+                    store.variables, store.parameters = variables, parameters
+                    raise
 
     def add_loss(self, loss: Node) -> None:
         """Add a scalar to the loss of this run (a regularizer)."""

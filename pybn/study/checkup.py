@@ -183,7 +183,7 @@ class _FirstLook:
             return layer.with_averages(x)
         found.counts.append(moments.count)
         if layer.options["mask"] is None:
-            self._example_means.setdefault(layer.scope, []).append(_per_example(x.value, options["feature_axis"]))
+            self._example_means.setdefault(layer.scope, []).append(_per_example(x.value, layer.options["feature_axis"]))
         return in_batch_statistics(layer, x)
 
 
