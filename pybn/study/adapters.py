@@ -178,6 +178,7 @@ def one_pixel(forward: Callable[..., Any], backward: Callable[..., Any] | None) 
         dx, dgamma, dbeta = backward(dout[:, :, None, None], cache)
         return dx[:, :, 0, 0], dgamma, dbeta
 
+    setattr(flat_forward, "of_images", True)  # noqa: B010  (a function's attribute, which mypy does not know)
     return flat_forward, flat_backward if backward else None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DRAWS = """
-from pybn.study import lesson
+from pybn.lessons import lesson
 plt = lesson.pyplot()
 for _ in range(2):
     plt.figure()

@@ -17,7 +17,7 @@ from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework import command
 from pybn.study.coursework.edges import backward_edges, habits, judge_edges
 from pybn.study.coursework.examples import smallest
-from pybn.study.coursework.findings import Finding
+from pybn.study.coursework.findings import Finding, not_judged
 from pybn.study.coursework.gradients import judge_backward
 from pybn.study.coursework.images import judge_spatial
 from pybn.study.coursework.inference import judge_test
@@ -75,6 +75,7 @@ def check_batch_norm(
     student = Student(functions, time_limit)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
+        found = _judged_alone(student, found)
         found = {part: _with_example(student, part, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points)
 
@@ -97,6 +98,18 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
     for habit in habits(student):
         found.setdefault(habit.part, []).append(habit)
     return found
+
+
+def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str, list[Finding]]:
+    """The findings without those that rest on a setting which was not made; that it was not is told instead."""
+    kept = {part: list(findings) for part, findings in found.items()}
+    for record in student.not_judged:
+        if record.part in kept:
+            kept[record.part] = [each for each in kept[record.part] if not record.covers(each.code)]
+    for record in student.not_judged:
+        if record.part in kept:
+            kept[record.part].append(not_judged(record))
+    return kept
 
 
 def _with_example(student: Student, part: str, findings: list[Finding]) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.coursework.not_judged import NotJudged
 from pybn.study.coursework.texts import TEXTS, place
 
 PARTS = ("training", "statistics", "test", "backward", "alternative", "spatial")
@@ -60,6 +61,18 @@ def failed(part: str, function: str, failure: Any) -> Finding:
     """A call that gave nothing to judge."""
     code = {"none": "returned-none"}.get(failure.kind, failure.kind)
     return finding(code, part, function=function, message=failure.message)
+
+
+def not_judged(record: NotJudged) -> Finding:
+    """A setting that was not made, in the adapter's own words; a value fixed in the class is a remark."""
+    return Finding(
+        code=f"fixed-{record.setting}" if record.fixed else "not-judged",
+        part=record.part,
+        kind="remark" if record.fixed else "failure",
+        what=record.reason,
+        where=place(record.part, "interface"),
+        rule=record.remedy,
+    )
 
 
 def first_difference(name: str, yours: np.ndarray, right: np.ndarray, tolerance: float = 1e-6) -> str:
