@@ -28,7 +28,11 @@ class Block:
 # The blocks around a line, the innermost last.  One variable for all owners: a ContextVar is never
 # collected, so an owner must not have its own.
 _around: ContextVar[tuple[Block, ...]] = ContextVar("pybn_blocks", default=())
-around = _around.get
+
+
+def around() -> tuple[Block, ...]:
+    """The blocks around this line in this thread or task, the innermost last; some may have ended."""
+    return _around.get()
 
 
 class Blocks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+
 import numpy as np
 import pytest
 
@@ -114,5 +116,4 @@ def test_a_batch_of_one_warns_at_the_line_that_built_the_layer(ctx):
         saw(ctx, (1, np.array([1.0]), np.array([0.0])))
     (warning,) = caught
     assert warning.filename == __file__
-    lines = open(__file__, encoding="utf-8").read().splitlines()
-    assert "batch_norm(ctx, np.ones" in lines[warning.lineno - 1]
+    assert "batch_norm(ctx, np.ones" in linecache.getline(__file__, warning.lineno)
