@@ -5,10 +5,10 @@ PYBN_LIMITED_API, PYBN_CHECK.
 """
 
 import os
-import platform
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -37,7 +37,8 @@ FLAGS = [
     "-g0",  # Python's own flags ask for debugging symbols: 12.6 s of gcc instead of 8.6, and a file of twice the size
 ]
 MSVC_FLAGS = ["/O2", "/fp:precise"]  # prepared, never run
-ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+# Of the processor that is compiled for: a cross-compiling environment answers for it here.
+ON_X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
 LOWEST = "sse2" if ON_X86 else "baseline"
 MODULES = {LOWEST: "_baseline"}
 LEVEL_FLAGS = {"_baseline": []}
@@ -145,7 +146,8 @@ class Build(build_ext):
         """The flags of each module: those that this compiler knows."""
         msvc = self.compiler.compiler_type == "msvc"
         openmp = ["/openmp"] if msvc else ["-fopenmp"]
-        has_openmp = os.environ.get("PYBN_OPENMP", "1") != "0" and self.status_of(OPENMP_PROGRAM, openmp) == 0
+        asked = os.environ.get("PYBN_OPENMP")  # "0": without; "1": with it, untried; else where a program with it runs
+        has_openmp = asked == "1" or (asked != "0" and self.status_of(OPENMP_PROGRAM, openmp) == 0)
         if not has_openmp:
             self.tell("no OpenMP: everything will be computed on one thread")
         known = MSVC_FLAGS if msvc else NEEDED_FLAGS + self.known(FLAGS)

@@ -38,8 +38,8 @@ def _choose(wanted):
     if not usable:
         raise ImportError(
             f"pybn_ext was compiled for {', '.join(built)}, which this processor does not run: a source install "
-            "compiles for the machine that it is made on.  Install again here, or with PYBN_LEVELS=all for every processor; "
-            "PYBN_BACKEND=reference computes without it"
+            "compiles for the machine that it is made on.  Install again here, or with PYBN_LEVELS=all for every "
+            "processor; PYBN_BACKEND=reference computes without it"
         )
     if wanted is not None and wanted not in usable:
         raise ImportError(
