@@ -27,9 +27,8 @@ def _choose(wanted):
     if not built:
         said = "".join(f"; {module} failed with: {error}" for module, error in _failures().items())
         raise ModuleNotFoundError(
-            "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and run the "
-            f"installation again, in a clone `pip install -e .`{said}; `pybn` itself works without it, on the "
-            "reference",
+            "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and, in the "
+            f"clone of pybn, run `pip install -e .` again{said}; `pybn` itself works without it, on the reference",
             name="pybn_ext",
         )
     from pybn_ext import _cpu
