@@ -17,13 +17,17 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     check_range(part, 1, call.parts)
     check_range(0, smaller(call.tile, call.features - begin), TILE_FEATURES)
     take_features(call, begin, smaller(call.tile, call.features - begin), room, &some)
-    if takes_sums(call):
+    if takes_sums(call) and not (real is float and call.widened):
         shift_features(call, x, &some, <real*> shift)
         if call.in_lanes:
             sum_tile(call, x, &some, <real*> shift)
         else:
             sum_tile_runs(call, x, &some, <real*> shift)
+    elif real is float and takes_sums(call):
+        sum_widened(call, x, &some)
     write_features(call, x, &some, finish(call, x, &some, <const real*> shift))
+    if real is float and any_to_mend(call, &some):
+        mend(call, x, &some)
 
 
 cdef void write_features(const Call* call, const real* x, const Features* f, bint in_double) noexcept nogil:
@@ -218,6 +222,8 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if has_result(call):
         run(piece_write_task, call, call.parts, True)
+    if any_to_mend(call, f):
+        run(mend_task, call, mend_blocks(call), False)
 
 
 cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane) noexcept nogil:

@@ -367,6 +367,10 @@ cdef void add_block(
     cdef const real* dy = <const real*> call.dy
     cdef Rows rows
     cdef Py_ssize_t row = 0, lane, height, piece, at
+    if real is float:
+        if call.widened:
+            add_widened(call, x, start, number, stride, lanes, <const double*> shift, sums, width)
+            return
     check_range(start, (number - 1) * stride + lanes if number else 0, size_of(call))
     check_range(0, lanes, width)
     if call.keep != NULL and call.inner == 1 and stride == call.features and lanes >= SPARE:
