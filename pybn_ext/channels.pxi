@@ -59,7 +59,7 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
-    if call.outer <= most_rows(x[0]) and lanes >= SPARE:
+    if call.outer <= rows_at_once(call, x[0]) and lanes >= SPARE:
         sum_low_tile(call, x, f, lanes, shift)
     else:
         sum_high_tile(call, x, f, lanes, shift)
@@ -111,7 +111,7 @@ cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, cons
     cdef double sums[4 * RUN_FEATURES * SPARE]
     cdef Py_ssize_t lanes = f.number * SPARE
     # What is taken up at once has not lost anything; sixteen are so few that nothing of them is felt.
-    cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= most_rows(x[0])
+    cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= rows_at_once(call, x[0])
     sum_runs(call, x, f.begin, f.number, 0, call.outer * call.inner, shift, <double*> sums)
     total_runs(sums, lanes, f.number, plain, f.first)
     total_runs(<double*> sums + lanes, lanes, f.number, plain, f.second)
