@@ -1,0 +1,158 @@
+"""Training on several workers, each with a part of every batch, as one worker would train on the whole."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pybn.batchnorm import normalizing
+from pybn.distributed.synchronized import over
+from pybn.distributed.team import Communicator, Team, WorkersDifferError
+from pybn.framework import ops
+from pybn.framework.context import Context
+from pybn.framework.datasets import Dataset
+from pybn.framework.graph import Node, gradient
+from pybn.framework.metrics import WeightedMean
+from pybn.framework.optimizers import Optimizer
+from pybn.framework.structures import number_of_examples
+from pybn.framework.train import LossFunction, Metric, ModelFunction, NonFiniteLossError, Trainer, check_finite
+from pybn.framework.variables import Variable
+
+
+class DataParallelTrainer(Trainer):
+    """A Trainer whose every batch is spread over workers: each calls it with its own part.
+
+    Parameters
+    ----------
+    comm : a communicator of mpi4py, or one of `Simulated`
+    ctx, model_fn, loss_fn, optimizer, metrics : as of `Trainer`, the same on every worker; the same seed, too
+
+    A step is one step on the whole batch: the loss is the mean over all examples (parts count by their examples, and
+    may be empty), regularizers count once, and batch normalization is synchronized.  After it the variables have the
+    same bits on every worker.  It is taken by all workers or by none: what one of them raises, all raise, and nothing
+    has changed.  `loss_fn` must be a mean over the examples.
+    """
+
+    def __init__(
+        self,
+        comm: Communicator,
+        ctx: Context,
+        model_fn: ModelFunction,
+        loss_fn: LossFunction,
+        optimizer: Optimizer | None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        super().__init__(ctx, model_fn, loss_fn, optimizer, metrics)
+        self.team = Team(comm)
+        self._began_alike = False
+
+    def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
+        """One step of the optimizer on the batch of which this is a part; returns the whole batch's loss and metrics.
+
+        Raises on every worker what `Trainer.train_step` raises on one, and WorkersDifferError where the workers'
+        models, options or numbers of steps differ; then nothing has changed anywhere.
+        """
+        if self.optimizer is None:
+            raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
+        ctx, team = self.context, self.team
+        with (
+            team.together(),
+            ctx.changing("a training step"),
+            ctx.forward_pass(training=True) as run,
+            normalizing(ctx, functools.partial(over, team)),
+        ):
+            examples = number_of_examples(labels)
+            total = sum(team.exchange("the number of examples", examples))
+            if total == 0:
+                raise ValueError(f"the batch must have at least one example, got none on any of {team.size} workers")
+            loss, values = self._share(inputs, labels, examples)
+            variables = [variable for variable in run.claimed.values() if variable.trainable]
+            self._check_alike(list(run.claimed.values()))
+            mine = gradient(self._objective(loss, examples / total), [variable.node for variable in variables])
+            names = ", ".join(variable.path for variable in variables)
+            gradients = _added(team.exchange(f"the gradients of {names}", [each.value for each in mine]))
+            values = self._pooled(values, examples)
+            if not math.isfinite(values["loss"]):
+                raise NonFiniteLossError(
+                    f"the loss of this batch is {values['loss']}; nothing was changed. "
+                    "Look for NaN in the data, or lower the learning rate"
+                )
+            check_finite(variables, gradients)
+            new_values = self.optimizer.new_values(ctx, variables, gradients)
+            team.exchange("the end of the step", None)  # nobody has failed: from here on all go on
+            ctx.apply(new_values)
+            self.observed = run.observed
+        return values
+
+    def eval(self, dataset: Dataset) -> dict[str, float]:
+        """The loss and the metrics over the data sets of all workers, each example counting alike."""
+        with self.team.together():
+            mean = WeightedMean()
+            for inputs, labels in dataset:
+                mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
+            parts = self.team.exchange("the evaluation", mean)
+        return functools.reduce(WeightedMean.__add__, parts).result()
+
+    def _share(self, inputs: Any, labels: Any, examples: int) -> tuple[Node, dict[str, float]]:
+        """This part's own loss, without regularizers, and what is measured of it."""
+        predictions = self.run_model(inputs)
+        if examples == 0:  # no mean over none: its gradient goes back through the model as zeros, for the exchanges
+            return _nothing(predictions), {}
+        loss = self.loss_fn(labels, predictions)
+        if not isinstance(loss, Node) or loss.size != 1:
+            raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
+        values = {name: metric(labels, predictions) for name, metric in self.metrics.items()}
+        return loss, {"loss": float(loss), **values}
+
+    def _objective(self, loss: Node, weight: float) -> Node:
+        """What this worker adds to the loss of the whole batch; regularizers are the first worker's."""
+        loss = loss * weight
+        for regularizer in self.context.run.losses if self.team.rank == 0 else ():
+            loss = loss + regularizer
+        return loss
+
+    def _pooled(self, values: dict[str, float], examples: int) -> dict[str, float]:
+        mean = WeightedMean()
+        if examples:
+            mean.add(values, examples)
+        whole = functools.reduce(WeightedMean.__add__, self.team.exchange("the loss and the metrics", mean)).result()
+        whole["loss"] += sum(float(regularizer) for regularizer in self.context.run.losses)
+        return whole
+
+    def _check_alike(self, variables: list[Variable]) -> None:
+        """Before the first step every worker must have the same variables, with the same values."""
+        if self._began_alike:
+            return
+        mine = {variable.path: _digest(variable.value) for variable in variables}
+        for rank, theirs in enumerate(self.team.exchange("the first values of the variables", mine)):
+            for path in [*mine, *theirs]:
+                if mine.get(path) != theirs.get(path):
+                    raise WorkersDifferError(
+                        f"{path} is {mine.get(path, 'not there')} on rank {self.team.rank} and "
+                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same values. "
+                        "Give each Context the same seed, or load one checkpoint on all of them"
+                    )
+        self._began_alike = True
+
+
+def _nothing(predictions: Any) -> Node:
+    """A scalar 0 that depends on every prediction."""
+    if isinstance(predictions, Node):
+        return ops.sum(predictions) * 0.0
+    parts = predictions.values() if isinstance(predictions, dict) else predictions
+    return functools.reduce(lambda a, b: a + b, map(_nothing, parts))
+
+
+def _added(shares: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """The sums over the workers, from the first to the last."""
+    return [functools.reduce(np.add, each) for each in zip(*shares, strict=True)]
+
+
+def _digest(value: np.ndarray) -> str:
+    shape = f"{value.dtype}{list(value.shape)}"
+    return f"{shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:8]}"
