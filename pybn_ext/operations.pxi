@@ -37,6 +37,15 @@ from pybn.arguments import GradientSums, Moments
 
 cnp.import_array()
 
+cdef extern from *:
+    """
+    #ifdef Py_LIMITED_API  /* the macros look into an object, the functions ask it */
+    #define PyFloat_AS_DOUBLE PyFloat_AsDouble
+    #define PyTuple_GET_ITEM PyTuple_GetItem
+    #define PyTuple_GET_SIZE PyTuple_Size
+    #endif
+    """
+
 include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
