@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pybn.distributed.team import WorkerFailedError
+
 T = TypeVar("T")
 
 
@@ -42,6 +44,7 @@ class Simulated:
                 results[rank] = work(SimulatedCommunicator(rank, meeting))
             except BaseException as error:  # it is raised below, in the thread that asked
                 errors[rank] = error
+            finally:
                 meeting.leave()
 
         # Each with the settings of the code around, the active implementation among them.
@@ -54,11 +57,8 @@ class Simulated:
         for thread in threads:
             thread.join()
         failed = [error for error in errors if error is not None]
-        for error in failed:
-            if not isinstance(error, threading.BrokenBarrierError):
-                raise error
         if failed:
-            raise failed[0]
+            raise min(failed, key=lambda error: isinstance(error, _LeftAlone))
         return results
 
 
@@ -71,8 +71,12 @@ class SimulatedCommunicator:
         self._meeting = meeting
 
     def allgather(self, sendobj: Any) -> list[Any]:
-        """Everybody's objects, in the order of the ranks; threading.BrokenBarrierError where a worker has left."""
+        """Everybody's objects, in the order of the ranks; WorkerFailedError where a worker has ended."""
         return self._meeting.gather(self.rank, sendobj)
+
+
+class _LeftAlone(WorkerFailedError):
+    """Another worker ended, well or not, while this one was waiting for it."""
 
 
 class _Meeting:
@@ -80,19 +84,30 @@ class _Meeting:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._brought: list[Any] = [None] * size
-        self._all_are_here = threading.Barrier(size)
-        self._all_have_read = threading.Barrier(size)
+        self._changed = threading.Condition()
+        self._brought: dict[int, bytes] = {}
+        self._everything: list[bytes] = []
+        self._meetings = 0
+        self._someone_left = False
 
     def gather(self, rank: int, value: Any) -> list[Any]:
-        # Copies, as under MPI: no worker can change what another one holds.
-        self._brought[rank] = pickle.dumps(value)
-        self._all_are_here.wait()
-        everything = [pickle.loads(brought) for brought in self._brought]
-        self._all_have_read.wait()  # before anybody brings the next
-        return everything
+        copy = pickle.dumps(value)  # as under MPI: no worker can change what another one holds
+        with self._changed:
+            this = self._meetings
+            self._brought[rank] = copy
+            if len(self._brought) == self.size:
+                self._everything = [self._brought[each] for each in range(self.size)]
+                self._brought.clear()
+                self._meetings += 1
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self._meetings > this or self._someone_left)
+            if self._meetings == this:
+                raise _LeftAlone(f"a worker ended while the worker of rank {rank} waited for it")
+            everything = self._everything  # the next meeting cannot be over before this worker comes to it
+        return [pickle.loads(each) for each in everything]
 
     def leave(self) -> None:
         """Nobody needs to wait for this worker any more."""
-        self._all_are_here.abort()
-        self._all_have_read.abort()
+        with self._changed:
+            self._someone_left = True
+            self._changed.notify_all()

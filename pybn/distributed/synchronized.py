@@ -76,7 +76,7 @@ def _normalized(team: Team, name: str, layer: Layer, x: Node, batch: Moments) ->
         )
         dx = kernels.batch_norm_gradient_from_sums(x.value, gamma, *statistics, dy.value, whole, **layer.options)
         return [
-            _end(name, values, dy)
+            _end(name, values, [parent for parent in (x, scale, dy) if parent is not None])
             for values, node in ((dx, x), (part.dy_normalized, scale), (part.dy, offset))
             if node is not None
         ]
@@ -84,7 +84,7 @@ def _normalized(team: Team, name: str, layer: Layer, x: Node, batch: Moments) ->
     return Node.with_joint_product(y, [node for node in (x, scale, offset) if node is not None], joint)
 
 
-def _end(name: str, value: np.ndarray, dy: Node) -> Node:
+def _end(name: str, value: np.ndarray, made_of: list[Node]) -> Node:
     """A gradient that cannot be differentiated again: that would need exchanges in an order that no worker knows."""
 
     def refuse(_: Node) -> Node:
@@ -92,7 +92,7 @@ def _end(name: str, value: np.ndarray, dy: Node) -> Node:
             f"the gradient of {name} over several workers has no gradient of its own; differentiate twice on one worker"
         )
 
-    return Node(value, (dy, refuse))
+    return Node(value, *((parent, refuse) for parent in made_of))
 
 
 def _name(layer: Layer, x: Node) -> str:

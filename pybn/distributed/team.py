@@ -18,7 +18,7 @@ class Communicator(Protocol):
 
     @property
     def rank(self) -> int:
-        """This worker's number, from 0."""
+        """The number of this worker, from 0."""
         ...
 
     @property

@@ -99,7 +99,7 @@ class DataParallelTrainer(Trainer):
         return functools.reduce(WeightedMean.__add__, parts).result()
 
     def _share(self, inputs: Any, labels: Any, examples: int) -> tuple[Node, dict[str, float]]:
-        """This part's own loss, without regularizers, and what is measured of it."""
+        """The loss of this part alone, without regularizers, and what is measured of it."""
         predictions = self.run_model(inputs)
         if examples == 0:  # no mean over none: its gradient goes back through the model as zeros, for the exchanges
             return _nothing(predictions), {}
@@ -134,8 +134,8 @@ class DataParallelTrainer(Trainer):
                 if mine.get(path) != theirs.get(path):
                     raise WorkersDifferError(
                         f"{path} is {mine.get(path, 'not there')} on rank {self.team.rank} and "
-                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same values. "
-                        "Give each Context the same seed, or load one checkpoint on all of them"
+                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same "
+                        "values. Give each Context the same seed, or load one checkpoint on all of them"
                     )
         self._began_alike = True
 

@@ -1,0 +1,301 @@
+"""Training on parts of a batch is training on the batch; what one worker raises, all raise, and nothing has changed."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+
+import pybn
+from pybn import Context, InMemoryDataset, Trainer, batchnorm, datasets, layers, losses, metrics, optimizers
+from pybn.distributed import DataParallelTrainer, Simulated, WorkerFailedError, WorkersDifferError
+
+SHARES = (0.5, 0.3, 0.15, 0.05, 0.0)
+BATCH = 100
+
+
+@functools.cache
+def digits(dtype):
+    images, labels = datasets.digits()
+    return images.astype(dtype), labels
+
+
+def model(ctx, images):
+    x = layers.flatten(images)
+    for name in ("first", "second"):
+        x = layers.dense(ctx.in_scope(name), x, 16, use_bias=False)
+        x = layers.relu(batchnorm.new(ctx.in_scope(name), x).momentum(0.9).done())
+    return layers.dense(ctx.in_scope("readout"), x, 10)
+
+
+def context():
+    ctx = Context(0)
+    ctx.set_param("l2_regularization", 1e-3)
+    return ctx
+
+
+def arguments(optimizer=None):
+    return (
+        context(),
+        model,
+        losses.softmax_cross_entropy,
+        optimizer or optimizers.SGD(0.1, 0.9),
+        {"accuracy": metrics.accuracy},
+    )
+
+
+def batch(step, dtype):
+    images, labels = digits(dtype)
+    here = slice(step % 17 * BATCH, (step % 17 + 1) * BATCH)
+    return images[here], labels[here]
+
+
+def part_of(arrays, comm, shares=SHARES):
+    shares = np.array(shares[: comm.size]) / sum(shares[: comm.size])
+    cuts = np.round(np.cumsum(shares) * len(arrays[0])).astype(int)[:-1]
+    return [np.split(array, cuts)[comm.rank] for array in arrays]
+
+
+def state(ctx):
+    return {variable.path: variable.value.copy() for variable in ctx.variables()}
+
+
+def assert_same_state(a, b):
+    assert a.keys() == b.keys()
+    for path in a:
+        assert a[path].tobytes() == b[path].tobytes(), path
+
+
+def trained(steps, dtype, size, optimizer=optimizers.SGD):
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments(optimizer(0.05)))
+        told = [trainer.train_step(*part_of(batch(step, dtype), comm)) for step in range(steps)]
+        return told, state(trainer.context)
+
+    return Simulated(size).run(work)
+
+
+# Adam divides a gradient by its size, and the digits' dead pixels have none: in float32 the sign of what rounding left
+# decides the step.  In float64 that is below its epsilon.
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [(optimizers.SGD, np.float32), (optimizers.SGD, np.float64), (optimizers.Adam, np.float64)],
+)
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_sixty_steps_are_those_of_one_process(implementation, optimizer, dtype, size):
+    """Sums in another order differ by a unit or two, and training carries that on: about 100 after sixty steps.
+
+    A part that is weighted wrongly is off by percents.
+    """
+    bound = 100 * np.finfo(dtype).eps
+    with pybn.use_backend(implementation):
+        alone = Trainer(*arguments(optimizer(0.05)))
+        told = [alone.train_step(*batch(step, dtype)) for step in range(60)]
+        found = trained(60, dtype, size, optimizer)
+    for told_there, there in found:
+        assert_same_state(there, found[0][1])
+        assert told_there == found[0][0]
+    for path, value in state(alone.context).items():
+        np.testing.assert_allclose(found[0][1][path], value, rtol=bound, atol=bound, err_msg=path)
+    for mine, theirs in zip(told, found[0][0], strict=True):
+        assert mine.keys() == theirs.keys()
+        np.testing.assert_allclose(list(theirs.values()), list(mine.values()), rtol=bound, atol=bound)
+
+
+def test_the_workers_step_moves_the_averages_as_the_whole_batch_does():
+    """Not those of one part: with two examples on each worker a part's variance is half of the whole's."""
+    alone = Trainer(*arguments())
+    alone.train_step(*(array[:8] for array in batch(0, np.float64)))
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of([array[:8] for array in batch(0, np.float64)], comm, (0.25,) * 4))
+        return state(trainer.context)
+
+    for there in Simulated(4).run(work):
+        for path in ("mean", "variance", "avg_weight"):
+            path = f"/first/batch_normalization/{path}"
+            np.testing.assert_allclose(there[path], state(alone.context)[path], rtol=1e-13, atol=1e-15)
+
+
+def test_evaluation_counts_each_example_alike():
+    images, labels = digits(np.float32)
+    alone = Trainer(*arguments())
+    whole = alone.eval(InMemoryDataset(images[:203], labels[:203], batch_size=50))
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        mine = part_of((images[:203], labels[:203]), comm, (0.7, 0.2, 0.1))
+        return trainer.eval(InMemoryDataset(*mine, batch_size=10))  # a rank has 14 batches, another 3
+
+    for found in Simulated(3).run(work):
+        assert found.keys() == whole.keys()
+        np.testing.assert_allclose(list(found.values()), list(whole.values()), rtol=1e-5)
+
+
+def test_an_evaluation_of_nothing_on_one_worker():
+    images, labels = digits(np.float32)
+
+    class Nothing:
+        def __iter__(self):
+            return iter(())
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        return trainer.eval(InMemoryDataset(images[:50], labels[:50], batch_size=10) if comm.rank else Nothing())
+
+    first, second = Simulated(2).run(work)
+    assert first == second
+
+
+class Broken(RuntimeError):
+    """What a model raises."""
+
+
+class Unsendable(RuntimeError):
+    def __reduce__(self):
+        raise pickle.PicklingError("not this one")
+
+
+FAULTS = {
+    "a model that raises": (Broken("no more"), Broken, "no more"),
+    "an interrupt": (KeyboardInterrupt(), WorkerFailedError, "rank 1 was ended by KeyboardInterrupt"),
+    "an exit": (SystemExit(3), WorkerFailedError, "rank 1 was ended by SystemExit"),
+    "what cannot be sent": (Unsendable("odd"), WorkerFailedError, "rank 1 failed: Unsendable: odd"),
+}
+
+
+@pytest.mark.parametrize("where", ["before", "between", "after"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_on_one_worker_ends_the_step_on_all(fault, where):
+    """Wherever in the model it comes: before the first exchange of a layer, between two, or after the last."""
+    error, told, text = FAULTS[fault]
+    broken = {"now": False}
+
+    def faulty(ctx, images):
+        rank = ctx.get_param("worker", None)
+
+        def perhaps(place):
+            if broken["now"] and rank == 1 and place == where:
+                raise error
+
+        perhaps("before")
+        x = layers.dense(ctx.in_scope("first"), layers.flatten(images), 16)
+        x = pybn.batch_norm(ctx.in_scope("first"), x)
+        perhaps("between")
+        x = pybn.batch_norm(ctx.in_scope("second"), x)
+        perhaps("after")
+        return layers.dense(ctx.in_scope("readout"), x, 10)
+
+    def work(comm):
+        ctx = Context(0)
+        ctx.set_param("worker", comm.rank)
+        trainer = DataParallelTrainer(comm, ctx, faulty, losses.softmax_cross_entropy, optimizers.SGD(0.1, 0.9))
+        trainer.train_step(*part_of(batch(0, np.float32), comm))
+        before = state(ctx)
+        comm.allgather(None)
+        broken["now"] = True
+        expected = type(error) if comm.rank == 1 else told
+        with pytest.raises(expected, match=None if comm.rank == 1 else text):
+            trainer.train_step(*part_of(batch(1, np.float32), comm))
+        assert_same_state(state(ctx), before)
+        assert not ctx.is_training
+        comm.allgather(None)
+        broken["now"] = False
+        trainer.train_step(*part_of(batch(1, np.float32), comm))  # and all goes on
+        return state(ctx)
+
+    states = Simulated(3).run(work)
+    for each in states:
+        assert_same_state(each, states[0])
+
+
+def refused(make_batch, error, text, size=3):
+    """A second step that all workers refuse alike, with nothing changed."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm))
+        before = state(trainer.context)
+        with pytest.raises(error, match=text) as raised:
+            trainer.train_step(*make_batch(comm, *part_of(batch(1, np.float32), comm)))
+        assert_same_state(state(trainer.context), before)
+        return str(raised.value)
+
+    assert len(set(Simulated(size).run(work))) == 1
+
+
+def test_nan_on_one_worker_names_the_layer_on_all():
+    def poisoned(comm, images, labels):
+        images = images.copy()
+        if comm.rank == 1:
+            images[0] = np.nan
+        return images, labels
+
+    refused(poisoned, pybn.NonFiniteStatisticsError, "/first/batch_normalization")
+
+
+def test_no_example_anywhere():
+    refused(lambda comm, images, labels: (images[:0], labels[:0]), ValueError, "none on any of 3 workers")
+
+
+def test_a_wrong_label_on_one_worker():
+    refused(lambda comm, images, labels: (images, labels + 10 * (comm.rank == 2)), ValueError, "label")
+
+
+def test_models_of_other_layers_are_told_apart_before_anything_waits():
+    def other(ctx, images):
+        x = pybn.batch_norm(ctx.in_scope("extra"), layers.flatten(images))
+        return model(ctx, x)
+
+    def work(comm):
+        made = list(arguments())
+        made[1] = other if comm.rank == 1 else model
+        trainer = DataParallelTrainer(comm, *made)
+        with pytest.raises(WorkersDifferError) as raised:
+            trainer.train_step(*part_of(batch(0, np.float32), comm))
+        return str(raised.value)
+
+    (text,) = set(Simulated(2).run(work))
+    assert "rank 0 is at the statistics of the layer /first/batch_normalization" in text
+    assert "rank 1 at the statistics of the layer /extra/batch_normalization" in text
+
+
+def test_a_layer_more_at_the_end_of_one_model():
+    def longer(ctx, images):
+        return pybn.batch_norm(ctx.in_scope("extra"), model(ctx, images))
+
+    def work(comm):
+        made = list(arguments())
+        made[1] = longer if comm.rank == 0 else model
+        with pytest.raises(WorkersDifferError, match="the layer /extra/batch_normalization"):
+            DataParallelTrainer(comm, *made).train_step(*part_of(batch(0, np.float32), comm))
+
+    Simulated(2).run(work)
+
+
+def test_first_values_that_differ_are_named():
+    def work(comm):
+        made = list(arguments())
+        made[0] = Context(comm.rank)
+        with pytest.raises(WorkersDifferError, match=r"/first/dense/weights is .* every worker must begin"):
+            DataParallelTrainer(comm, *made).train_step(*part_of(batch(0, np.float32), comm))
+
+    Simulated(2).run(work)
+
+
+def test_a_data_set_that_ends_early_on_one_worker():
+    """The others are at their next step when it evaluates."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        mine = part_of(batch(0, np.float32), comm, (0.5, 0.5))
+        for _ in range(2):
+            trainer.train_step(*mine)
+        go_on = trainer.eval if comm.rank == 0 else lambda batches: trainer.train_step(*batches[0])
+        with pytest.raises(WorkersDifferError, match="the evaluation"):
+            go_on([mine])
+
+    Simulated(2).run(work)
