@@ -2,106 +2,42 @@
 
 from __future__ import annotations
 
-import functools
-import pickle
-
 import numpy as np
 import pytest
 
 import pybn
-from pybn import Context, InMemoryDataset, Trainer, batchnorm, datasets, layers, losses, metrics, optimizers
-from pybn.distributed import DataParallelTrainer, Simulated, WorkerFailedError, WorkersDifferError
-
-SHARES = (0.5, 0.3, 0.15, 0.05, 0.0)
-BATCH = 100
-
-
-@functools.cache
-def digits(dtype):
-    images, labels = datasets.digits()
-    return images.astype(dtype), labels
-
-
-def model(ctx, images):
-    x = layers.flatten(images)
-    for name in ("first", "second"):
-        x = layers.dense(ctx.in_scope(name), x, 16, use_bias=False)
-        x = layers.relu(batchnorm.new(ctx.in_scope(name), x).momentum(0.9).done())
-    return layers.dense(ctx.in_scope("readout"), x, 10)
-
-
-def context():
-    ctx = Context(0)
-    ctx.set_param("l2_regularization", 1e-3)
-    return ctx
-
-
-def arguments(optimizer=None):
-    return (
-        context(),
-        model,
-        losses.softmax_cross_entropy,
-        optimizer or optimizers.SGD(0.1, 0.9),
-        {"accuracy": metrics.accuracy},
-    )
-
-
-def batch(step, dtype):
-    images, labels = digits(dtype)
-    here = slice(step % 17 * BATCH, (step % 17 + 1) * BATCH)
-    return images[here], labels[here]
-
-
-def part_of(arrays, comm, shares=SHARES):
-    shares = np.array(shares[: comm.size]) / sum(shares[: comm.size])
-    cuts = np.round(np.cumsum(shares) * len(arrays[0])).astype(int)[:-1]
-    return [np.split(array, cuts)[comm.rank] for array in arrays]
-
-
-def state(ctx):
-    return {variable.path: variable.value.copy() for variable in ctx.variables()}
-
-
-def assert_same_state(a, b):
-    assert a.keys() == b.keys()
-    for path in a:
-        assert a[path].tobytes() == b[path].tobytes(), path
-
-
-def trained(steps, dtype, size, optimizer=optimizers.SGD):
-    def work(comm):
-        trainer = DataParallelTrainer(comm, *arguments(optimizer(0.05)))
-        told = [trainer.train_step(*part_of(batch(step, dtype), comm)) for step in range(steps)]
-        return told, state(trainer.context)
-
-    return Simulated(size).run(work)
-
-
-# Adam divides a gradient by its size, and the digits' dead pixels have none: in float32 the sign of what rounding left
-# decides the step.  In float64 that is below its epsilon.
-@pytest.mark.parametrize(
-    ("optimizer", "dtype"),
-    [(optimizers.SGD, np.float32), (optimizers.SGD, np.float64), (optimizers.Adam, np.float64)],
+from pybn import Context, InMemoryDataset, Trainer, layers, optimizers
+from pybn.distributed import DataParallelTrainer, Simulated, WorkersDifferError
+from tests.distributed.workers import (
+    FAULTS,
+    arguments,
+    assert_like_one_process,
+    assert_same_state,
+    batch,
+    digits,
+    fail_here,
+    model,
+    part_of,
+    state,
+    train_here,
 )
+
+
+def adam(learning_rate):
+    """Adam that does not divide rounding by its own size: the digits' dead pixels have no other gradient."""
+    return optimizers.Adam(learning_rate, epsilon=1.0)
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.SGD, adam])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
 def test_sixty_steps_are_those_of_one_process(implementation, optimizer, dtype, size):
-    """Sums in another order differ by a unit or two, and training carries that on: about 100 after sixty steps.
-
-    A part that is weighted wrongly is off by percents.
-    """
-    bound = 100 * np.finfo(dtype).eps
     with pybn.use_backend(implementation):
-        alone = Trainer(*arguments(optimizer(0.05)))
-        told = [alone.train_step(*batch(step, dtype)) for step in range(60)]
-        found = trained(60, dtype, size, optimizer)
-    for told_there, there in found:
-        assert_same_state(there, found[0][1])
-        assert told_there == found[0][0]
-    for path, value in state(alone.context).items():
-        np.testing.assert_allclose(found[0][1][path], value, rtol=bound, atol=bound, err_msg=path)
-    for mine, theirs in zip(told, found[0][0], strict=True):
-        assert mine.keys() == theirs.keys()
-        np.testing.assert_allclose(list(theirs.values()), list(mine.values()), rtol=bound, atol=bound)
+        found = Simulated(size).run(lambda comm: train_here(comm, 60, dtype, optimizer))
+        for told, there in found:
+            assert_same_state(there, found[0][1])
+            assert told == found[0][0]
+        assert_like_one_process(*found[0], 60, dtype, optimizer)
 
 
 def test_the_workers_step_moves_the_averages_as_the_whole_batch_does():
@@ -150,64 +86,10 @@ def test_an_evaluation_of_nothing_on_one_worker():
     assert first == second
 
 
-class Broken(RuntimeError):
-    """What a model raises."""
-
-
-class Unsendable(RuntimeError):
-    def __reduce__(self):
-        raise pickle.PicklingError("not this one")
-
-
-FAULTS = {
-    "a model that raises": (Broken("no more"), Broken, "no more"),
-    "an interrupt": (KeyboardInterrupt(), WorkerFailedError, "rank 1 was ended by KeyboardInterrupt"),
-    "an exit": (SystemExit(3), WorkerFailedError, "rank 1 was ended by SystemExit"),
-    "what cannot be sent": (Unsendable("odd"), WorkerFailedError, "rank 1 failed: Unsendable: odd"),
-}
-
-
 @pytest.mark.parametrize("where", ["before", "between", "after"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_on_one_worker_ends_the_step_on_all(fault, where):
-    """Wherever in the model it comes: before the first exchange of a layer, between two, or after the last."""
-    error, told, text = FAULTS[fault]
-    broken = {"now": False}
-
-    def faulty(ctx, images):
-        rank = ctx.get_param("worker", None)
-
-        def perhaps(place):
-            if broken["now"] and rank == 1 and place == where:
-                raise error
-
-        perhaps("before")
-        x = layers.dense(ctx.in_scope("first"), layers.flatten(images), 16)
-        x = pybn.batch_norm(ctx.in_scope("first"), x)
-        perhaps("between")
-        x = pybn.batch_norm(ctx.in_scope("second"), x)
-        perhaps("after")
-        return layers.dense(ctx.in_scope("readout"), x, 10)
-
-    def work(comm):
-        ctx = Context(0)
-        ctx.set_param("worker", comm.rank)
-        trainer = DataParallelTrainer(comm, ctx, faulty, losses.softmax_cross_entropy, optimizers.SGD(0.1, 0.9))
-        trainer.train_step(*part_of(batch(0, np.float32), comm))
-        before = state(ctx)
-        comm.allgather(None)
-        broken["now"] = True
-        expected = type(error) if comm.rank == 1 else told
-        with pytest.raises(expected, match=None if comm.rank == 1 else text):
-            trainer.train_step(*part_of(batch(1, np.float32), comm))
-        assert_same_state(state(ctx), before)
-        assert not ctx.is_training
-        comm.allgather(None)
-        broken["now"] = False
-        trainer.train_step(*part_of(batch(1, np.float32), comm))  # and all goes on
-        return state(ctx)
-
-    states = Simulated(3).run(work)
+    states = Simulated(3).run(lambda comm: fail_here(comm, fault, where))
     for each in states:
         assert_same_state(each, states[0])
 
