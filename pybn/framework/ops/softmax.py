@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 from pybn.framework.ops import shapes
 
 
@@ -37,7 +37,8 @@ def cross_entropy(logits: Node, labels: np.ndarray) -> Node:
 def mean_cross_entropy(logits: Node, labels: np.ndarray) -> Node:
     """The mean of `cross_entropy` over N >= 1 examples, as one node: a mean of its own takes 20 us more each step."""
     losses, slope = _cross_entropy(logits, labels)
-    return Node(losses.sum() / len(losses), (logits, lambda dy: dy * (1.0 / len(losses)) * slope()))
+    value = (losses.sum(dtype=wide(losses.dtype)) / len(losses)).astype(losses.dtype)
+    return Node(value, (logits, lambda dy: dy * (1.0 / len(losses)) * slope()))
 
 
 def _cross_entropy(logits: Node, labels: np.ndarray) -> tuple[np.ndarray, Callable[[], Node]]:
@@ -56,4 +57,5 @@ def _cross_entropy(logits: Node, labels: np.ndarray) -> tuple[np.ndarray, Callab
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=wide(x.dtype))
+    return (shifted - np.log(total)).astype(x.dtype, copy=False)
