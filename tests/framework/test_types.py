@@ -124,8 +124,8 @@ def test_a_gradient_comes_back_as_precise_as_its_argument(rng, backend, name, ty
     arrays = [make(rng) for make in makers]
     nodes = [Node(array.astype(dtype)) for array, dtype in zip(arrays, types, strict=True)]
     y = function(*nodes)
-    # Whole numbers are exact on their way; these are beyond float16.
-    dy = rng.integers(10**5, 4 * 10**5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
+    # Beyond float16, exact in float32; their sums are not.
+    dy = rng.integers(10**5, 2**24, y.shape) * rng.choice([-1.0, 1.0], y.shape)
     for found, (right, size), dtype in zip(gradient(y, nodes, dy), truth(function, arrays, dy), types, strict=True):
         assert found.dtype == dtype
         assert_as_precise(found.value, right, size)
@@ -149,13 +149,12 @@ def test_so_does_a_gradient_of_a_gradient(rng, backend, name):
 
     dy = rng.integers(1, 9, function(*map(Node, arrays)).shape).astype(np.float64)
     weights = rng.integers(1, 9, arrays[0].shape) * 1e5
-    nodes = [Node(arrays[0].astype(HALF)), *(Node(array.astype(SINGLE)) for array in arrays[1:])]
-    for which, (found, (right, size)) in enumerate(
-        zip(gradient(slope(*nodes), nodes), truth(slope, arrays, np.ones(())), strict=True)
-    ):
-        if which:  # those of x itself are float16, and beyond it
-            assert found.dtype == SINGLE
-            assert_as_precise(found.value, right, size)
+    leaves = [Node(array.astype(SINGLE)) for array in arrays]
+    narrow = leaves[0].astype(HALF)
+    found = gradient(slope(narrow, *leaves[1:]), leaves)
+    for each, (right, size) in zip(found, truth(slope, arrays, np.ones(())), strict=True):
+        assert each.dtype == SINGLE
+        assert_as_precise(each.value, right, size)
 
 
 def test_gradients_that_meet_are_added_in_a_wide_type():
@@ -181,6 +180,20 @@ def test_sums_of_half_precision_are_taken_in_single(operation):
     many = Node(np.full(40000, 1.0, HALF))  # one after the other in float16 they would stop at 2048
     assert operation(many).value == {ops.sum: 40000, ops.mean: 1}[operation]
     assert operation(many).dtype == HALF
+
+
+def test_elements_that_meet_are_added_in_single():
+    """In float16 2048 + 1 is 2048."""
+    ones = Node(np.ones(4096, HALF))
+    assert ops.put(ones, np.zeros(4096, int), (1,)).value == 4096
+    # 2100 windows of height 2100 over 4199 rows: the one in the middle is in all of them.
+    patches = Node(np.broadcast_to(np.ones((), HALF), (1, 2100, 1, 2100, 1, 1)))
+    assert ops.add_windows(patches, (1, 4199, 1, 1), (1, 1)).value[0, 2099] == 2100
+
+
+def test_the_softmax_of_many_classes_in_half_precision():
+    x = Node(np.zeros((1, 70000), HALF))
+    np.testing.assert_allclose(ops.log_softmax(x).value, -np.log(70000), rtol=1e-3)
 
 
 # --- layers and losses --------------------------------------------------------------------------------
