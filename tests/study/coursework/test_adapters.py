@@ -95,9 +95,10 @@ def test_the_reference_is_right():
     assert set(report.parts) == {"training", "statistics", "test", "backward", "spatial"}
 
 
-def test_a_class_with_an_eps_of_its_own():
+def test_a_class_with_an_eps_of_its_own_is_judged_with_it():
     report = check_batch_norm(Book)
-    assert codes(report) == {"epsilon-fixed"}
+    assert report.ok, report.text
+    assert {found.code for found in report.remarks} == {"fixed-epsilon"}
     assert "1e-06" in report.text
 
 

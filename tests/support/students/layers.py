@@ -402,8 +402,9 @@ class LettersOnly:
     def forward(self, x, train=True):
         u, v = (x.mean(0), x.var(0)) if train else (self.p, self.q)
         if train:
-            self.p, self.q = self.momentum * self.p + (1 - self.momentum) * u, (
-                self.momentum * self.q + (1 - self.momentum) * v
+            self.p, self.q = (
+                self.momentum * self.p + (1 - self.momentum) * u,
+                (self.momentum * self.q + (1 - self.momentum) * v),
             )
         self.z, self.s = normalized(x, u, v, self.eps)
         return self.a * self.z + self.c
@@ -580,8 +581,9 @@ class NegatesTesting:
     def forward(self, X, is_test=False):
         mu, var = (self.mu_bar, self.var_bar) if is_test else (X.mean(0), X.var(0))
         if not is_test:
-            self.mu_bar, self.var_bar = self.m * self.mu_bar + (1 - self.m) * mu, (
-                self.m * self.var_bar + (1 - self.m) * var
+            self.mu_bar, self.var_bar = (
+                self.m * self.mu_bar + (1 - self.m) * mu,
+                (self.m * self.var_bar + (1 - self.m) * var),
             )
         self.X_hat, self.deviation = normalized(X, mu, var, self.e)
         return self.W * self.X_hat + self.B

@@ -44,7 +44,7 @@ class BookLayerTurnedRound(layers.BookLayer):
         return out
 
 
-@wrong("training")
+@wrong("training", "backward")
 class EpsilonOutside(layers.LayerBatchNormalization):
     """eps beside the root, in training."""
 
@@ -166,7 +166,7 @@ class LettersUncentred(layers.LettersOnly):
         return out
 
 
-@wrong("training")
+@wrong("training", "backward")
 class GewichtetMitAltem(layers.Gewichtet):
     """Training normalizes with the averages."""
 
@@ -190,7 +190,7 @@ class MovesInTest(layers.InPlaceEverywhere):
         return out
 
 
-@wrong("training", "statistics")
+@wrong("training", "statistics", "backward")
 class UnderscoredSum(layers.Underscores):
     """The sum of the squares, not divided by n."""
 
