@@ -12,6 +12,7 @@ sys.path.append(str(HERE.parent))  # last: an installed pybn brings its compiled
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pybn  # noqa: E402
+import pybn.lessons  # noqa: E402
 import pybn.study  # noqa: E402
 
 # MathJax as one file, SVG output without web fonts: a page needs nothing but the site itself.
@@ -37,6 +38,7 @@ extensions = [
     "myst_parser",
     "pybn_directives",
     "pybn_player",
+    "pybn_playground",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
@@ -66,7 +68,7 @@ autosummary_context = {
             for module in pkgutil.iter_modules(package.__path__)
             if module.name[0] != "_"
         ]
-        for package in (pybn.framework, pybn.study)
+        for package in (pybn.framework, pybn.study, pybn.lessons)
     }
 }
 autodoc_typehints = "none"  # numpydoc's tables tell the types
@@ -91,6 +93,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,  # a page that would fetch its table from elsewhere
     "plot_gallery": "True",
     "first_notebook_cell": (
-        "# pip install 'pybn[notebook]' brings everything that this lesson needs.\n%matplotlib inline"
+        "# In a clone of pybn, `pip install -e '.[notebook]'` brings everything that this lesson needs.\n"
+        "%matplotlib inline"
     ),
 }

@@ -11,7 +11,8 @@ import pytest
 import pybn
 from pybn import __main__ as command_line
 from pybn import backend
-from pybn.study import demo, info
+from pybn.lessons import demo
+from pybn.study import info
 
 
 def run(*arguments):
@@ -65,7 +66,7 @@ def test_wrong_options_of_the_demo(arguments, capsys):
 
 
 def test_the_demo_trains_compares_and_draws(built, tmp_path):
-    pytest.importorskip("matplotlib", reason="the demo's figures need matplotlib: pip install pybn[plots]")
+    pytest.importorskip("matplotlib", reason="the demo's figures need matplotlib: pip install '.[plots]'")
     code, out, err = run("demo", "--epochs", "2", "--seed", "3", "--output", str(tmp_path / "new" / "folder"))
     assert code == 0, err
     for name in built:
@@ -85,7 +86,7 @@ def test_the_demo_trains_compares_and_draws(built, tmp_path):
 
 def test_the_demo_without_matplotlib_says_what_to_install(tmp_path):
     program = (
-        "import sys; sys.modules['matplotlib'] = None; from pybn.study import demo; sys.exit(demo.main(sys.argv[1:]))"
+        "import sys; sys.modules['matplotlib'] = None; from pybn.lessons import demo; sys.exit(demo.main(sys.argv[1:]))"
     )
     arguments = ["--epochs", "1", "--backend", "reference", "--output", str(tmp_path / "none")]
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)

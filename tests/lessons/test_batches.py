@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pybn.study.batches import FewClasses
+from pybn.lessons.batches import FewClasses
 
 LABELS = np.repeat(np.arange(5), 12)
 INPUTS = np.arange(60.0)[:, None]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pybn import Context
-from pybn.study import experiments, record
+from pybn.lessons import experiments
+from pybn.study import record
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pybn.study.sequences import PaddedBatches, numbers, padded
+from pybn.lessons.sequences import PaddedBatches, numbers, padded
 
 LABELS = np.arange(10)
 IMAGES = np.arange(10.0, 20.0).reshape(10, 1, 1) * np.ones((1, 2, 3))  # the image of digit d is filled with 10 + d

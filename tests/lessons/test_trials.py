@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pybn.study import experiments, record, trials
+from pybn.lessons import experiments, trials
+from pybn.study import record
 
 
 def test_epsilon_run_stays_below_both_limits():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from pybn import reference
 from pybn.study.compare import compare, main
-from pybn.study.samples import OPERATIONS
+from pybn.study.compare.samples import OPERATIONS
 
 SMALL = {"shapes": [(6, 5), ((2, 3, 4), 1)], "turns": 2}
 
@@ -189,8 +188,7 @@ def test_plot():
 @pytest.fixture
 def small(monkeypatch):
     """The command on small shapes."""
-    # `pybn.study.compare` is the function; the module of the same name stands in sys.modules.
-    module = sys.modules["pybn.study.compare"]
+    module = importlib.import_module("pybn.study.compare.comparison")
     monkeypatch.setattr(module.compare, "__kwdefaults__", {**module.compare.__kwdefaults__, "shapes": SMALL["shapes"]})
     return module
 

@@ -1,11 +1,4 @@
-"""Why is my evaluation so much worse?  `examine` looks at a trained model's batch normalizations and says.
-
-    report = pybn.study.doctor.examine(trainer, training_data)
-    print(report.text)
-
-Each finding is a sentence with its number and what to do.  Where there is none, the averages are in order, and
-the reason is somewhere else.
-"""
+"""The examination of a trained model: its numbers, its symptoms, its words."""
 
 from __future__ import annotations
 
@@ -15,17 +8,15 @@ from typing import Any
 
 from pybn.framework.datasets import Dataset
 from pybn.framework.train import Trainer
-from pybn.study.checkup import Checkup, LayerCheckup, check_up
-from pybn.study.symptoms import RULES, Finding
-
-__all__ = ["Finding", "Report", "examine"]
+from pybn.study.examine.checkup import Checkup, LayerCheckup, check_up
+from pybn.study.examine.symptoms import RULES, Symptom
 
 
 @dataclass(frozen=True)
-class Report:
+class Examination:
     """What `examine` found, and the numbers that it found it in."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Symptom, ...]
     checkup: Checkup
 
     @property
@@ -90,7 +81,7 @@ class Report:
         return [f"[{finding.kind}] {finding.sentence}" for finding in self.findings]
 
 
-def examine(trainer: Trainer, dataset: Dataset, *, max_batches: int = 100) -> Report:
+def examine(trainer: Trainer, dataset: Dataset, *, max_batches: int = 100) -> Examination:
     """Look for what can be wrong with a trained model's batch normalizations.
 
     Parameters
@@ -102,7 +93,7 @@ def examine(trainer: Trainer, dataset: Dataset, *, max_batches: int = 100) -> Re
     Raises ValueError where the data set gives no batch, and what the model raises.
     """
     checkup = check_up(trainer, dataset, max_batches)
-    return Report(tuple(finding for rule in RULES for finding in rule(checkup)), checkup)
+    return Examination(tuple(finding for rule in RULES for finding in rule(checkup)), checkup)
 
 
 def _numbers(layer: LayerCheckup) -> dict[str, Any]:

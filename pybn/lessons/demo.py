@@ -17,7 +17,7 @@ import numpy as np
 from pybn import backend, batchnorm
 from pybn.framework.progress import progress_bar
 from pybn.framework.train import Loop, Trainer
-from pybn.study import experiments
+from pybn.lessons import experiments
 
 WIDTHS = (64, 64, 64)
 BATCH_SIZE = 64
@@ -105,11 +105,11 @@ def _compare(runs: Sequence[Trained]) -> bool:
 def _draw(seed: int, output: Path) -> None:
     """The three figures of what the statistics do during training, or the sentence that says what they need."""
     try:
-        from pybn.study import plots
+        from pybn.lessons import figures
     except ImportError as missing:
         print(f"no figures: {missing}")
         return
-    for path in plots.save_demo_figures(experiments.story(seed), output):
+    for path in figures.save_demo_figures(experiments.story(seed), output):
         print(f"wrote {path}")
 
 

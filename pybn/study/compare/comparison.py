@@ -1,7 +1,4 @@
-"""Implementations held against each other: how far their results are apart, and how long each takes.
-
-    print(pybn.study.compare())                       # the reference against the compiled twin
-    pybn.study.compare({"reference": pybn.reference, "mine": my_module})
+"""Each operation on each input: how far every implementation is from the first, and how long it takes.
 
 Differences are counted in units in the last place of x's type, each of the size that the contract gives
 its bound in: the mean's of the larger of |mean| and the deviation, the variance's of itself, y's of the
@@ -13,10 +10,7 @@ claim about either alone.
 
 from __future__ import annotations
 
-import argparse
 import html
-import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pybn import backend
-from pybn.study.samples import OPERATIONS, Sample, results_of
+from pybn.study.compare.rows import HEAD, Row, cells_of
+from pybn.study.compare.samples import OPERATIONS, Sample, results_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,30 +31,6 @@ SHAPES = (((64, 32), -1), ((4096, 256), -1), ((8, 16, 28, 28), 1), ((8, 28, 28, 
 DTYPES = ("float32", "float64")
 # One turn of one implementation lasts about this long, however short its call: a clock ticks in 1e-7 s.
 SECONDS_PER_TURN = 2e-3
-
-
-@dataclass(frozen=True)
-class Row:
-    """One operation on one input: an implementation against the first one."""
-
-    operation: str
-    shape: tuple[int, ...]
-    feature_axis: int | tuple[int, ...]
-    dtype: str
-    implementation: str
-    result: str  # the result that is furthest apart: "y", "dx", ...
-    absolute: float  # the largest difference there
-    units: float  # the same in units in the last place
-    bound: float  # how many units the contract allows between two implementations
-    seconds: float  # median time of a call of this implementation
-    ratio: float  # its time over the first one's: median over the turns
-    ratio_low: float  # a quarter of the turns is below
-    ratio_high: float  # and a quarter above
-
-    @property
-    def ok(self) -> bool:
-        """Whether the difference is within the bound."""
-        return self.units <= self.bound
 
 
 @dataclass(frozen=True)
@@ -77,7 +48,7 @@ class Comparison:
         return all(row.ok for row in self.rows)
 
     def __str__(self) -> str:
-        table = [HEAD, *(_cells(row) for row in self.rows)]
+        table = [HEAD, *(cells_of(row) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in table]
         return "\n".join([*lines, "", self._verdict()])
@@ -93,32 +64,21 @@ class Comparison:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in HEAD)
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in self.rows
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells_of(row)) + "</tr>" for row in self.rows
         )
         caption = f"<caption>{html.escape(self._verdict())}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The ratios of the times with their spread; needs matplotlib."""
-        from pybn.study import plots
+        from pybn.study.compare import figure
 
-        return plots.comparison(self, ax)
+        return figure.times(self.names, self.rows, ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for JSON."""
         rows = [asdict(row) | {"shape": list(row.shape), "ok": row.ok} for row in self.rows]
         return {"names": list(self.names), "ok": self.ok, "threads": self.threads, "seed": self.seed, "rows": rows}
-
-
-HEAD = ("operation", "shape", "features", "dtype", "implementation", "difference", "units", "of", "bound", "time")
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    shape = "x".join(map(str, row.shape))
-    time_ratio = f"{row.ratio:.3g} ({row.ratio_low:.3g} to {row.ratio_high:.3g})"
-    units = f"{row.units:.2g}" if row.ok else f"{row.units:.3g} !"
-    of = (row.operation, shape, str(row.feature_axis), row.dtype, row.implementation, f"{row.absolute:.2g}", units)
-    return (*of, row.result, f"{row.bound:.3g}", time_ratio)
 
 
 def compare(
@@ -294,26 +254,3 @@ def _seconds(call: Callable[[], Any], repeats: int) -> float:
     for _ in range(repeats):
         call()
     return max(time.perf_counter() - start, 1e-9) / repeats
-
-
-# --- the command ---------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] = ()) -> int:
-    """`python -m pybn compare`: 0, or 1 where a difference exceeds its bound or nothing is there to compare."""
-    parser = argparse.ArgumentParser(prog="python -m pybn compare", description="Reference against compiled.")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
-    parser.add_argument("--threads", type=int, help="of the compiled implementation (default: as it is)")
-    parser.add_argument("--turns", type=int, default=7, help="how often each is timed (default 7)")
-    options = parser.parse_args(arguments)
-    for name in ("threads", "turns"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            parser.error(f"--{name} must be at least 1, got {number}")
-    try:
-        found = compare(threads=options.threads, seed=options.seed, turns=options.turns)
-    except ImportError as missing:
-        print(f"pybn compare: there is nothing to compare the reference with: {missing}", file=sys.stderr)
-        return 1
-    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
-    return 0 if found.ok else 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pybn.study.checkup import Checkup, LayerCheckup
+from pybn.study.examine.checkup import Checkup, LayerCheckup
 
 # Below 8 elements a batch's variance is on average less than 7/8 of the data's, and its noise more than half of it.
 SMALL_BATCH = 8
@@ -26,7 +26,7 @@ FEATURES_UNDER_EPSILON = 0.25
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """One thing that is wrong: its kind, the scope of the layer ("" for the data), and a sentence."""
 
     kind: str
@@ -34,13 +34,13 @@ class Finding:
     sentence: str
 
 
-def not_finite(checkup: Checkup) -> Iterator[Finding]:
+def not_finite(checkup: Checkup) -> Iterator[Symptom]:
     """NaN or infinity in the data or on the way to a layer: the first layer that it reaches tells."""
     for scope, layer in checkup.layers.items():
         if layer.not_finite:
             batch, features = layer.not_finite[0]
             from_data = batch in checkup.not_finite_inputs
-            yield Finding(
+            yield Symptom(
                 "non_finite_data" if from_data else "non_finite_activations",
                 scope,
                 f"NaN or infinity reaches {scope} in {len(layer.not_finite)} of {checkup.batches} batches, first in "
@@ -55,13 +55,13 @@ def not_finite(checkup: Checkup) -> Iterator[Finding]:
             return
 
 
-def averages_not_finite(checkup: Checkup) -> Iterator[Finding]:
+def averages_not_finite(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that cannot be statistics of anything."""
     for scope, layer in checkup.layers.items():
         mean, variance, _ = layer.averages
         wrong = int(np.sum(~np.isfinite(mean) | ~np.isfinite(variance) | (variance < 0)))
         if wrong:
-            yield Finding(
+            yield Symptom(
                 "non_finite_averages",
                 scope,
                 f"{wrong} of the {mean.size} averages of {scope} are NaN, infinite or a negative variance; "
@@ -69,7 +69,7 @@ def averages_not_finite(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def never_updated(checkup: Checkup) -> Iterator[Finding]:
+def never_updated(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that are still the start values."""
     for scope, layer in checkup.layers.items():
         if layer.averages.avg_weight == 0:
@@ -78,7 +78,7 @@ def never_updated(checkup: Checkup) -> Iterator[Finding]:
                 if layer.moves
                 else "it is frozen: load the averages it is to be frozen on, or unfreeze it and call update_averages."
             )
-            yield Finding(
+            yield Symptom(
                 "never_updated",
                 scope,
                 f"the averages of {scope} have seen 0 batches: evaluation normalizes with the start values, mean 0 and "
@@ -86,7 +86,7 @@ def never_updated(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def sorted_batches(checkup: Checkup) -> Iterator[Finding]:
+def sorted_batches(checkup: Checkup) -> Iterator[Symptom]:
     """Batches that are not random samples: sorted by class, by source, by time."""
     whole = [layer for layer in checkup.layers.values() if layer.spread > _largest_chance_spread(len(layer.counts))]
     if whole:
@@ -94,7 +94,7 @@ def sorted_batches(checkup: Checkup) -> Iterator[Finding]:
         classes = ""
         if checkup.classes is not None:
             classes = f" (a batch holds {checkup.classes[0]:.1f} of the {checkup.classes[1]} classes)"
-        yield Finding(
+        yield Symptom(
             "sorted_batches",
             worst.scope,
             f"the batch means in {worst.scope} differ {worst.spread:.1f} times as much as those of random batches "
@@ -103,19 +103,19 @@ def sorted_batches(checkup: Checkup) -> Iterator[Finding]:
         )
 
 
-def small_batches(checkup: Checkup) -> Iterator[Finding]:
+def small_batches(checkup: Checkup) -> Iterator[Symptom]:
     """Too few elements per feature for a variance."""
     for scope, layer in checkup.layers.items():
         n = layer.count
         if layer.moves and 0 < n < SMALL_BATCH:
-            yield Finding(
+            yield Symptom(
                 "small_batches",
                 scope,
                 f"{scope} has n = {n} elements per feature in a batch: their variance is on average {(n - 1) / n:.2f} "
                 "of the data's, and the network was trained under it; use larger batches, or layer_norm.",
             )
         elif layer.moves and 1 in layer.counts:
-            yield Finding(
+            yield Symptom(
                 "single_example",
                 scope,
                 f"{layer.counts.count(1)} of {checkup.batches} batches give {scope} n = 1 element per feature: "
@@ -123,12 +123,12 @@ def small_batches(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def dead_features(checkup: Checkup) -> Iterator[Finding]:
+def dead_features(checkup: Checkup) -> Iterator[Symptom]:
     """Features that do not vary, so that normalization makes noise of them or nothing."""
     for scope, layer in _measured(checkup):
         if layer.dead.size:
             some = ", ".join(map(str, layer.dead[:8])) + (", ..." if layer.dead.size > 8 else "")
-            yield Finding(
+            yield Symptom(
                 "dead_features",
                 scope,
                 f"{layer.dead.size} of {layer.data_moments.variance.size} features of {scope} never vary on these data "
@@ -138,14 +138,14 @@ def dead_features(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def large_epsilon(checkup: Checkup) -> Iterator[Finding]:
+def large_epsilon(checkup: Checkup) -> Iterator[Symptom]:
     """Epsilon above the variance: the features are not normalized."""
     for scope, layer in _measured(checkup):
         variance = np.delete(layer.data_moments.variance.ravel(), layer.dead)
         under = int(np.sum(variance < layer.epsilon))
         if variance.size and under > FEATURES_UNDER_EPSILON * variance.size:
             deviation = float(np.median(np.sqrt(variance / (variance + layer.epsilon))))
-            yield Finding(
+            yield Symptom(
                 "large_epsilon",
                 scope,
                 f"epsilon {layer.epsilon:g} is larger than the variance of {under} of the {variance.size} features of "
@@ -154,11 +154,11 @@ def large_epsilon(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def frozen_elsewhere(checkup: Checkup) -> Iterator[Finding]:
+def frozen_elsewhere(checkup: Checkup) -> Iterator[Symptom]:
     """A frozen layer whose averages are those of other data."""
     for scope, layer in _measured(checkup):
         if not layer.moves and layer.averages.avg_weight > 0 and _far_off(layer):
-            yield Finding(
+            yield Symptom(
                 "frozen_on_other_data",
                 scope,
                 f"{scope} is frozen on averages that are not these data's{_against_data(layer)}: unfreeze it and call "
@@ -166,7 +166,7 @@ def frozen_elsewhere(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-def lagging(checkup: Checkup) -> Iterator[Finding]:
+def lagging(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that are not the data's, under the weights as they are."""
     losses = checkup.losses
     costly = losses is not None and losses.lag > LOSS and losses.averages > LOSS_FACTOR * losses.training
@@ -176,7 +176,7 @@ def lagging(checkup: Checkup) -> Iterator[Finding]:
         # Where it costs, those that are at least half as far off as the worst are named.
         if _far_off(layer) or (costly and layer.mean_lag >= worst / 2):
             cost = f"; the averages raise the loss from {losses.exact:.3f} to {losses.averages:.3f}" if losses else ""
-            yield Finding(
+            yield Symptom(
                 "lagging",
                 scope,
                 f"the averages of {scope} are not these data's{_against_data(layer)}{cost}: the weights moved on, or "
@@ -185,7 +185,7 @@ def lagging(checkup: Checkup) -> Iterator[Finding]:
             )
 
 
-RULES: tuple[Callable[[Checkup], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Checkup], Iterator[Symptom]], ...] = (
     not_finite,
     averages_not_finite,
     never_updated,

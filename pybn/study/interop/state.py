@@ -1,6 +1,6 @@
 """A batch-norm layer's state in pybn's words, and the road from and to any library's arrays.
 
-`interop` has one door for each library; all of them lead here, with a row of `conventions.LIBRARIES`.
+`libraries` has one door for each library; all of them lead here, with a row of `conventions.LIBRARIES`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pybn import arguments
-from pybn.study.conventions import LIBRARIES, Library, Momentum, population_variance, sample_variance
+from pybn.study.interop.conventions import LIBRARIES, Library, Momentum, population_variance, sample_variance
 
 Arrays = dict[str, np.ndarray]
 

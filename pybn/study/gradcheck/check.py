@@ -1,14 +1,4 @@
-"""Is this gradient right?  A vector-Jacobian product held against the derivative by numbers alone.
-
->>> def f(x):
-...     return x**3
->>> check_gradients(f, [np.array([1.0, 2.0])], vjp=lambda dy, x: dy * 3 * x**2).ok
-True
->>> print(check_gradients(f, [np.array([1.0, 2.0])], vjp=lambda dy, x: dy * x**2).text)
-the gradient is wrong
-  x: wrong: right but for a factor: 0.333333 times too large
-    worst at [1]: the vjp gives -3.92211, complex step gives -11.7663 (allowed 0.0118)
-"""
+"""A vector-Jacobian product against the derivative by numbers: each element, and the whole."""
 
 from __future__ import annotations
 
@@ -20,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.differences import Derivative, Function, StepError, derivative
-from pybn.study.gradient_kinds import Wrong, kind_of_error
+from pybn.study.gradcheck.differences import Derivative, Function, StepError, derivative
+from pybn.study.gradcheck.kinds import Wrong, kind_of_error
 
 # Rounding does not add up over the elements and a wrong formula does, so the whole of a gradient (its norm)
 # is held to a hundredth of rtol: 1e-5 by default.  That finds a factor of 1.0005, and a missing variance path

@@ -17,8 +17,8 @@ from pybn.batchnorm import Averages
 from pybn.framework.datasets import Dataset, InMemoryDataset
 from pybn.framework.optimizers import SGD
 from pybn.framework.train import Loop, every_n_steps
+from pybn.lessons.experiments import Run, classifier, digits, recorded, set_averages, trainer
 from pybn.study import record
-from pybn.study.experiments import Run, classifier, digits, recorded, set_averages, trainer
 
 # --- epsilon: what normalization makes of pixels that are nearly always blank ----------------------
 
