@@ -31,7 +31,7 @@ def test_the_pages_that_teach_have_examples():
 def public_modules():
     """Every module of pybn without an underscore; those in a package that hands on their names count as its own."""
     names = [module.name for module in pkgutil.walk_packages(pybn.__path__, "pybn.")]
-    tools = {f"pybn.study.{tool}" for tool in ("compare", "gradcheck", "examine", "interop", "coursework")}
+    tools = {f"pybn.study.{tool}" for tool in ("adapters", "compare", "gradcheck", "examine", "interop", "coursework")}
     packages = {"pybn.batchnorm", "pybn.framework.ops", *tools}
     return [n for n in names if "._" not in n and ".__" not in n and n.rpartition(".")[0] not in packages]
 

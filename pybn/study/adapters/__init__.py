@@ -103,7 +103,7 @@ def from_class(
     unknown = sorted(set(names or {}) - set(NAMEABLE))
     if unknown:
         raise ValueError(f"names may hold {', '.join(NAMEABLE)}, got {', '.join(unknown)}")
-    _warm_up()
+    warm_up()
     given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
     name = layer.__name__.lower()
     if images if images is not None else "2d" in name or "spatial" in name:
@@ -135,7 +135,7 @@ def _of_images(adapted: Adapted) -> CourseFunctions:
     return CourseFunctions(flat, Function(adapted, backward, ("backward",)) if backward else None, None, *spatial)
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """The first gradient of PyTorch imports for seconds; that must not count against a student's time."""
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -15,19 +15,8 @@ def _joined(firsts: Iterable[str], seconds: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{a}{bar}{b}" for bar in ("_", "") for a, b in [*pairs, *(pair[::-1] for pair in pairs)])
 
 
-_AVERAGED: tuple[str, ...] = (
-    "running",
-    "moving",
-    "mov",
-    "avg",
-    "average",
-    "averaged",
-    "global",
-    "population",
-    "pop",
-    "ema",
-    "smooth",
-)
+_AVERAGED: tuple[str, ...] = ("running", "moving", "mov", "avg", "average", "averaged", "global", "population", "pop")
+_AVERAGED += ("ema", "smooth", "moving_avg", "running_avg", "moving_average", "running_average")
 _MEAN, _VARIANCE = ("mean", "mu", "means"), ("var", "variance", "vars", "variances", "sigma2", "sigma_sq")
 _GAMMA = ("gamma", "gammas", "weight", "weights", "scale", "mults", "gain", "bw", "w", "g")
 _BETA = ("beta", "betas", "bias", "biases", "offset", "shift", "adds", "bb", "b")
@@ -65,29 +54,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 # What a flag is called: true in training, true in test mode, or a word.
-POSITIVE: tuple[str, ...] = (
-    "training",
-    "train",
-    "is_training",
-    "is_train",
-    "istraining",
-    "train_flg",
-    "train_flag",
-    "train_mode",
-)
-POSITIVE += ("training_mode", "training_phase", "in_training", "trainmode", "istrain")
-NEGATIVE: tuple[str, ...] = (
-    "eval",
-    "evaluation",
-    "is_test",
-    "test",
-    "testing",
-    "is_eval",
-    "eval_mode",
-    "test_mode",
-    "inference",
-)
-NEGATIVE += ("infer", "is_inference", "predict", "test_flg", "is_testing", "test_time")
+POSITIVE: tuple[str, ...] = ("training", "train", "is_training", "is_train", "istraining", "istrain", "train_flg")
+POSITIVE += ("train_flag", "train_mode", "training_mode", "training_phase", "in_training", "trainmode")
+NEGATIVE: tuple[str, ...] = ("eval", "evaluation", "is_test", "test", "testing", "is_eval", "eval_mode", "test_mode")
+NEGATIVE += ("inference", "infer", "is_inference", "predict", "test_flg", "is_testing", "test_time")
 WORDED = ("mode", "phase", "stage", "state")
 TRAIN_WORDS = ("train", "training", "fit", "learn")
 TEST_WORDS = ("test", "eval", "testing", "evaluation", "inference", "infer", "predict", "val", "valid", "validation")

@@ -92,6 +92,8 @@ def put(owner: Any, place: Place, value: Any) -> None:
 
     Raises NotSet where the place does not keep it.
     """
+    if not _exists(owner, place):
+        raise NotSet(f"there is no {shown(place)}")
     before = get(owner, place)
     aliases = [] if before is None or np.isscalar(before) else [p for p, held in walk(owner) if held is before]
     new = _like(value, before)
@@ -99,6 +101,14 @@ def put(owner: Any, place: Place, value: Any) -> None:
         _store(owner, each, new)
         if not _kept(get(owner, each), value):
             raise NotSet(f"{shown(each)} does not keep what it is set to")
+
+
+def _exists(owner: Any, place: Place) -> bool:
+    """Whether the last step is there, be it None: nothing new is made in somebody's object."""
+    holder, step = get(owner, place[:-1]), place[-1]
+    if isinstance(holder, dict | list):
+        return step in members(holder)
+    return isinstance(step, str) and hasattr(holder, step)
 
 
 def _store(owner: Any, place: Place, new: Any) -> None:

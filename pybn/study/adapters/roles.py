@@ -75,7 +75,7 @@ def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
         place = by_name(layer, role)
         if role not in roles.places and place is not None and place not in roles.places.values():
             roles.places[role] = place
-    _parameters(trial, layer, roles)
+    _parameters(trial, layer, roles, named)
     _averages(trial, layer, roles)
     _numbers(trial, layer, roles)
     for role, place in list(roles.places.items()):
@@ -96,7 +96,7 @@ def _shape(layer: Any, made: Any, roles: Roles, role: str, place: Place) -> None
 # --- gamma and beta -------------------------------------------------------------------------------
 
 
-def _parameters(trial: Trial, layer: Any, roles: Roles) -> None:
+def _parameters(trial: Trial, layer: Any, roles: Roles, named: Mapping[str, str]) -> None:
     """Where the list found none, or one that does nothing while another does what the role does."""
     effects: dict[Place, str] = {}
 
@@ -108,7 +108,7 @@ def _parameters(trial: Trial, layer: Any, roles: Roles) -> None:
     wanted = {"gamma": "scale", "beta": "shift"}
     for role, does in wanted.items():
         place = roles.places.get(role)
-        if place is not None and effect(place) != "none":
+        if role in named or (place is not None and effect(place) != "none"):
             continue  # a wrong layer may do something else with its gamma
         taken = {held for other, held in roles.places.items() if other != role}
         found = [each for each in arrays_of(layer, FEATURES) if each not in taken and effect(each) == does]

@@ -5,14 +5,14 @@ import numpy as np
 from tests.support.students import layers
 from tests.support.students.layers import input_gradient, normalized
 
-WRONG = {}  # name -> (class, the parts that are wrong)
+WRONG = {}  # name -> (class, the parts that are wrong, the parts that follow from them)
 
 
-def wrong(*parts):
+def wrong(*parts, follow=()):
     """Put a class among the wrong ones, with the parts that the slip touches."""
 
     def put(layer):
-        WRONG[layer.__name__] = layer, set(parts)
+        WRONG[layer.__name__] = layer, set(parts), set(follow)
         return layer
 
     return put
@@ -44,7 +44,7 @@ class BookLayerTurnedRound(layers.BookLayer):
         return out
 
 
-@wrong("training", "backward")
+@wrong("training", follow=("backward",))
 class EpsilonOutside(layers.LayerBatchNormalization):
     """eps beside the root, in training."""
 
@@ -166,7 +166,7 @@ class LettersUncentred(layers.LettersOnly):
         return out
 
 
-@wrong("training", "backward")
+@wrong("training", follow=("backward",))
 class GewichtetMitAltem(layers.Gewichtet):
     """Training normalizes with the averages."""
 
@@ -190,7 +190,7 @@ class MovesInTest(layers.InPlaceEverywhere):
         return out
 
 
-@wrong("training", "statistics", "backward")
+@wrong("training", "statistics", follow=("backward",))
 class UnderscoredSum(layers.Underscores):
     """The sum of the squares, not divided by n."""
 

@@ -4,14 +4,14 @@ import torch
 
 from tests.support.students import torch_layers as layers
 
-WRONG = {}
+WRONG = {}  # name -> (class, the parts that are wrong, the parts that follow from them)
 
 
-def wrong(*parts):
+def wrong(*parts, follow=()):
     """Put a class among the wrong ones, with the parts that the slip touches."""
 
     def put(layer):
-        WRONG[layer.__name__] = layer, set(parts)
+        WRONG[layer.__name__] = layer, set(parts), set(follow)
         return layer
 
     return put
@@ -49,7 +49,7 @@ class RowsWithoutEpsilon(layers.RowShapedModule):
         return self.weight * (x - self.running_mean) / torch.sqrt(self.running_var) + self.bias
 
 
-@wrong("training", "test")
+@wrong("training", "test", follow=("backward",))
 class FlaggedBare(layers.FlaggedModule):
     """The bias is there and not added."""
 
