@@ -67,6 +67,21 @@ def test_every_equation_of_the_reference_is_in_the_derivation():
     assert operations | {"_centred", "_sum", "_inverse_deviation", "_keep_padding"} <= included
 
 
+def test_every_name_on_the_page_for_gomlx_exists():
+    """Methods are written as `Class.method`, all else from pybn on; what a call takes is not looked at."""
+    page = (DOCS / "gomlx.rst").read_text(encoding="utf-8")
+    classes = {"Config": batchnorm.Config, "Context": pybn.Context, "Trainer": pybn.Trainer, "Loop": pybn.Loop}
+    rows = re.findall(r"^   \* - .*\n     - .*\n     - (.*)$", page, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"``((?:pybn|Config|Context|Trainer|Loop)\.[\w.]+)", row)]
+    assert len(named) > 30
+    for name in named:
+        first, *rest = name.split(".")
+        target = {"pybn": pybn, **classes}[first]
+        for part in rest:
+            assert hasattr(target, part), name
+            target = getattr(target, part)
+
+
 def test_the_difference_of_the_two_variances_is_as_the_page_says():
     ratio = conventions.sample_variance(1.0, count=8)
     assert ratio == pytest.approx(1.14, abs=0.005)
