@@ -287,7 +287,9 @@ def test_a_loss_of_half_precision_is_one_of_single(rng, name):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [optimizers.SGD(1e-2), optimizers.SGD(1e-2, momentum=0.9), optimizers.Adam(1e-2)], ids=repr
+    "optimizer",
+    [optimizers.SGD(1e-2), optimizers.SGD(1e-2, momentum=0.9), optimizers.Adam(1e-2)],
+    ids=["SGD", "momentum", "Adam"],
 )
 def test_a_float16_variable_learns(optimizer):
     """The square of its gradient, 300 ** 2, and Adam's epsilon of 1e-8 are beyond float16."""

@@ -42,8 +42,8 @@ def batch_norm_training(
     y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options)
 
     def joint(dy: Node) -> list[Node]:
-        wide_x, wide_dy = _as_wide_as_any(x, scale, offset, dy)
-        values = kernels.batch_norm_gradient(wide_x, _value(scale), mean, variance, wide_dy, **options)
+        wide_x, wide_scale, wide_dy = _as_wide_as_any(x, scale, offset, dy)
+        values = kernels.batch_norm_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_training_gradient, x, scale, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
 
@@ -67,8 +67,8 @@ def batch_norm_inference(
     y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options)
 
     def joint(dy: Node) -> list[Node]:
-        wide_x, wide_dy = _as_wide_as_any(x, scale, offset, dy)
-        values = kernels.batch_norm_inference_gradient(wide_x, _value(scale), mean, variance, wide_dy, **options)
+        wide_x, wide_scale, wide_dy = _as_wide_as_any(x, scale, offset, dy)
+        values = kernels.batch_norm_inference_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_inference_gradient, x, scale, mean, variance, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
 
@@ -99,10 +99,18 @@ def composed_inference(
     return cast(_where_real(batch, y, _wide(x)), batch.x.dtype)
 
 
-def _as_wide_as_any(x: Node, scale: Node | None, offset: Node | None, dy: Node) -> tuple[np.ndarray, np.ndarray]:
-    """x and dy in the widest type of all: no gradient of a wider parameter, and no dy, passes through x's."""
-    widest = np.result_type(*(node.dtype for node in _present(x, scale, offset, dy)))
-    return x.value.astype(widest, copy=False), dy.value.astype(widest, copy=False)
+def _as_wide_as_any(
+    x: Node, scale: Node | None, offset: Node | None, dy: Node
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """x, scale and dy in the widest type of all.
+
+    The implementations give doffset in the type of scale, and take dy in that of x.
+    """
+    given = [node.dtype for node in (x, scale, offset, dy) if node is not None]
+    if given.count(given[0]) == len(given):
+        return x.value, _value(scale), dy.value
+    widest = np.result_type(*given)
+    return x.value.astype(widest), None if scale is None else scale.value.astype(widest), dy.value.astype(widest)
 
 
 def _as_nodes(
