@@ -61,13 +61,15 @@ reference.moments("x")                                            # arg-type
 reference.moments(x, feature_axis="last")                         # arg-type
 reference.moments(x, mask="all")                                  # arg-type
 reference.moments(np.arange(6).reshape(2, 3))                     # arg-type
-reference.moments([["1.0", "2.0"]])                               # list-item
+reference.moments([["1.0", "2.0"]])                               # arg-type
 reference.batch_norm_training(x, None, None, eps=1e-3)            # call-arg
 reference.batch_norm_gradient(x, None, x[0], x[0])                # call-arg
 mean, variance = pybn_ext.batch_norm_training(x, None, None)      # misc
 pybn_ext.set_num_threads("2")                                     # arg-type
 pybn_ext.fast_training                                            # attr-defined
 pybn.batch_norm(x)                                                # call-arg arg-type
+pybn.batch_norm(pybn.Context(), "x")                              # arg-type
+pybn.layers.dense(pybn.Context(), x, "64")                        # arg-type
 pybn.batchnorm.new(pybn.Context(), x).momentum("0.9")             # arg-type
 """
 
