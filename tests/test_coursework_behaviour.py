@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pybn.study.coursework import check_batch_norm
-from pybn.study.coursework.sandbox import run
+from pybn.study.coursework.student.sandbox import run
 from tests.students.right import einsum_backward, einsum_forward, staged_backward, staged_forward
 
 
@@ -214,7 +214,7 @@ def test_the_report_as_json_html_and_text():
 
 
 def test_a_text_holds_no_code_that_solves_the_exercise():
-    from pybn.study.coursework.texts import TEXTS
+    from pybn.study.coursework.report.words import TEXTS
 
     for code, text in TEXTS.items():
         assert "np." not in text.what + text.rule, code
