@@ -12,6 +12,7 @@ sys.path.append(str(HERE.parent))  # last: an installed pybn brings its compiled
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pybn  # noqa: E402
+import pybn.lessons  # noqa: E402
 import pybn.study  # noqa: E402
 
 # MathJax as one file, SVG output without web fonts: a page needs nothing but the site itself.
@@ -66,7 +67,7 @@ autosummary_context = {
             for module in pkgutil.iter_modules(package.__path__)
             if module.name[0] != "_"
         ]
-        for package in (pybn.framework, pybn.study)
+        for package in (pybn.framework, pybn.study, pybn.lessons)
     }
 }
 autodoc_typehints = "none"  # numpydoc's tables tell the types

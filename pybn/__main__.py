@@ -20,7 +20,7 @@ python -m pybn COMMAND --help tells the options."""
 
 # Each has a main(arguments) -> exit status.
 COMMANDS = {
-    "demo": "pybn.study.demo",
+    "demo": "pybn.lessons.demo",
     "compare": "pybn.study.compare",
     "check": "pybn.study.coursework",
     "info": "pybn.study.info",

@@ -12,7 +12,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("checks")
+pytest.register_assert_rewrite("tests.support")
 
 # Before OpenMP is loaded: threads that wait for each other sleep.  The suite's workers share the processors, and while
 # one thread spins, the one that it waits for may not run: on a busy machine 180 s instead of 41 for large arrays.
@@ -35,7 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_ignore_collect(collection_path, config):
     """The tests that are about the compiled module alone, where it was said that there is none."""
-    if config.getoption("--reference-only") and collection_path.name.startswith("test_ext_"):
+    if config.getoption("--reference-only") and collection_path.match("tests/ext"):
         return True
     return None
 

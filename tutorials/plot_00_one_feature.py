@@ -22,7 +22,7 @@ then we see why training and inference cannot use the same :math:`\mu` and :math
 import numpy as np
 
 import pybn
-from pybn.study import lesson
+from pybn.lessons import lesson
 
 plt = lesson.pyplot()
 

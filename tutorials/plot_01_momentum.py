@@ -16,7 +16,7 @@ remember is the statistics of the *whole data* under the weights *of now*, and t
 
 import numpy as np
 
-from pybn.study import experiments, lesson
+from pybn.lessons import experiments, lesson
 
 plots = lesson.plots()
 SEEDS = range(5)

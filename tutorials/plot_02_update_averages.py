@@ -14,7 +14,7 @@ The repair needs no training.  With the weights as they are, send the data throu
 
 import numpy as np
 
-from pybn.study import experiments, lesson
+from pybn.lessons import experiments, lesson
 
 plots = lesson.plots()
 SEEDS = range(3)

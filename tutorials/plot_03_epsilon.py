@@ -18,7 +18,7 @@ shows what that costs.
 
 import numpy as np
 
-from pybn.study import experiments, lesson, trials
+from pybn.lessons import experiments, lesson, trials
 
 plots = lesson.plots()
 SEEDS = range(4)

@@ -14,7 +14,7 @@ the rate, and they are gone too.
 
 import numpy as np
 
-from pybn.study import lesson, trials
+from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
 SEEDS = range(3)

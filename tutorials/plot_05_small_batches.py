@@ -14,7 +14,7 @@ normalization with :math:`n` examples left of its features.
 import numpy as np
 
 import pybn
-from pybn.study import lesson, trials
+from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
 SEEDS = range(3)

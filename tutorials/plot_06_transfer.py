@@ -13,7 +13,7 @@ when other data come.  The averages move although nobody meant to train; or they
 import numpy as np
 
 import pybn
-from pybn.study import experiments, lesson, trials
+from pybn.lessons import experiments, lesson, trials
 
 plots = lesson.plots()
 SEEDS = range(3)

@@ -16,8 +16,8 @@ import numpy as np
 
 import pybn
 from pybn import Loop, layers, ops, reference
-from pybn.study import experiments, lesson
-from pybn.study.sequences import PaddedBatches, numbers, padded
+from pybn.lessons import experiments, lesson
+from pybn.lessons.sequences import PaddedBatches, numbers, padded
 
 plots = lesson.plots()
 SEEDS = range(3)

@@ -14,7 +14,7 @@ Here one stream of real batches goes through the rules of five, each as it comes
 import numpy as np
 
 from pybn import reference
-from pybn.study import experiments, lesson
+from pybn.lessons import experiments, lesson
 from pybn.study.interop import LIBRARIES, rules
 
 plots = lesson.plots()

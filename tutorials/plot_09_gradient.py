@@ -25,7 +25,7 @@ import numpy as np
 
 import pybn
 from pybn import Node, gradient, initializers, layers, ops, reference
-from pybn.study import experiments, lesson
+from pybn.lessons import experiments, lesson
 from pybn.study.gradcheck import CannotJudgeError, check_gradients
 
 plots = lesson.plots()

@@ -13,8 +13,8 @@ import numpy as np
 
 import pybn
 from pybn import layers, update_averages
-from pybn.study import experiments, lesson
-from pybn.study.batches import FewClasses
+from pybn.lessons import experiments, lesson
+from pybn.lessons.batches import FewClasses
 
 plots = lesson.plots()
 SEEDS = range(3)

@@ -18,7 +18,8 @@ import time
 import numpy as np
 
 from pybn import backend, reference, use_backend
-from pybn.study import compare, experiments, lesson
+from pybn.lessons import experiments, lesson
+from pybn.study import compare
 
 plots = lesson.plots()
 SEEDS = range(3)

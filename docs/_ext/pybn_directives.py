@@ -1,14 +1,12 @@
-"""What the pages show that comes from elsewhere: lessons' figures, lists of modules, the libraries' conventions."""
+"""What the pages show that comes from elsewhere: lessons' figures, the libraries' conventions."""
 
-import pkgutil
-from importlib import import_module
 from pathlib import Path
 
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from pybn.study.conventions import LIBRARIES
+from pybn.study.interop import LIBRARIES
 
 
 class LessonFigure(SphinxDirective):
@@ -43,7 +41,7 @@ class LessonFigure(SphinxDirective):
 
 
 class ConventionsTable(SphinxDirective):
-    """`.. conventions-table:: names` or `rules`: the columns of pybn.study.conventions.LIBRARIES."""
+    """`.. conventions-table:: names` or `rules`: the columns of pybn.study.interop.LIBRARIES."""
 
     required_arguments = 1
 
@@ -54,18 +52,6 @@ class ConventionsTable(SphinxDirective):
         for cells in [header, *(row(library) for library in LIBRARIES.values())]:
             lines += [f"   {'* -' if first else '  -'} {cell}" for first, cell in marked(cells)]
         return self.parse_text_to_nodes(StringList(lines, source="conventions-table"))
-
-
-class ModulesOf(SphinxDirective):
-    """`.. modules-of:: pybn.study`: a list of the package's modules, each a link to its page."""
-
-    required_arguments = 1
-
-    def run(self):
-        """A bullet list."""
-        package = import_module(self.arguments[0])
-        names = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
-        return self.parse_text_to_nodes("\n".join(f"* :mod:`~{package.__name__}.{name}`" for name in names))
 
 
 NAMES_HEADER = ("library", "scale", "offset", "mean", "variance", "counter")
@@ -93,6 +79,5 @@ def marked(cells):
 def setup(app):
     """Register the directives."""
     app.add_directive("lesson-figure", LessonFigure)
-    app.add_directive("modules-of", ModulesOf)
     app.add_directive("conventions-table", ConventionsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,25 +8,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pybn.study import coursework, experiments, interop, record
+from pybn.study import coursework, interop, record
 from pybn.study.compare import Comparison, compare
 from pybn.study.coursework import check_batch_norm
-from pybn.study.doctor import Report, examine
+from pybn.study.examine import Examination, Symptom, examine
 from pybn.study.gradcheck import CannotJudgeError, GradientReport, check_gradients
 from pybn.study.record import StatisticsRecorder
 
 __all__ = [
     "CannotJudgeError",
     "Comparison",
+    "Examination",
     "GradientReport",
-    "Report",
     "StatisticsRecorder",
+    "Symptom",
     "check_batch_norm",
     "check_gradients",
     "compare",
     "coursework",
     "examine",
-    "experiments",
     "interop",
     "plots",
     "record",

@@ -178,7 +178,7 @@ def one_pixel(forward: Callable[..., Any], backward: Callable[..., Any] | None) 
         dx, dgamma, dbeta = backward(dout[:, :, None, None], cache)
         return dx[:, :, 0, 0], dgamma, dbeta
 
-    flat_forward.of_images = True  # type: ignore[attr-defined]  # so that 4-D is not held against itself
+    setattr(flat_forward, "of_images", True)  # noqa: B010  (a function's attribute, which mypy does not know)
     return flat_forward, flat_backward if backward else None
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import check_orders
 
 from pybn import use_backend
 from pybn.framework import ops
 from pybn.framework.graph import Node, gradient
+from tests.support.derivatives import check_orders
 
 # (shape, feature_axis): n = 2, 3, 5 and 12; one feature; the axis last, first, between; several axes.
 CASES = (

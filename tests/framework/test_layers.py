@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import check_orders
 
 from pybn import Context, Node, gradient, initializers, layers, losses, ops
+from tests.support.derivatives import check_orders
 
 
 @pytest.fixture

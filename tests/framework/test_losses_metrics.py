@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import check_orders
 
 from pybn import Node, gradient, losses, metrics, ops
 from pybn.framework.metrics import WeightedMean
+from tests.support.derivatives import check_orders
 
 
 def test_softmax_cross_entropy_by_hand():

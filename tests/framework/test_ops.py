@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import check_gradient, check_orders
 
 from pybn.framework import ops
 from pybn.framework.graph import Node, gradient
+from tests.support.derivatives import check_gradient, check_orders
 
 
 def away_from(kink, x):

@@ -6,7 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from networks import (
+
+from pybn import Context, InMemoryDataset, Variable, gradient, losses, ops, optimizers
+from pybn.framework.train import NonFiniteLossError
+from tests.support.networks import (
     ByHand,
     assert_close,
     averages,
@@ -20,9 +23,6 @@ from networks import (
     trainer,
     unchanged,
 )
-
-from pybn import Context, InMemoryDataset, Variable, gradient, losses, ops, optimizers
-from pybn.framework.train import NonFiniteLossError
 
 PATH = "/batch_normalization/"
 

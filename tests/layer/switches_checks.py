@@ -6,9 +6,9 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from networks import assert_close, examples, in_training, unchanged
 
 from pybn import Context, InMemoryDataset, Trainer, gradient, layers, losses, optimizers
+from tests.support.networks import assert_close, examples, in_training, unchanged
 
 METHODS = ("exact", "two_phase", "one_pass")
 

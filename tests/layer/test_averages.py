@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import averages_checks as checks
 import numpy as np
 import pytest
-from averages_checks import state
-from networks import in_training
 
 from pybn import Context, batchnorm
+from tests.layer import averages_checks as checks
+from tests.layer.averages_checks import state
+from tests.support.networks import in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import bad_arguments
 import numpy as np
 import pytest
-from networks import assert_close, averages, examples, in_training, normalized_first, trained, unchanged
 
 from pybn import Context, InMemoryDataset, Node, batchnorm, layers
+from tests.support import bad_arguments
+from tests.support.networks import assert_close, averages, examples, in_training, normalized_first, trained, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -6,13 +6,13 @@ import inspect
 
 import numpy as np
 import pytest
-from networks import assert_close, in_training
 
 import pybn
 from pybn import (
     Context,
     batchnorm,
 )
+from tests.support.networks import assert_close, in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import switches_checks as checks
-from networks import assert_close, chain, examples, model, trainer
 
 from pybn import (
     Context,
     batchnorm,
 )
+from tests.layer import switches_checks as checks
+from tests.support.networks import assert_close, chain, examples, model, trainer
 
 pytestmark = pytest.mark.usefixtures("backend")
 

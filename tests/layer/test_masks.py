@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import assert_close, averages, in_training, trained, unchanged
 
 from pybn import Context, Node, Trainer, batchnorm, gradient, layers, losses, ops, optimizers, update_averages
+from tests.support.networks import assert_close, averages, in_training, trained, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -6,7 +6,6 @@ import gc
 
 import numpy as np
 import pytest
-from networks import assert_close, chain, examples, model, trained
 
 import pybn
 from pybn import (
@@ -19,6 +18,7 @@ from pybn import (
     ops,
     optimizers,
 )
+from tests.support.networks import assert_close, chain, examples, model, trained
 
 pytestmark = pytest.mark.usefixtures("backend")
 

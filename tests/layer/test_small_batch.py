@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-from networks import in_training
 
 from pybn import (
     Context,
@@ -15,6 +14,7 @@ from pybn import (
     batchnorm,
     gradient,
 )
+from tests.support.networks import in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import switches_checks as checks
-from networks import assert_close, examples, normalized_first, trainer, unchanged
-from switches_checks import ALL, METHODS, Subject, Switches
 
 from pybn import Context, batchnorm, gradient, ops
+from tests.layer import switches_checks as checks
+from tests.layer.switches_checks import ALL, METHODS, Subject, Switches
+from tests.support.networks import assert_close, examples, normalized_first, trainer, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 

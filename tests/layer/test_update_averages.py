@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import update_checks as checks
-from networks import (
+
+from pybn import Context, InMemoryDataset, Trainer, batchnorm, checkpoints, layers, losses, ops, update_averages
+from tests.layer import update_checks as checks
+from tests.layer.update_checks import Batches, split
+from tests.support.networks import (
     DEPTHS,
     assert_close,
     averages,
@@ -19,9 +22,6 @@ from networks import (
     trainer,
     unchanged,
 )
-from update_checks import Batches, split
-
-from pybn import Context, InMemoryDataset, Trainer, batchnorm, checkpoints, layers, losses, ops, update_averages
 
 pytestmark = pytest.mark.usefixtures("backend")
 

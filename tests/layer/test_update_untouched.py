@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import untouched_checks as checks
-from networks import chain, examples, model, normalized_first, trained, trainer, unchanged
-from untouched_checks import Stop
-from update_checks import Batches, split
 
 from pybn import InMemoryDataset, batchnorm, layers, update_averages
+from tests.layer import untouched_checks as checks
+from tests.layer.untouched_checks import Stop
+from tests.layer.update_checks import Batches, split
+from tests.support.networks import chain, examples, model, normalized_first, trained, trainer, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 

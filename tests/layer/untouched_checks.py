@@ -6,10 +6,10 @@ from itertools import chain as joined
 
 import numpy as np
 import pytest
-from networks import InPybn, chain, examples, model, normalized_first, trained, unchanged
-from update_checks import Batches, assert_averages, split
 
 from pybn import InMemoryDataset
+from tests.layer.update_checks import Batches, assert_averages, split
+from tests.support.networks import InPybn, chain, examples, model, normalized_first, trained, unchanged
 
 
 class Stop(Exception):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from networks import (
+
+from pybn import InMemoryDataset, layers
+from tests.support.networks import (
     DEPTHS,
     ByHand,
     assert_close,
@@ -14,8 +16,6 @@ from networks import (
     trained,
     unchanged,
 )
-
-from pybn import InMemoryDataset, layers
 
 
 class Batches:

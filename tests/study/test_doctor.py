@@ -18,8 +18,8 @@ from pybn import (
     optimizers,
     update_averages,
 )
-from pybn.study import experiments
-from pybn.study.doctor import examine
+from pybn.lessons import experiments
+from pybn.study.examine import examine
 
 SEEDS = (0, 1, 2)
 

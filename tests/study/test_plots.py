@@ -10,7 +10,8 @@ import pytest
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from pybn.study import experiments, plots
+from pybn.lessons import experiments, figures
+from pybn.study import plots
 from pybn.study.record import DataRecord, LayerRecord, replay
 
 SCOPES = ("/layer_0/batch_normalization", "/layer_1/batch_normalization")
@@ -157,7 +158,7 @@ def test_more_curves_than_can_be_told_apart_are_an_error(layer):
 
 def test_demo_figures_are_written_and_closed(tmp_path):
     story = experiments.story(seed=0, stretch=4)
-    paths = plots.save_demo_figures(story, tmp_path / "figures")
+    paths = figures.save_demo_figures(story, tmp_path / "figures")
     assert [path.name for path in paths] == ["momentum.png", "epsilon.png", "update_averages.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert plt.get_fignums() == []

@@ -23,7 +23,7 @@ from pybn.study.coursework.output.edges import backward_edges, habits, judge_edg
 from pybn.study.coursework.output.inference import judge_test, judge_test_of
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
-from pybn.study.coursework.report.findings import DEPARTURES, Finding
+from pybn.study.coursework.report.findings import DEPARTURES, Finding, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student.student import Student
 
@@ -76,6 +76,7 @@ def check_batch_norm(
     student = Student(functions, time_limit)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention, forward)
+        found = _judged_alone(student, found)
         found = {part: with_examples(student, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points, _named(student, found))
 
@@ -103,15 +104,22 @@ def _judge(student: Student, convention: str | None, handed_in: Any) -> dict[str
     if student.has("spatial_forward"):
         others = [each for findings in found.values() for each in findings]
         right = not any(each.kind in DEPARTURES for each in others)
-        found["spatial"] = judge_spatial(student, same_layer=_is_same_layer(student), others_right=right).findings
+        found["spatial"] = judge_spatial(student, same_layer=student.images_alone, others_right=right).findings
     for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found
 
 
-def _is_same_layer(student: Student) -> bool:
-    """Whether the 2-D pair was made of the 4-D one (`adapters.one_pixel`)."""
-    return getattr(student.functions["forward"], "of_images", False)
+def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str, list[Finding]]:
+    """The findings without those that rest on a setting which was not made; that it was not is told instead."""
+    kept = {part: list(findings) for part, findings in found.items()}
+    for record in student.not_judged:
+        if record.part in kept:
+            kept[record.part] = [each for each in kept[record.part] if not record.covers(each.code)]
+    for record in student.not_judged:
+        if record.part in kept:
+            kept[record.part].append(not_judged(record))
+    return kept
 
 
 def counts_the_new(handed_in: Any) -> bool:

@@ -325,7 +325,9 @@ def _dx_code(student: Student, pair: Pair) -> str:
         return replace(got, dx=None if got.dx is None else rows(got.dx))
 
     measured = measure(call, ROWS)
-    for units in (book_units(ROWS), _own_units(pair)) if measured else ():
+    if measured is None:
+        return "images-dx"
+    for units in (book_units(ROWS), _own_units(pair)):
         terms = coefficients(measured.dx, units)
         code = _weights_code(terms.values[:3]) if terms.complete and not terms.others else ""
         if code:
@@ -350,7 +352,7 @@ def _weights_code(weights: np.ndarray) -> str:
     if any(np.allclose(each, positions * direct, rtol=1e-3) for each in paths):
         return "count-without-positions"
     there = tuple(bool(np.abs(each).max() > 1e-6) for each in paths)
-    codes = {
+    codes: dict[tuple[bool, ...], str] = {
         (True, False): "variance-path-missing",
         (False, True): "mean-path-missing",
         (False, False): "statistics-constant",

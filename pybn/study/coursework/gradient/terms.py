@@ -41,7 +41,7 @@ _WEIGHTS = {
     known("unexplained-dx"): UNCERTAIN,
 }
 # Which of direct, mean's and variance's path is there -> what is missing.
-_MISSING = {
+_MISSING: dict[tuple[bool, ...], str] = {
     (True, True, False): known("variance-path-missing"),
     (True, False, True): known("mean-path-missing"),
     (True, False, False): known("statistics-constant"),
@@ -108,9 +108,9 @@ def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
     """x-hat and scale / denominator as the student's forward has them."""
     centred = probe.x - probe.mean
     slope = (centred * step.out).sum(0) / (centred**2).sum(0)
-    denominator = GAINS[formula.gain.index].of(probe, step) / slope
+    denominator = GAINS[formula.gain.row].of(probe, step) / slope
     parts = candidates.Line(probe.scale, probe.offset, slope, probe.epsilon)
-    shift = probe.offset if formula.shift.index < 0 else SHIFTS[formula.shift.index].of(parts)
+    shift = probe.offset if formula.shift.row < 0 else SHIFTS[formula.shift.row].of(parts)
     return Units((step.out - shift) / (slope * denominator), probe.scale / denominator)
 
 
@@ -246,14 +246,19 @@ _CACHED: Mapping[str, Callable[[Probe], np.ndarray]] = {
 
 def _substituted(role, ratios, evidence) -> list[Finding]:
     """Another entry of the cache in the place of gamma or of the deviation."""
-    places: Mapping[str, Callable[[Probe], np.ndarray]] = {
-        "gamma": lambda p: p.scale,
-        "1 / sqrt(variance + eps)": lambda p: 1 / p.deviation,
-    }
-    for right, belongs in places.items():
+    gamma, deviation = "gamma", "1 / sqrt(variance + eps)"
+    for right in (gamma, deviation):
         for wrong, stands in _CACHED.items():
-            made = [stands(probe) / belongs(probe) for probe in PROBES]
-            if wrong != right and all(np.allclose(r[0], m, rtol=1e-5) for r, m in zip(ratios, made, strict=True)):
+            made = [stands(probe) / _CACHED[right](probe) for probe in PROBES]
+            power = right == deviation and wrong in (
+                "sqrt(variance + eps)",
+                "variance + eps",
+            )  # of the deviation: it was there, and is said as that
+            if (
+                wrong != right
+                and not power
+                and all(np.allclose(r[0], m, rtol=1e-5) for r, m in zip(ratios, made, strict=True))
+            ):
                 code = "offset-in-dx" if (wrong, right) == ("beta", "gamma") else "cache-order"
                 return [finding(code, role, evidence, wrong=wrong, right=right)]
     return []

@@ -30,7 +30,7 @@ EXACT, SINGLE = 1e-8, 2e-4
 class Pick(NamedTuple):
     """One line of a table: its place there, and its code."""
 
-    index: int = -1  # none of them
+    row: int = -1  # none of them
     code: str = ""
 
 

@@ -20,18 +20,22 @@ from pybn.study.coursework.student.probes import Probe
 _SHARED = (HALF, known("averages-in-training"), known("test-after-update"))
 
 
-def formula_findings(part, formula, probes, found: Sequence[Line], right: Sequence[Line], tolerance) -> list[Finding]:
+def formula_findings(
+    part, formula, probes, found: Sequence[Line | None], right: Sequence[Line | None], tolerance
+) -> list[Finding]:
     """One finding for each place of the formula that departs; `right` are the lines of the right outputs."""
-    first = formula[0]
-    evidence = _slope_evidence(probes[0], found[0], right[0])
+    first, yours, book = formula[0], found[0], right[0]
+    assert yours is not None  # a formula was found
+    assert book is not None
+    evidence = _slope_evidence(probes[0], yours, book)
     if first.form is None and first.centre.code == "mean-not-subtracted" and np.isclose(first.constant, 1, rtol=1e-4):
         return [finding("input-returned", part, evidence)]
     codes = [*_sources(first), *_denominator(formula, probes, tolerance), *_affine(first)]
     if first.shift.code == "epsilon-on-quotient":  # what is missing in the root stands there instead
         codes = [(code, values) for code, values in codes if code != "epsilon-missing"]
     findings = [finding(code, part, evidence, **values) for code, values in codes]
-    if first.centre.index < 0:
-        findings.append(finding("wrong-centre", part, _centre_evidence(probes[0], found[0], right[0])))
+    if first.centre.row < 0:
+        findings.append(finding("wrong-centre", part, _centre_evidence(probes[0], yours, book)))
     return findings
 
 
@@ -104,7 +108,7 @@ def departures(formula: tuple[Formula, ...], probes: Sequence[Probe], tolerance:
     return (
         sum(bool(each.code) for each in places)
         + (first.form is None or bool(first.form.code))
-        + 3 * (first.centre.index < 0)
+        + 3 * (first.centre.row < 0)
         + {"": 0, "variance-factor": 3}.get(factor_code(formula, probes), 1)
         + {"": 0.0, "epsilon-fixed": 1.5, "epsilon-unknown": 3.0}.get(epsilon, 1.0)
     )

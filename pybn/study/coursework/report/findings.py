@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.coursework.report.words import TEXTS, place
+from pybn.study.coursework.student.not_judged import NotJudged
 
 PARTS = ("training", "statistics", "test", "backward", "alternative", "spatial")
 
@@ -94,6 +95,18 @@ def failed(part: str, function: str, failure: Any) -> Finding:
     """A call that gave nothing to judge."""
     code = {"none": "returned-none"}.get(failure.kind, failure.kind)
     return finding(code, part, function=function, message=failure.message)
+
+
+def not_judged(record: NotJudged) -> Finding:
+    """A setting that was not made, in the adapter's own words; a value fixed in the class is a remark."""
+    return Finding(
+        code=f"fixed-{record.setting}" if record.fixed else "not-set",
+        part=record.part,
+        kind="remark" if record.fixed else "unjudged",
+        what=record.reason,
+        where=place(record.part, "interface"),
+        rule=record.remedy,
+    )
 
 
 def first_difference(name: str, yours: np.ndarray, right: np.ndarray, tolerance: float = 1e-6) -> str:

@@ -23,9 +23,9 @@ WIDTH = 88  # of a line: fits a terminal beside others, a notebook's cell, an is
 
 # The first kind that a part's findings have says its status; without one it is right.
 _STATUSES = {
-    "unjudged": "not judged",
     "failure": "fails",
     "mistake": "wrong",
+    "unjudged": "not judged",
     "epsilon": "right apart from eps",
     "shape": "right apart from the shape",
     "unfinished": "not written yet",

@@ -14,6 +14,7 @@ import numpy as np
 
 from pybn.study.adapters import LAYER
 from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.not_judged import NotJudged, gathered
 
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
 
@@ -86,6 +87,16 @@ class Student:
     def has(self, role: str) -> bool:
         """Whether this function was handed in."""
         return self.functions.get(role) is not None
+
+    @property
+    def not_judged(self) -> tuple[NotJudged, ...]:
+        """What could not be set or read in what was handed in; complete after the calls."""
+        return gathered(self.functions.values())
+
+    @property
+    def images_alone(self) -> bool:
+        """Whether the 2-D pair is the 4-D one on images of one pixel: then neither can vouch for the other."""
+        return bool(getattr(self.functions.get("forward"), "of_images", False))
 
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""

@@ -1,0 +1,32 @@
+# The operations are the reference's, with the same signatures; the rest is this package's own.
+
+from typing import Any
+
+from pybn.reference import (
+    Moments,
+    batch_norm_gradient,
+    batch_norm_inference,
+    batch_norm_inference_gradient,
+    batch_norm_training,
+    merge_moments,
+    moments,
+)
+
+__all__ = [
+    "Moments",
+    "batch_norm_gradient",
+    "batch_norm_inference",
+    "batch_norm_inference_gradient",
+    "batch_norm_training",
+    "build_info",
+    "clear_cache",
+    "get_num_threads",
+    "merge_moments",
+    "moments",
+    "set_num_threads",
+]
+
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def clear_cache() -> None: ...
+def build_info() -> dict[str, Any]: ...

@@ -1,0 +1,62 @@
+"""Every lesson runs, in a process of its own, without a warning; its claims are asserted in itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LESSONS = sorted((ROOT / "tutorials").glob("plot_*.py"))
+# No lesson takes more than 60 s on two idle cores; a busy machine may be four times as slow.
+SECONDS = 240
+
+
+def run(lesson, folder, *options, **environment):
+    """The lesson as a reader runs it, in an empty folder, where there is no display."""
+    # One thread: the products are small, and threads that wait for each other on a busy machine take ten times as long.
+    settings = {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, *options, str(lesson)],
+        cwd=folder,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def test_there_are_lessons():
+    assert len(LESSONS) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_lesson(lesson, tmp_path):
+    done = run(lesson, tmp_path, "-W", "error")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    assert any(character.isdigit() for character in done.stdout), "a lesson prints what it measured"
+    assert list(tmp_path.glob("plot_*.png")), "a lesson without a display saves its figures"
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_without_matplotlib_a_lesson_says_what_to_install(lesson, tmp_path):
+    (tmp_path / "matplotlib.py").write_text(
+        "raise ModuleNotFoundError('No module named matplotlib', name='matplotlib')"
+    )
+    done = run(lesson, tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 1
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_form(lesson):
+    text = lesson.read_text()
+    assert text.startswith(('r"""', '"""')), "a lesson begins with its title"
+    assert "# %%" in text
+    assert "assert " in text
+    assert len(text.splitlines()) <= 180, "one idea is told in about 150 lines"

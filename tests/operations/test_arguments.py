@@ -1,0 +1,111 @@
+"""Bad input: each rule has its error, which names the argument, the rule and the value, and changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pybn import arguments
+from tests.support import bad_arguments, checks
+from tests.support.bad_arguments import MERGE_ROWS, MOMENTS, ROWS
+
+
+@pytest.mark.parametrize("row", list(ROWS))
+def test_bad_argument(kernels, row):
+    operation, bad = ROWS[row]
+    everything, attempt = bad_arguments.call(kernels, operation, bad.changes)
+    with checks.untouched(*everything), pytest.raises(bad.error) as raised:
+        attempt()
+    assert type(raised.value) is bad.error
+    for word in bad.words:
+        assert word in str(raised.value), str(raised.value)
+
+
+@pytest.mark.parametrize("operation", list(bad_arguments.POSITIONAL))
+def test_the_right_call_is_right(kernels, operation):
+    """Otherwise the rows above could raise for another reason than theirs."""
+    _, attempt = bad_arguments.call(kernels, operation, {})
+    attempt()
+
+
+@pytest.mark.parametrize("row", list(MERGE_ROWS))
+@pytest.mark.parametrize("place", ["a", "b"])
+def test_bad_moments(kernels, row, place):
+    value, error, words = MERGE_ROWS[row]
+    pair = (value, MOMENTS) if place == "a" else (MOMENTS, value)
+    with pytest.raises(error) as raised:
+        kernels.merge_moments(*pair)
+    for word in words:
+        assert word in str(raised.value), str(raised.value)
+    if row != "other features":
+        assert str(raised.value).startswith(place)
+
+
+def test_nothing_to_merge(kernels):
+    nobody = (0, np.zeros(2), np.zeros(2))
+    with pytest.raises(ValueError, match="at least one element between them, got counts 0 and 0"):
+        kernels.merge_moments(nobody, nobody)
+
+
+@pytest.mark.parametrize("operation", list(bad_arguments.POSITIONAL))
+def test_options_are_by_name(kernels, operation):
+    positional, _ = bad_arguments.right_call(operation)
+    with pytest.raises(TypeError):
+        getattr(kernels, operation)(*positional.values(), 1)
+    with pytest.raises(TypeError):
+        getattr(kernels, operation)(*positional.values(), axis=1)
+    with pytest.raises(TypeError):
+        getattr(kernels, operation)(*list(positional.values())[:-1])
+
+
+@pytest.mark.parametrize("feature_axis", [1, -2, (1,), [1], np.int64(1), (np.int32(-2),)], ids=repr)
+def test_ways_to_name_an_axis(kernels, feature_axis):
+    _, attempt = bad_arguments.call(kernels, "batch_norm_inference", {"feature_axis": feature_axis})
+    _, expected = bad_arguments.call(kernels, "batch_norm_inference", {"feature_axis": 1})
+    checks.assert_same(attempt(), expected(), "y")
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (-1, 1), [2, -2]], ids=str)
+def test_parameters_are_in_ascending_axis_order(kernels, rng, order):
+    x = rng.standard_normal((4, 3, 2))
+    mean = rng.standard_normal((3, 2))
+    y = kernels.batch_norm_inference(x, None, None, mean, np.ones((3, 2)), feature_axis=order, epsilon=0)
+    checks.assert_same(y, x - mean, "y")
+
+
+@pytest.mark.parametrize("epsilon", [0, 1, 1e-3, np.float32(0.5), np.float64(0.5), np.int64(2)])
+def test_epsilon_may_be_any_real_number(kernels, epsilon):
+    _, attempt = bad_arguments.call(kernels, "batch_norm_training", {"epsilon": epsilon})
+    _, expected = bad_arguments.call(kernels, "batch_norm_training", {"epsilon": float(epsilon)})
+    checks.assert_same(attempt()[0], expected()[0], "y")
+
+
+def test_mask_may_be_a_list(kernels):
+    mask = [[True, False], [True, True], [False, True], [True, True]]
+    _, attempt = bad_arguments.call(kernels, "moments", {"mask": mask})
+    _, expected = bad_arguments.call(kernels, "moments", {"mask": np.array(mask)})
+    assert attempt().count == expected().count == 6
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.99, 1, 1.0, np.float32(0.5), np.int64(1)])
+def test_momentum(value):
+    assert arguments.momentum(value) == float(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "word"),
+    [
+        (-0.1, ValueError, "-0.1"),
+        (1.01, ValueError, "1.01"),
+        (float("nan"), ValueError, "nan"),
+        (float("inf"), ValueError, "inf"),
+        (True, TypeError, "True"),
+        (None, TypeError, "None"),
+        ("high", TypeError, "'high'"),
+        (1j, TypeError, "1j"),
+    ],
+)
+def test_bad_momentum(value, error, word):
+    with pytest.raises(error, match="momentum must") as raised:
+        arguments.momentum(value)
+    assert word in str(raised.value)

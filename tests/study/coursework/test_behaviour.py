@@ -1,0 +1,293 @@
+"""What a function does beside its arithmetic: hang, raise, print, return other things, keep state."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pybn.study.coursework import check_batch_norm
+from pybn.study.coursework.student.sandbox import run
+from tests.support.students.right import einsum_backward, einsum_forward, staged_backward, staged_forward
+
+
+def codes(report, part=None):
+    return {found.code for found in report.findings + report.remarks if part in (None, found.part)}
+
+
+# --- time ------------------------------------------------------------------------------------------
+
+
+def for_ever():
+    while True:
+        pass
+
+
+def for_ever_in_numpy():
+    while True:
+        np.ones(10_000).sum()
+
+
+def for_ever_and_deaf():
+    while True:
+        try:
+            sum(range(100))
+        except:  # noqa: E722  (students write this)
+            pass
+
+
+@pytest.mark.parametrize("function", [for_ever, for_ever_in_numpy, for_ever_and_deaf])
+def test_a_loop_is_ended(function):
+    before, start = threading.active_count(), time.monotonic()
+    outcome = run(function, limit=0.1)
+    assert outcome.failure == "hung"
+    assert time.monotonic() - start < 2
+    time.sleep(0.05)
+    assert threading.active_count() == before
+
+
+def test_a_sleep_is_left_behind():
+    start = time.monotonic()
+    assert run(time.sleep, 5, limit=0.1).failure == "hung"
+    assert time.monotonic() - start < 2
+
+
+def test_the_limit_holds_outside_the_main_thread():
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(run(for_ever, limit=0.1).failure))
+    thread.start()
+    thread.join(5)
+    assert answers == ["hung"]
+
+
+def test_a_hanging_backward_hides_nothing_else():
+    def backward(dout, cache):
+        for_ever()
+
+    start = time.monotonic()
+    report = check_batch_norm(staged_forward, backward, alternative_backward=staged_backward, time_limit=0.3)
+    assert time.monotonic() - start < 4
+    assert codes(report, "backward") == {"hung"}
+    assert all(report.parts[part].ok for part in ("training", "statistics", "test", "alternative"))
+
+
+# --- failures --------------------------------------------------------------------------------------
+
+
+def test_an_exception_is_told_with_its_line():
+    def backward(dout, cache):
+        return undefined_name + dout  # noqa: F821
+
+    report = check_batch_norm(staged_forward, backward)
+    (found,) = report.findings
+    assert found.code == "raised"
+    assert "undefined_name" in found.what
+    assert "in backward: return undefined_name + dout" in found.what
+
+
+def test_an_exit_does_not_end_the_process():
+    def forward(x, gamma, beta, bn_param):
+        raise SystemExit(0)
+
+    assert codes(check_batch_norm(forward), "training") >= {"raised"}
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [(None, "returned-none"), ((None, None, None), "returned-none"), ((1, 2), "type"), ("text", "type")],
+)
+def test_other_results_of_a_backward(result, code):
+    report = check_batch_norm(staged_forward, lambda dout, cache: result)
+    assert codes(report, "backward") == {code}
+    assert report.parts["backward"].status == ("not written yet" if code == "returned-none" else "fails")
+
+
+def test_unfinished_work_hides_nothing_else():
+    def forward(x, gamma, beta, bn_param):
+        if bn_param["mode"] == "test":
+            raise NotImplementedError("test mode")
+        return staged_forward(x, gamma, beta, bn_param)
+
+    report = check_batch_norm(forward, staged_backward)
+    assert [found.code for found in report.findings] == ["unfinished"]
+    assert report.parts["backward"].ok
+
+
+def test_output_of_another_shape():
+    def forward(x, gamma, beta, bn_param):
+        out, cache = staged_forward(x, gamma, beta, bn_param)
+        return out.T, cache
+
+    assert "shape" in codes(check_batch_norm(forward), "training")
+
+
+def test_output_alone_is_told_and_judged():
+    report = check_batch_norm(lambda *arguments: staged_forward(*arguments)[0])
+    assert codes(report, "training") == {"wrong-type"}
+    assert "out, cache" in report.text
+
+
+# --- habits ----------------------------------------------------------------------------------------
+
+
+def test_prints_are_caught_and_told(capsys):
+    def forward(x, gamma, beta, bn_param):
+        print("shape", x.shape)
+        return staged_forward(x, gamma, beta, bn_param)
+
+    report = check_batch_norm(forward)
+    assert report.ok
+    assert "prints" in codes(report)
+    assert capsys.readouterr().out == ""
+
+
+def test_changed_inputs_are_told():
+    def backward(dout, cache):
+        result = staged_backward(dout, cache)
+        dout *= 0
+        return result
+
+    report = check_batch_norm(staged_forward, backward)
+    assert [found.code for found in report.findings] == ["input-changed"]
+
+
+def test_changed_settings_are_told():
+    def forward(x, gamma, beta, bn_param):
+        out = staged_forward(x, gamma, beta, bn_param)
+        bn_param["eps"] = 1e-5
+        return out
+
+    assert "setting-changed" in codes(check_batch_norm(forward))
+
+
+def test_state_between_calls_is_told():
+    seen = []
+
+    def forward(x, gamma, beta, bn_param):
+        seen.append(1)
+        out, cache = staged_forward(x, gamma, beta, bn_param)
+        return out + 1e-3 * (len(seen) > 4), cache
+
+    assert "state-kept" in codes(check_batch_norm(forward))
+
+
+def test_a_cache_that_can_be_used_once():
+    def backward(dout, cache):
+        dx = einsum_backward(dout, cache)
+        cache[0][:] = 1.0
+        return dx
+
+    report = check_batch_norm(einsum_forward, backward)
+    assert [found.code for found in report.findings] == ["cache-changed"]
+
+
+# --- the report ------------------------------------------------------------------------------------
+
+
+def wrong_forward(x, gamma, beta, bn_param):
+    out, cache = staged_forward(x, gamma, beta, {**bn_param, "eps": 0.0})
+    return out, cache
+
+
+def test_the_report_says_what_where_example_and_rule():
+    (found,) = [f for f in check_batch_norm(wrong_forward).findings if f.part == "training"]
+    assert (found.code, found.kind) == ("epsilon-missing", "epsilon")
+    assert "Algorithm 1, line 3" in found.where
+    assert "x = [1, 5]" in found.example
+    assert "out is [-1, 1], right is [-0.5, 0.5]" in found.example
+    assert "eps is added to the variance" in found.rule
+
+
+def test_the_report_as_json_html_and_text():
+    report = check_batch_norm(
+        staged_forward, lambda dout, cache: (2 * dout, dout.sum(0), dout.sum(0)), points={"test": 5}
+    )
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["ok"] is False
+    assert plain["parts"]["backward"]["status"] == "wrong"
+    assert plain["parts"]["test"]["points"] == 5
+    assert plain["points"] == report.points < report.possible == plain["possible"]
+    assert "<table>" in report._repr_html_()
+    assert str(report) == report.text
+    assert report.text.startswith("Right: training output, running averages, test mode.")
+
+
+def test_a_text_holds_no_code_that_solves_the_exercise():
+    from pybn.study.coursework.report.findings import DEPARTURES
+    from pybn.study.coursework.report.words import TEXTS
+
+    for code, text in TEXTS.items():
+        assert "np." not in text.what + text.rule, code
+        assert text.kind in (*DEPARTURES, "follows", "waits", "unjudged", "remark")
+
+
+def test_wrong_usage_is_an_error_of_the_check():
+    with pytest.raises(TypeError, match="needs forward"):
+        check_batch_norm()
+    with pytest.raises(ValueError, match="convention must be one of"):
+        check_batch_norm(staged_forward, convention="caffe")
+
+
+@pytest.mark.parametrize(
+    ("convention", "wanted"),
+    [
+        ("course", set()),
+        ("keras", {"variance-start"}),
+        ("pytorch", {"momentum-of-the-old", "population-variance-averaged", "variance-start"}),
+        ("paper", {"population-variance-averaged"}),
+        ("pybn", {"not-debiased"}),
+    ],
+)
+def test_a_convention_that_is_asked_for_is_held(convention, wanted):
+    report = check_batch_norm(staged_forward, staged_backward, convention=convention)
+    assert {found.code for found in report.findings} == wanted
+
+
+def test_a_check_takes_less_than_two_seconds():
+    # 0.1 s on an idle core; the bound is what a student may be made to wait.
+    report = check_batch_norm(wrong_forward, staged_backward)
+    assert report.seconds < 2
+
+
+JUNK = {
+    "number": 1.5,
+    "text": "abc",
+    "empty list": [],
+    "ragged list": [[1, 2], [3]],
+    "dict": {},
+    "empty array": np.zeros(0),
+    "nan": np.full((7, 8), np.nan),
+    "infinity": np.full((7, 8), np.inf),
+    "integers": np.ones((7, 8), int),
+    "complex": np.ones((7, 8), complex),
+    "objects": np.ones((7, 8), object),
+    "masked": np.ma.ones((7, 8)),
+    "huge": np.full((7, 8), 1e300),
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK.keys())
+def test_junk_is_a_finding_and_never_an_error(junk):
+    def forward(x, gamma, beta, bn_param):
+        out, cache = staged_forward(x, gamma, beta, bn_param)
+        bn_param["running_var"] = junk
+        return out, cache
+
+    report = check_batch_norm(
+        forward, lambda dout, cache: (junk, junk, junk), spatial_forward=lambda *arguments: (junk, None)
+    )
+    assert report.parts["training"].ok
+    assert not any(report.parts[part].ok for part in ("statistics", "backward", "spatial"))
+    assert report.text
+    assert json.dumps(report.to_dict())
+
+
+def test_a_first_step_that_needs_averages():
+    def forward(x, gamma, beta, bn_param):
+        bn_param["running_mean"] + 0  # KeyError where there is none yet
+        return staged_forward(x, gamma, beta, bn_param)
+
+    report = check_batch_norm(forward, staged_backward)
+    assert [found.code for found in report.findings] == ["first-step-fails"]
+    assert "KeyError: 'running_mean'" in report.text

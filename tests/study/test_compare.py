@@ -1,0 +1,224 @@
+"""The comparison of implementations: it sees differences, keeps its bounds, and puts everything back."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pybn import reference
+from pybn.study.compare import compare, main
+from pybn.study.compare.samples import OPERATIONS
+
+SMALL = {"shapes": [(6, 5), ((2, 3, 4), 1)], "turns": 2}
+
+
+def copy_of_reference(**changed):
+    """The reference's operations in an object of another name, some of them changed."""
+    return SimpleNamespace(**{name: getattr(reference, name) for name in OPERATIONS} | changed)
+
+
+def off_by(units):
+    """Training with y a number of units in the last place off."""
+
+    def training(x, *args, **kwargs):
+        y, mean, variance = reference.batch_norm_training(x, *args, **kwargs)
+        return y + units * np.spacing(np.maximum(np.abs(y), 1)).astype(y.dtype), mean, variance
+
+    return copy_of_reference(batch_norm_training=training)
+
+
+def against(other, **options):
+    return compare({"reference": reference, "other": other}, **{**SMALL, **options})
+
+
+def test_an_implementation_equals_itself():
+    found = against(copy_of_reference())
+    assert found.ok
+    assert {(row.absolute, row.units) for row in found.rows} == {(0.0, 0.0)}
+    assert len(found.rows) == 2 * 2 * len(OPERATIONS)
+    assert {row.operation for row in found.rows} == set(OPERATIONS)
+    assert found.names == ("reference", "other")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_compiled_is_within_the_bound(compiled, dtype):
+    shapes = [(6, 5), (200, 31), ((2, 3, 4), 1), ((3, 2, 5, 4), (1, 2)), (1, 4)]
+    found = compare({"reference": reference, "compiled": compiled}, shapes=shapes, dtypes=[dtype], turns=1)
+    assert found.ok, str(found)
+
+
+@pytest.mark.parametrize(("units", "ok"), [(3, True), (7, True), (9, False), (1000, False)])
+def test_units_are_counted(units, ok):
+    """Two implementations that may be 4 units off each may be 8 apart."""
+    found = against(off_by(units), dtypes=["float32"], operations=["batch_norm_training"])
+    assert found.ok is ok
+    for row in found.rows:
+        assert row.result == "y"
+        assert units - 0.5 <= row.units <= units + 0.5
+        assert row.bound == 8
+
+
+def test_wrong_gradients_exceed_the_bound():
+    def gradient(x, scale, mean, variance, dy, **kwargs):
+        dx, dscale, doffset = reference.batch_norm_gradient(x, scale, mean, variance, dy, **kwargs)
+        return dx, dscale * 1.001, doffset
+
+    found = against(copy_of_reference(batch_norm_gradient=gradient))
+    wrong = [row for row in found.rows if not row.ok]
+    assert {row.operation for row in wrong} == {"batch_norm_gradient"}
+    assert {row.result for row in wrong} == {"dscale"}
+    assert len(wrong) == 4
+
+
+def test_nan_is_a_difference():
+    def moments(x, **kwargs):
+        count, mean, variance = reference.moments(x, **kwargs)
+        return count, mean, variance * np.nan
+
+    found = against(copy_of_reference(moments=moments), operations=["moments"])
+    assert not found.ok
+    assert {(row.result, row.units) for row in found.rows} == {("variance", np.inf)}
+
+
+def test_three_implementations_and_pairs_against_the_first():
+    found = compare({"a": reference, "b": copy_of_reference(), "c": off_by(100)}, dtypes=["float32"], **SMALL)
+    assert {row.implementation for row in found.rows} == {"b", "c"}
+    assert {row.implementation for row in found.rows if not row.ok} == {"c"}
+
+
+def test_names_and_modules():
+    found = compare(["reference", SimpleNamespace(moments=reference.moments)], **SMALL)
+    assert found.names == ("reference", "SimpleNamespace")
+    assert {row.operation for row in found.rows} == {"moments"}
+
+
+def test_times_are_ratios():
+    def slow(x, **kwargs):
+        for _ in range(20):
+            result = reference.moments(x, **kwargs)
+        return result
+
+    found = against(copy_of_reference(moments=slow), operations=["moments"], turns=5)
+    for row in found.rows:
+        assert row.ratio_low <= row.ratio <= row.ratio_high
+        assert row.ratio > 3
+        assert row.seconds > 0
+
+
+def test_threads_are_put_back():
+    number = 5
+
+    def set_num_threads(n):
+        nonlocal number
+        number = n
+
+    seen = []
+
+    def moments(x, **kwargs):
+        seen.append(number)
+        return reference.moments(x, **kwargs)
+
+    other = SimpleNamespace(moments=moments, set_num_threads=set_num_threads, get_num_threads=lambda: number)
+    found = against(other, threads=3)
+    assert set(seen) == {3}
+    assert number == 5
+    assert found.threads == 3
+    with pytest.raises(ValueError, match="must be two or more"):
+        compare({"alone": other}, threads=2)
+    assert number == 5
+
+
+def test_misuse():
+    with pytest.raises(ValueError, match="must be two or more, got 1"):
+        compare(["reference"])
+    with pytest.raises(TypeError, match="two or more names or modules, got 'reference'"):
+        compare("reference")
+    with pytest.raises(ValueError, match="different names, got 'reference' twice"):
+        compare(["reference", "reference"])
+    with pytest.raises(ValueError, match="the backend must be one of"):
+        compare(["reference", "torch"])
+    with pytest.raises(ValueError, match="an operation in common"):
+        against(SimpleNamespace())
+    with pytest.raises(ValueError, match=r"operations must be of .* got 'softmax'"):
+        against(copy_of_reference(), operations=["softmax"])
+    with pytest.raises(ValueError, match="got 'other' without 'moments'"):
+        against(SimpleNamespace(), operations=["moments"])
+    with pytest.raises(ValueError, match=r"'other' must give mean of shape \(5,\), got \(1, 5\)"):
+        against(SimpleNamespace(moments=lambda x, **_: (6, np.zeros((1, 5)), np.zeros(5))))
+    with pytest.raises(ValueError, match="moments must return count, mean, variance; got 2 results"):
+        against(SimpleNamespace(moments=lambda x, **_: (np.zeros(5), np.zeros(5))))
+
+
+def test_text_html_and_json():
+    found = against(off_by(1000), dtypes=["float32"])
+    lines = str(found).splitlines()
+    assert len(lines) == 1 + len(found.rows) + 2
+    assert lines[0].split() == "operation shape features dtype implementation difference units of bound time".split()
+    assert "2 of 12 differences exceed the bound; differences from reference" in lines[-1]
+    assert sum("!" in line for line in lines) == 2
+    assert found._repr_html_().count("<tr>") == 1 + len(found.rows)
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["names"] == ["reference", "other"]
+    assert data["ok"] is False
+    assert len(data["rows"]) == 12
+    assert data["rows"][0]["shape"] == [6, 5]
+
+
+def test_plot():
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    found = compare({"a": reference, "b": copy_of_reference(), "c": off_by(1)}, dtypes=["float32"], **SMALL)
+    ax = found.plot()
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"a", "b", "c"}
+    assert len(ax.get_yticks()) == 12
+    _, mine = plt.subplots()
+    assert found.plot(mine) is mine
+    plt.close("all")
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The command on small shapes."""
+    module = importlib.import_module("pybn.study.compare.comparison")
+    monkeypatch.setattr(module.compare, "__kwdefaults__", {**module.compare.__kwdefaults__, "shapes": SMALL["shapes"]})
+    return module
+
+
+def test_command(small, compiled, capsys):
+    assert main(["--turns", "1"]) == 0
+    assert "every difference is in bounds" in capsys.readouterr().out
+    assert main(["--json", "--turns", "1", "--threads", "1", "--seed", "3"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["names"], data["threads"], data["seed"]) == (["reference", "compiled"], 1, 3)
+
+
+def test_command_tells_a_difference(small, monkeypatch, capsys):
+    monkeypatch.setattr(small.backend, "load", lambda name: reference if name == "reference" else off_by(50))
+    assert main(["--turns", "1"]) == 1
+    assert "exceed the bound" in capsys.readouterr().out
+
+
+def test_command_without_the_compiled_build(monkeypatch, capsys):
+    def missing(name):
+        raise ModuleNotFoundError("pybn_ext is not compiled in this installation: install a C compiler")
+
+    monkeypatch.setattr(importlib.import_module("pybn.backend"), "load", missing)
+    assert main([]) == 1
+    assert "pybn_ext is not compiled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--turns", "0"], ["--threads", "-1"], ["--seed", "x"], ["--fast"], ["more"]])
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
