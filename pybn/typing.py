@@ -10,6 +10,9 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import numpy as np
 
+# The site shows these; the two arrays that results are, it would take for classes with signatures.
+__all__ = ["ArrayLike", "FeatureAxis", "MaskLike", "NestedFloats", "SupportsArray"]
+
 
 class SupportsArray(Protocol):
     """What NumPy makes an array of floating-point numbers of: a tensor of another library, say."""

@@ -16,9 +16,8 @@ def _choose(wanted):
     built = [level for level, module in _MODULES.items() if find_spec(f"{__name__}.{module}") is not None]
     if not built:
         raise ModuleNotFoundError(
-            "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and run "
-            "`pip install --force-reinstall --no-cache-dir pybn` again; `pybn` itself works without it, on the "
-            "reference",
+            "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and, in the "
+            "clone of pybn, run `pip install -e .` again; `pybn` itself works without it, on the reference",
             name="pybn_ext",
         )
     from pybn_ext import _cpu

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     1: ["pybn.typing", "pybn.arguments", "pybn.reference", "pybn.backend"],
     2: [
+        "pybn.framework.blocks",
         "pybn.framework.graph",
         "pybn.framework.ops.shapes",
         "pybn.framework.ops.elementwise",
@@ -27,6 +28,8 @@ FLOORS = {
         "pybn.framework.ops.batch_norm",
         "pybn.framework.ops",
         "pybn.framework.initializers",
+        "pybn.framework.variables",
+        "pybn.framework.runs",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",

@@ -66,7 +66,7 @@ def test_wrong_options_of_the_demo(arguments, capsys):
 
 
 def test_the_demo_trains_compares_and_draws(built, tmp_path):
-    pytest.importorskip("matplotlib", reason="the demo's figures need matplotlib: pip install pybn[plots]")
+    pytest.importorskip("matplotlib", reason="the demo's figures need matplotlib: pip install '.[plots]'")
     code, out, err = run("demo", "--epochs", "2", "--seed", "3", "--output", str(tmp_path / "new" / "folder"))
     assert code == 0, err
     for name in built:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
+from pybn.framework.variables import Variable
 from pybn.study.interop.conventions import (
     LIBRARIES,
     Library,
