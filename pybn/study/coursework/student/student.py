@@ -235,7 +235,7 @@ def _array(value: Any, name: str, shape: tuple[int, ...] | None) -> tuple[np.nda
     if value is None:
         return None, Failure("result-none", f"{name} is None")
     try:
-        array = np.asarray(value)
+        array = np.array(value)  # a copy: a layer may write its next result into the same buffer
         if array.dtype.kind == "c":
             return None, Failure("type", f"{name} must be real, got {array.dtype}")
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
