@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pybn.batchnorm import Averages
-from pybn.batchnorm.layer import STRATEGY
+from pybn.batchnorm import Averages, normalizing
 from pybn.framework import losses, metrics, optimizers
 from pybn.framework.train import Trainer
 from pybn.lessons import experiments
@@ -209,7 +208,7 @@ def inputs_of_layers(trainer: Trainer, inputs: np.ndarray) -> dict[str, np.ndarr
         seen[layer.scope] = x.value
         return layer.with_averages(x)
 
-    with trainer.context.forward_pass(), trainer.context.offering(STRATEGY, keep):
+    with trainer.context.forward_pass(), normalizing(trainer.context, keep):
         trainer.run_model(inputs)
     return seen
 

@@ -83,12 +83,16 @@ def from_keras(
 
     Keras counts no batches: `avg_weight`, left out, is the length of momentum's memory, 1 / (1 - momentum),
     so that the next batch moves the averages as it would there.  (A weight of 0 would throw them away.)
+    Under a mask Keras normalizes the padding too, which pybn gives back as it is.
     """
     return state_from("keras", arrays, momentum, epsilon, avg_weight)
 
 
 def to_keras(state: State, *, dtype: Any = np.float32) -> Arrays:
-    """gamma and beta (where learned), moving_mean, moving_variance: in this order `layer.set_weights` takes them."""
+    """gamma and beta (where learned), moving_mean, moving_variance: in this order `layer.set_weights` takes them.
+
+    Under a mask Keras normalizes the padding too, which pybn gives back as it is.
+    """
     return arrays_from("keras", state, dtype)
 
 

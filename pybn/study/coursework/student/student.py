@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import LAYER
+from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
-from pybn.study.coursework.student.not_judged import NotJudged, gathered
 
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
 
@@ -189,6 +189,8 @@ class Student:
             out, cache = value, None
             self.note("type", part, f"must return out, cache; got {_described(value)}")
         array, failure = _array(out, "out", x.shape)
+        if out is None:
+            failure = Failure("none", "returned None for out")
         if array is not None and not isinstance(out, np.ndarray):
             self.note("type", part, f"out must be an array, got {type(out).__name__}")
         if failure:
