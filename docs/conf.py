@@ -38,6 +38,7 @@ extensions = [
     "myst_parser",
     "pybn_directives",
     "pybn_player",
+    "pybn_playground",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
@@ -92,6 +93,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,  # a page that would fetch its table from elsewhere
     "plot_gallery": "True",
     "first_notebook_cell": (
-        "# pip install 'pybn[notebook]' brings everything that this lesson needs.\n%matplotlib inline"
+        "# In a clone of pybn, `pip install -e '.[notebook]'` brings everything that this lesson needs.\n"
+        "%matplotlib inline"
     ),
 }

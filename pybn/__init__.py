@@ -9,7 +9,7 @@ from pybn import batchnorm, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
 from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.progress import ProgressBar, progress_bar
@@ -21,6 +21,7 @@ from pybn.framework.train import (
     every_n_steps,
     exponential_callback,
 )
+from pybn.framework.variables import Variable
 
 __version__ = "0.1.0"
 

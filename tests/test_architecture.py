@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; within a floor from left to right.  A package stands for all of its files, and its
 # own __init__ is its right-most: it names what its files hold.
 FLOORS = {
-    1: ["pybn.arguments", "pybn.reference", "pybn.backend"],
+    1: ["pybn.typing", "pybn.arguments", "pybn.reference", "pybn.backend"],
     2: [
+        "pybn.framework.blocks",
         "pybn.framework.graph",
         "pybn.framework.ops.shapes",
         "pybn.framework.ops.elementwise",
@@ -27,6 +28,8 @@ FLOORS = {
         "pybn.framework.ops.batch_norm",
         "pybn.framework.ops",
         "pybn.framework.initializers",
+        "pybn.framework.variables",
+        "pybn.framework.runs",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",
@@ -72,6 +75,17 @@ FLOORS = {
         "pybn.study.interop.state",
         "pybn.study.interop.libraries",
         "pybn.study.interop",
+        "pybn.study.adapters.names",
+        "pybn.study.adapters.places",
+        "pybn.study.adapters.not_judged",
+        "pybn.study.adapters.modes",
+        "pybn.study.adapters.making",
+        "pybn.study.adapters.running",
+        "pybn.study.adapters.roles",
+        "pybn.study.adapters.functions",
+        "pybn.study.adapters.meeting",
+        "pybn.study.adapters.layers",
+        "pybn.study.adapters.operations",
         "pybn.study.adapters",
         "pybn.study.coursework",
         "pybn.study",
@@ -83,6 +97,7 @@ FLOORS = {
         "pybn.lessons.sequences",
         "pybn.lessons.experiments",
         "pybn.lessons.trials",
+        "pybn.lessons.ladder",
         "pybn.lessons.lesson",
         "pybn.lessons.figures",
         "pybn.lessons.demo",
@@ -204,7 +219,7 @@ def test_matplotlib_is_imported_where_figures_are_drawn_and_where_lessons_show_t
 def test_the_compiled_package_knows_the_arguments_alone():
     """Its Cython files are read as text: they are no Python."""
     names = {name for module in SOURCES if module.split(".")[0] == "pybn_ext" for name in imports(module, True)}
-    for path in (ROOT / "pybn_ext").glob("*.p[yx][xdi]"):
+    for path in [*(ROOT / "pybn_ext").glob("*.pyx"), *(ROOT / "pybn_ext").glob("*.px[di]")]:
         for line in path.read_text(encoding="utf-8").splitlines():
             words = line.split()
             if words[:1] == ["import"] or (words[:1] == ["from"] and "import" in words):

@@ -9,7 +9,9 @@ layer normalizes with its batch, in evaluation with its moving averages; so wher
 averages.  They describe weights that are gone: those of the last hundred steps, or of the first.
 
 The repair needs no training.  With the weights as they are, send the data through the network once more and
-*measure* the statistics: ``pybn.update_averages``.
+*measure* the statistics: ``pybn.update_averages``.  The Go package on which it is modelled refers to an `account of
+the same repair <https://www.mindee.com/blog/batch-normalization>`_: freeze the weights after training, and run one
+epoch to estimate the averages on the whole data set.
 """
 
 import numpy as np

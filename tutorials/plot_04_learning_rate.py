@@ -9,7 +9,9 @@ learning rate this is what moving averages do.  They hold what the statistics we
 (:ref:`lesson-momentum`), and at a high rate the weights of then are not the weights of now.
 
 It tells nothing about the weights.  Evaluate with the statistics of the batch at hand, and the jumps are gone; lower
-the rate, and they are gone too.
+the rate, and they are gone too.  Both were seen, and asked about, in a `discussion among PyTorch's users
+<https://discuss.pytorch.org/t/batch-norm-instability/32159/14>`_ to which the Go package refers: the validation loss
+of a ResNet that rose for no visible reason, not in training mode, and no more once the rate had been lowered.
 """
 
 import numpy as np

@@ -20,7 +20,7 @@ module begins with a table of what it holds.
 import re
 from itertools import pairwise
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, GenericAlias
 
 # What stands between backticks, or one character that RST would read as markup: *args, |x|, name_
 _CODE_OR_MARKUP = re.compile(r"(``.+?``|`.+?`|\s\* )|(\*|\||_(?!\w))")
@@ -123,7 +123,12 @@ def add_contents(app, what, name, obj, options, lines):
 
 
 def skip(app, what, name, obj, skip, options):
-    """Leave out the fields of a named tuple, whose docstring only counts them."""
+    """Leave out the fields of a named tuple, whose docstring only counts them, and names for NumPy's own types.
+
+    Such a name has NumPy's docstring, whose signature numpydoc would give to an object that Sphinx says has none.
+    """
+    if isinstance(obj, GenericAlias):
+        return True
     if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number"):
         return True
     return None

@@ -13,7 +13,15 @@ from pybn.batchnorm.config import (
     batch_norm,
     new,
 )
-from pybn.batchnorm.layer import batch_statistics, reset_weights
+from pybn.batchnorm.layer import (
+    Layer,
+    Strategy,
+    batch_statistics,
+    in_batch_statistics,
+    in_mode,
+    normalizing,
+    reset_weights,
+)
 from pybn.batchnorm.update import update_averages
 
 __all__ = [
@@ -21,12 +29,17 @@ __all__ = [
     "BATCH_NORMALIZATION_SCOPE_NAME",
     "Averages",
     "Config",
+    "Layer",
     "NonFiniteStatisticsError",
     "SmallBatchWarning",
+    "Strategy",
     "batch_norm",
     "batch_statistics",
     "effective_momentum",
+    "in_batch_statistics",
+    "in_mode",
     "new",
+    "normalizing",
     "reset_weights",
     "update_averages",
 ]

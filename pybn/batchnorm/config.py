@@ -13,11 +13,12 @@ from typing import Any, Self
 import numpy as np
 
 from pybn import arguments
-from pybn.batchnorm.layer import ROLES, STRATEGY, Layer, Strategy, in_mode
+from pybn.batchnorm.layer import ROLES, Layer, strategy_for
 from pybn.framework import initializers, ops
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
 from pybn.framework.graph import Node
 from pybn.framework.regularizers import add_l2
+from pybn.framework.variables import Variable
 
 BATCH_NORMALIZATION_SCOPE_NAME = "batch_normalization"
 AVERAGES_UPDATES_TRIGGER_PARAM = "batch_normalization_averages_updates_trigger"
@@ -118,8 +119,7 @@ class Config:
         layer = self._layer()
         if layer.moves:
             layer.ctx.in_absolute_path("/").set_param(AVERAGES_UPDATES_TRIGGER_PARAM, True)
-        strategy: Strategy = layer.ctx.services.get(STRATEGY, in_mode)
-        return strategy(layer, self._x)
+        return strategy_for(layer)(layer, self._x)
 
     def _layer(self) -> Layer:
         ctx = self._ctx if self._current_scope else self._ctx.in_scope(BATCH_NORMALIZATION_SCOPE_NAME)

@@ -1,8 +1,8 @@
 """A built layer: its variables in the context, the ways it can normalize, and when its averages move.
 
 In training the batch's statistics normalize, and the averages move when the step is applied; in
-evaluation the averages normalize.  `update_averages` and `batch_statistics` put another way in
-the place of the mode's.
+evaluation the averages normalize.  A block of code puts another way in the place of the mode's with
+`normalizing(ctx, strategy)`, as `update_averages` and `batch_statistics` do.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, SmallBatchWarning, check_finite
 from pybn.framework import ops
-from pybn.framework.context import Context, NewValues, Variable
+from pybn.framework.context import Context
 from pybn.framework.graph import Node
+from pybn.framework.variables import NewValues, Variable
 
 # How variables are known for a layer's own, however its scope is spelled.
 ROLES = {name: f"batch_normalization.{name}" for name in ("scale", "offset", "mean", "variance", "avg_weight")}
-# Under this name a block of code offers layers another way to normalize than their mode's.
-STRATEGY = "batch_normalization_strategy"
+_STRATEGY = "batch_normalization_strategy"
 
 
 class Layer(NamedTuple):
-    """A built layer for the length of one call: its variables and its options."""
+    """A built layer for the length of one call: its variables, its options, and what it can do with x.
+
+    What a strategy is made of: `moments(x)` of this batch; `with_averages(x)` and
+    `with_batch_statistics(x)`, which normalize; `saw(batch)`, which leaves word that the averages move
+    after the step; `normalizes_with_batch`, whether the mode wants the last two.
+    """
 
     ctx: Context  # at the layer's own scope
     scale: Variable | None
@@ -52,13 +57,34 @@ class Layer(NamedTuple):
         """M, V and their weight, as they are now."""
         return Averages(self.mean.value, self.variance.value, float(self.avg_weight.value))
 
+    @property
+    def normalizes_with_batch(self) -> bool:
+        """Whether the mode has it normalize with the batch and move its averages: training, and not frozen."""
+        return self.ctx.is_training and self.moves
+
+    @property
+    def scale_node(self) -> Node | None:
+        """The scale as a leaf of the graph; None where it is 1."""
+        return None if self.scale is None else self.scale.node
+
+    @property
+    def offset_node(self) -> Node | None:
+        """The offset as a leaf of the graph; None where it is 0."""
+        return None if self.offset is None else self.offset.node
+
+    def moments(self, x: Node) -> Moments:
+        """Count, mean and variance of this layer's input, by its feature axes and its mask; not checked."""
+        options = {name: self.options[name] for name in ("feature_axis", "mask")}
+        moments: Moments = backend.active().moments(x.value, **options)
+        return moments
+
     def new_values(self, averages: Averages) -> NewValues:
         """The assignment that makes `averages` this layer's."""
         return dict(zip((self.mean, self.variance, self.avg_weight), averages, strict=True))
 
     def with_batch_statistics(self, x: Node) -> tuple[Node, Moments]:
         """x normalized with its own statistics, and these, known to be finite."""
-        y, mean, variance = ops.batch_norm_training(x, _node(self.scale), _node(self.offset), **self.options)
+        y, mean, variance = ops.batch_norm_training(x, self.scale_node, self.offset_node, **self.options)
         batch = Moments(self.batch_count, mean, variance)
         check_finite(self.scope, batch)
         return y, batch
@@ -67,15 +93,33 @@ class Layer(NamedTuple):
         """x normalized with M and V."""
         infer = ops.batch_norm_inference if self.use_backend_inference else ops.composed_inference
         statistics = self.mean.value, self.variance.value
-        return infer(x, _node(self.scale), _node(self.offset), *statistics, **self.options)
+        return infer(x, self.scale_node, self.offset_node, *statistics, **self.options)
+
+    def saw(self, batch: Moments) -> None:
+        """Leave word that the averages move after the step, by `batch`: the moments that normalized.
+
+        A layer that is used more than once in a step saw all of these batches: they are pooled, and
+        the averages move once.  Raises NonFiniteStatisticsError, and nothing will move.
+        """
+        check_finite(self.scope, batch)
+        if batch.count == 1 and self.ctx.first_time("small batch"):
+            warnings.warn(
+                f"batch normalization in {self.scope}: a batch with one element per feature has variance 0, so its "
+                "output is the offset; use larger batches, drop_last=True, or frozen_averages(True)",
+                SmallBatchWarning,
+                stacklevel=_level_of_the_model(),
+            )
+        run = self.ctx.run
+        pending = run.after_step.get(self.scope)
+        if isinstance(pending, _PendingUpdate):
+            pending.add(batch)
+        else:
+            pending = run.after_step[self.scope] = _PendingUpdate(self, batch)
+        run.observed[self.scope] = pending.batch
 
 
 class _PendingUpdate:
-    """What a layer saw in the step under way; its averages move when the step is applied.
-
-    A layer that is used more than once in a step saw all of these batches: they are pooled, and the
-    averages move once.
-    """
+    """What a layer saw in the step under way; its averages move when the step is applied."""
 
     def __init__(self, layer: Layer, batch: Moments) -> None:
         self._layer = layer
@@ -93,37 +137,50 @@ class _PendingUpdate:
 
 
 class Strategy(Protocol):
-    """A way to normalize that a block of code puts in the place of the mode's."""
+    """A way to normalize: what `normalizing` puts in the place of the mode's."""
 
     def __call__(self, layer: Layer, x: Node) -> Node:
-        """x normalized."""
+        """x normalized; it may leave word with `layer.saw(batch)` that the averages are to move."""
         ...
+
+
+@contextmanager
+def normalizing(ctx: Context, strategy: Strategy) -> Iterator[None]:
+    """For the length of a block, let `strategy(layer, x)` say how each batch normalization in ctx's store normalizes.
+
+    It holds for this thread or task alone, for layers whose `done()` runs within the block, in training
+    and in evaluation; the innermost block counts, and what was before is back afterwards, also after an
+    error.  The strategy gets the built `Layer` and its input, and returns the normalized node; what it
+    does not do itself (move averages, check for NaN) is not done.
+
+    >>> import numpy as np, pybn
+    >>> def half(layer, x):
+    ...     return layer.with_averages(x) * 0.5
+    >>> ctx, x = pybn.Context(0), np.array([[1.0], [3.0]])
+    >>> with ctx.forward_pass(), normalizing(ctx, half):
+    ...     pybn.batch_norm(ctx, x, epsilon=0.0).value
+    array([[0.5],
+           [1.5]])
+    """
+    with ctx.offering(_STRATEGY, strategy):
+        yield
+
+
+def strategy_for(layer: Layer) -> Strategy:
+    """The way of the innermost `normalizing` around this line, else the mode's."""
+    strategy: Strategy = layer.ctx.service(_STRATEGY, in_mode)
+    return strategy
 
 
 def in_mode(layer: Layer, x: Node) -> Node:
     """Batch statistics in training, unless the averages are frozen; the averages otherwise."""
-    if layer.ctx.is_training and layer.moves:
-        return in_training(layer, x)
-    return layer.with_averages(x)
+    return in_training(layer, x) if layer.normalizes_with_batch else layer.with_averages(x)
 
 
 def in_training(layer: Layer, x: Node) -> Node:
     """Normalize with the batch's statistics and leave word that the averages move after the step."""
-    if layer.batch_count == 1 and layer.ctx.first_time("small batch"):
-        warnings.warn(
-            f"batch normalization in {layer.scope}: a batch with one element per feature has variance 0, so its "
-            "output is the offset; use larger batches, drop_last=True, or frozen_averages(True)",
-            SmallBatchWarning,
-            stacklevel=_level_of_the_model(),
-        )
     y, batch = layer.with_batch_statistics(x)
-    run = layer.ctx.run
-    pending = run.after_step.get(layer.scope)
-    if isinstance(pending, _PendingUpdate):
-        pending.add(batch)
-    else:
-        pending = run.after_step[layer.scope] = _PendingUpdate(layer, batch)
-    run.observed[layer.scope] = pending.batch
+    layer.saw(batch)
     return y
 
 
@@ -138,23 +195,24 @@ def batch_statistics(ctx: Context) -> Iterator[None]:
 
     What a model gets this way and not with its averages, the averages have lost.
     """
-    with ctx.offering(STRATEGY, in_batch_statistics):
+    with normalizing(ctx, in_batch_statistics):
         yield
 
 
 def reset_weights(ctx: Context) -> None:
-    """Set `avg_weight` of every batch normalization in ctx's store to 0: the next batch replaces M and V."""
-    for variable in ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):
-        variable.value = 0.0
-
-
-def _node(variable: Variable | None) -> Node | None:
-    return None if variable is None else variable.node
+    """Set `avg_weight` of every batch normalization in and under ctx's scope to 0: the next batch replaces M and V."""
+    with ctx.changing("a reset of the weights"):
+        for variable in ctx.variables(role=ROLES["avg_weight"]):
+            variable.value = 0.0
 
 
 def _level_of_the_model() -> int:
-    """For `warnings.warn`: how far up the line is that called into this package."""
-    package, frame, level = os.path.dirname(__file__), sys._getframe(1), 1
-    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == package:
+    """For `warnings.warn`: how far up the line is that built the layer, whatever strategy came between."""
+    package, frame, level, built = os.path.dirname(__file__), sys._getframe(1), 1, False
+    while frame.f_back is not None:
+        here = os.path.dirname(frame.f_code.co_filename) == package
+        if built and not here:
+            break
+        built = built or (here and frame.f_code.co_name == "done")
         frame, level = frame.f_back, level + 1
     return level

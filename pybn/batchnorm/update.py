@@ -18,11 +18,11 @@ from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
-from pybn.batchnorm.layer import STRATEGY, Layer
-from pybn.framework.context import restored_on_error
+from pybn.batchnorm.layer import Layer, Strategy, normalizing
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.train import Trainer, register_averages_updater
+from pybn.framework.variables import restored_on_error
 
 # (batches done, batches in all where known, what is being done)
 Progress = Callable[[int, int | None, str], None]
@@ -68,7 +68,7 @@ def update_averages(
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
-    with restored_on_error(root.variables()):
+    with root.changing("an update of the averages"), restored_on_error(root.variables()):
         return _METHODS[method](trainer, epoch)
 
 
@@ -152,7 +152,7 @@ class _Pool:
         if layer.moves and layer.scope not in self._known:
             raise ValueError(_not_the_same([layer.scope], "not in the first batch but", self._batches + 1))
         if layer.scope in self._to_measure:
-            self._add(layer, backend.active().moments(x.value, **_without_epsilon(layer)))
+            self._add(layer, layer.moments(x))
             if self._may_stop and len(self._seen) == len(self._to_measure):
                 raise _AllMeasured
         return layer.with_averages(x)
@@ -239,19 +239,14 @@ def _feeders(calls: list[tuple[str, Node, Node]]) -> dict[str, set[str]]:
 # --- runs, epochs, and the way back ---------------------------------------------------------------
 
 
-def _run(trainer: Trainer, inputs: Any, strategy: Callable[[Layer, Node], Node]) -> None:
+def _run(trainer: Trainer, inputs: Any, strategy: Strategy) -> None:
     """The model on one batch in evaluation, its batch normalizations as `strategy` says."""
-    with trainer.context.forward_pass(training=False), trainer.context.offering(STRATEGY, strategy):
+    with trainer.context.forward_pass(training=False), normalizing(trainer.context, strategy):
         trainer.run_model(inputs)
 
 
 def _assign(layer: Layer, averages: Averages) -> None:
-    for variable, value in layer.new_values(averages).items():
-        variable.value = value
-
-
-def _without_epsilon(layer: Layer) -> dict[str, Any]:
-    return {key: value for key, value in layer.options.items() if key != "epsilon"}
+    layer.ctx.assign(layer.new_values(averages))
 
 
 def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Epoch:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
+from pybn.framework.variables import Variable
 
 FORMAT = "pybn checkpoint"
 VERSION = 1
@@ -28,8 +29,9 @@ class CheckpointError(ValueError):
 def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     """Write every variable and parameter of ctx's store to `path`; returns the path."""
     target = Path(path)
-    variables = ctx.in_absolute_path("/").variables()
-    arrays = {f"variable_{i}": variable.value for i, variable in enumerate(variables)}
+    values = ctx.in_absolute_path("/").values()
+    variables = list(values)
+    arrays = {f"variable_{i}": value for i, value in enumerate(values.values())}
     arrays[_HEADER] = np.array(_encoded(ctx, variables))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -53,15 +55,15 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
     header, values = _read(Path(path))
     root = ctx.in_absolute_path("/")
     loaded, parameters = _contents(path, root, header, values)
-    assignments = _assignments(path, {variable.path: variable for variable in root.variables()}, loaded)
-    for variable, array in assignments:
-        saved = loaded.pop(variable.path)
-        variable.hold(array)
-        variable.trainable, variable.role = saved.trainable, saved.role
-    for variable in loaded.values():
-        root.add_variable(variable)
-    for scope, settings in parameters:
-        scope.set_params(settings)
+    with root.changing("load_checkpoint"), root.restored_on_error():
+        for variable, array in _assignments(path, {each.path: each for each in root.variables()}, loaded):
+            saved = loaded.pop(variable.path)
+            variable.hold(array)
+            variable.trainable, variable.role = saved.trainable, saved.role
+        for variable in loaded.values():
+            root.add_variable(variable)
+        for scope, settings in parameters:
+            scope.set_params(settings)
 
 
 def _encoded(ctx: Context, variables: list[Variable]) -> str:

@@ -3,131 +3,30 @@
 A layer is a function of (ctx, x); what it keeps between calls are variables in ctx's scope.  What
 it wants done after a training step (moving an average) it leaves with the run, and all of that
 happens together or not at all.
+
+A run belongs to the thread or task that began it.  Any number of them may predict at once, beside one
+that trains; two that change the context at once are an error.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
 from pybn.framework import initializers
+from pybn.framework.blocks import Blocks
 from pybn.framework.graph import Node
+from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
+from pybn.framework.variables import ROOT, NewValues, Variable, as_they_are, restored_on_error
 
-ROOT = "/"
 # Where optimizers keep what they remember of a variable: under this and its path.
 OPTIMIZER_SCOPE = "/optimizer"
-NewValues = dict["Variable", Any]
-
-
-class Variable:
-    """A named array that outlives the runs: a weight, or a statistic.
-
-    Parameters
-    ----------
-    path : its absolute name, such as "/layer_0/weights"
-    value : array; its shape and dtype stay
-    trainable : whether an optimizer may change it
-    role : what it is to the layer that owns it, however the scope is spelled; "" for nothing special
-    """
-
-    __slots__ = ("_node", "_value", "path", "role", "trainable")
-
-    _node: Node | None
-
-    def __init__(self, path: str, value: np.ndarray, trainable: bool = True, role: str = "") -> None:
-        self.path = path
-        self.trainable = trainable
-        self.role = role
-        self._value = np.asarray(value)  # its shape and dtype stay
-        self.value = value
-
-    @property
-    def value(self) -> np.ndarray:
-        """The array, read-only; assign to `value` to change it."""
-        return self._value
-
-    @value.setter
-    def value(self, new: Any) -> None:
-        self.hold(self.checked(new))
-
-    def checked(self, new: Any) -> np.ndarray:
-        """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
-        array = np.array(new, self._value.dtype)
-        if array.shape != self._value.shape:
-            raise ValueError(f"{self.path} must keep its shape {self._value.shape}, got {array.shape}")
-        array.setflags(write=False)
-        return array
-
-    def hold(self, array: np.ndarray) -> None:
-        """Take what `checked` gave for the value."""
-        self._value, self._node = array, None
-
-    @property
-    def node(self) -> Node:
-        """The value as a leaf of the graph, the same one until the value changes."""
-        if self._node is None:
-            self._node = Node(self._value)
-        return self._node
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the value."""
-        return self._value.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the value's elements."""
-        return self._value.dtype
-
-    @property
-    def scope(self) -> str:
-        """The path without the name."""
-        return self.path.rpartition("/")[0] or ROOT
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition("/")[2]
-
-    def __repr__(self) -> str:
-        kind = "trainable" if self.trainable else "not trainable"
-        return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
-
-
-@contextmanager
-def restored_on_error(variables: Iterable[Variable]) -> Iterator[None]:
-    """Put the variables back as they were if the block raises or is interrupted."""
-    before = [(variable, variable.value) for variable in variables]
-    try:
-        yield
-    except BaseException:
-        for variable, array in before:
-            variable.hold(array)
-        raise
-
-
-class Run:
-    """One run of the model: its mode, and what its layers leave to be done when it ends well."""
-
-    def __init__(self, training: bool = False) -> None:
-        self.training = training
-        self.losses: list[Node] = []
-        # By the layer's path: the options on which all its uses in a step must agree.
-        self.agreed: dict[str, Any] = {}
-        self.claimed: dict[str, Variable] = {}  # what was used, by path
-        self.regularized: set[str] = set()  # shared weights are penalized once
-        # By the layer's path: what it saw, as plain arrays, for whoever records the training.
-        self.observed: dict[str, Any] = {}
-        # By the owner's path: a function that prepares new values, or raises and changes nothing.
-        self.after_step: dict[str, Callable[[], NewValues]] = {}
-
-    def prepared(self) -> NewValues:
-        """The new values of everything that waits for the end of the step."""
-        return {variable: value for prepare in self.after_step.values() for variable, value in prepare().items()}
+_RUN = "the run under way"
 
 
 class _Store:
@@ -135,9 +34,12 @@ class _Store:
         self.variables: dict[str, Variable] = {}
         self.parameters: dict[str, dict[str, Any]] = {}  # by key, and by scope
         self.rng = rng
-        self.run = Run()
-        self.services: dict[str, Any] = {}
         self.notified: set[tuple[str, str]] = set()
+        self.blocks = Blocks()  # what the blocks around a line set, the run among it
+        self.outside = Outside()
+        self.lock = threading.RLock()  # around what must be seen whole: a variable's birth, a step's assignments
+        self.steps = 0  # how many were applied
+        self.changed_by: list[str] | None = None  # by whom, as long as that takes
 
 
 class Context:
@@ -215,7 +117,8 @@ class Context:
         none, or for another shape.
         """
         path = self._path("a variable", name)
-        if path in self._store.run.claimed and not self.reuses:
+        run = self.run
+        if path in run.claimed and not self.reuses:
             raise ValueError(
                 f"{path} is used twice in one run: give each layer a scope of its own with ctx.in_scope(...), "
                 "or share the weights with ctx.reuse(); a new run starts with ctx.forward_pass()"
@@ -224,11 +127,14 @@ class Context:
         if variable is None:
             if self._reuse:
                 raise ValueError(f"reuse() needs a variable that exists, but there is no {path}")
-            value = self._first_value(path, tuple(shape), np.dtype(dtype), initializer or self._initializer)
-            variable = self._store.variables[path] = Variable(path, value, trainable, role)
-        elif variable.shape != tuple(shape):
+            with self._store.lock:  # two threads may ask at once: the second one gets what the first one made
+                variable = self._store.variables.get(path)
+                if variable is None:
+                    value = self._first_value(path, tuple(shape), np.dtype(dtype), initializer or self._initializer)
+                    variable = self._store.variables[path] = Variable(path, value, trainable, role)
+        if variable.shape != tuple(shape):
             raise ValueError(f"{path} exists with shape {variable.shape}, but {tuple(shape)} was asked for")
-        self._store.run.claimed[path] = variable
+        run.claimed[path] = variable
         return variable
 
     def get_variable(self, path: str) -> Variable:
@@ -237,16 +143,21 @@ class Context:
         try:
             return self._store.variables[absolute]
         except KeyError:
-            known = ", ".join(self._store.variables) or "none yet"
+            known = ", ".join(list(self._store.variables)) or "none yet"
             raise KeyError(f"there is no variable {absolute}; there are: {known}") from None
 
     def variables(self, *, trainable: bool | None = None, role: str | None = None) -> list[Variable]:
         """The variables in and under this scope, in the order they were made, of one kind or all."""
         return [
             variable
-            for variable in self._store.variables.values()
+            for variable in list(self._store.variables.values())  # in one go: another thread may add some
             if self._holds(variable.path) and trainable in (None, variable.trainable) and role in (None, variable.role)
         ]
+
+    def values(self) -> dict[Variable, np.ndarray]:
+        """The values in and under this scope, all of one moment: none of a step that is half applied."""
+        with self._store.lock:
+            return {variable: variable.value for variable in self.variables()}
 
     def add_variable(self, variable: Variable) -> None:
         """Put a variable where its path says; a checkpoint's way in."""
@@ -306,65 +217,114 @@ class Context:
                 found.setdefault(scope, {})[key] = copy.deepcopy(value)
         return found
 
-    @property
-    def services(self) -> dict[str, Any]:
-        """What layers offer to the trainer, or a block of code to the layers, by name; never saved."""
-        return self._store.services
+    def service(self, key: str, default: Any = None) -> Any:
+        """What the innermost `offering` of `key` around this line offers, to this thread or task alone."""
+        return self._store.blocks.get(key, default)
 
-    @contextmanager
-    def offering(self, key: str, service: Any) -> Iterator[None]:
-        """Offer `service` for the length of a block; what was offered before is back afterwards."""
-        before = dict(self._store.services)
-        self._store.services[key] = service
-        try:
-            yield
-        finally:
-            self._store.services.clear()
-            self._store.services.update(before)
+    def offering(self, key: str, service: Any) -> AbstractContextManager[None]:
+        """Offer `service` to layers for the length of a block; what was offered before is back afterwards."""
+        return self._store.blocks.setting(key, service)
 
     # --- when: runs -------------------------------------------------------------------------
 
     @property
     def is_training(self) -> bool:
         """Whether layers behave as in training; set it, or use `forward_pass`."""
-        return self._store.run.training
+        return self.run.training
 
     @is_training.setter
     def is_training(self, training: bool) -> None:
-        self._store.run.training = bool(training)
+        self.run.training = bool(training)
 
     @property
     def run(self) -> Run:
-        """The run that is under way."""
-        return self._store.run
+        """The run that is under way in this thread or task."""
+        run: Run | None = self._store.blocks.get(_RUN)
+        return self._store.outside.run if run is None else run
 
     @contextmanager
     def forward_pass(self, *, training: bool = False) -> Iterator[Run]:
         """A run of the model; what its layers left is dropped at the end unless `apply` took it.
 
-        Scopes may be used afresh, and the mode before is back afterwards, also after an error.
+        Scopes may be used afresh, and the mode before is back afterwards, also after an error.  The
+        run is this thread's or task's own, and sees the variables as they were when it began.
         """
-        before, self._store.run = self._store.run, Run(training)
-        try:
-            yield self._store.run
-        finally:
-            self._store.run = before
+        store = self._store
+        with store.lock:
+            run, seen = Run(training, store.steps), as_they_are(store.variables.values())
+        with store.blocks.setting(_RUN, run, seen):
+            yield run
 
     def apply(self, new_values: NewValues | None = None) -> None:
         """End a training step: `new_values` and what the layers left, all together or none.
 
-        Every value is prepared and checked before the first is assigned.
+        Every value is prepared and checked before the first is assigned.  Raises
+        ConcurrentTrainingError, and changes nothing, where another step was applied since this run
+        began: it was computed from values that are no more.
         """
-        everything = self._store.run.prepared() | (new_values or {})
-        checked = [(variable, variable.checked(value)) for variable, value in everything.items()]
-        with restored_on_error(everything):  # an interrupt may come between two assignments
+        run, store = self.run, self._store
+        everything = run.prepared() | (new_values or {})
+        with store.lock:
+            if run.began_after not in (None, store.steps):
+                raise ConcurrentTrainingError(
+                    "another training step on this context was applied since this one began: two at once would lose "
+                    "one of them. This one changed nothing; let the steps take turns"
+                )
+            self.assign(everything)
+            store.steps += 1
+            if run.began_after is not None:
+                run.began_after = store.steps
+        run.after_step.clear()
+
+    def assign(self, new_values: NewValues) -> None:
+        """Give variables new values, all together or none: no run that begins elsewhere sees a part of them.
+
+        Every value is checked before the first is assigned.
+        """
+        checked = [(variable, variable.checked(value)) for variable, value in new_values.items()]
+        with self._store.lock, restored_on_error(new_values):  # an interrupt may come between two assignments
             for variable, array in checked:
                 variable.hold(array)
-        self._store.run.after_step.clear()
+
+    @contextmanager
+    def changing(self, what: str) -> Iterator[None]:
+        """Be the only one that changes this store's variables, for the length of a block.
+
+        Raises ConcurrentTrainingError at once where another thread, another task or the code around
+        does so already: it would see what this one is about to change.
+        """
+        store, me = self._store, [what]
+        try:
+            with store.lock:
+                if store.changed_by is not None:
+                    raise ConcurrentTrainingError(
+                        f"{what} cannot begin while {store.changed_by[0]} is under way on this context, in another "
+                        "thread or around this call: two at once would lose one of them. Nothing was changed; let "
+                        "them take turns (with a threading.Lock around each, for one)"
+                    )
+                store.changed_by = me
+            yield
+        finally:  # no call stands here, with which an interrupt could come
+            if store.changed_by is me:
+                store.changed_by = None
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""
+        store = self._store
+        with store.lock:
+            variables = dict(store.variables)
+            parameters = {key: dict(by_scope) for key, by_scope in store.parameters.items()}
+            with restored_on_error(variables.values()):
+                try:
+                    yield
+                except BaseException:
+                    store.variables, store.parameters = variables, parameters
+                    raise
 
     def add_loss(self, loss: Node) -> None:
         """Add a scalar to the loss of this run (a regularizer)."""
-        self._store.run.losses.append(loss)
+        self.run.losses.append(loss)
 
     def first_time(self, what: str) -> bool:
         """Whether `what` is said for the first time in this scope."""

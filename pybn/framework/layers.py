@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from pybn.framework import initializers, ops
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
 from pybn.framework.graph import Node
 from pybn.framework.ops import relu
 from pybn.framework.regularizers import add_l2
+from pybn.framework.variables import Variable
 
 __all__ = ["average_pool", "conv2d", "dense", "dropout", "flatten", "layer_norm", "max_pool", "relu"]
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from pybn.framework.context import OPTIMIZER_SCOPE, Context, NewValues, Variable
+from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.initializers import zeros
+from pybn.framework.variables import NewValues, Variable
 
 
 class Optimizer(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pybn.framework import ops
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
+from pybn.framework.variables import Variable
 
 L2_PARAM = "l2_regularization"
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
 from pybn.framework.structures import map_arrays, number_of_examples, plain_array
+from pybn.framework.variables import Variable
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
@@ -55,6 +56,9 @@ class Trainer:
 
     Inputs reach model_fn as Nodes where they are floats, as arrays otherwise (masks, indices),
     in the tuple, list or dict that the data set yields.
+
+    Any number of threads may evaluate and predict at once, also beside one that trains: each sees the
+    variables as they were when it began.
     """
 
     def __init__(
@@ -75,13 +79,13 @@ class Trainer:
     def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
         """One step of the optimizer on one batch; returns the loss and the metrics before it.
 
-        Raises NonFiniteLossError, NonFiniteGradientError, or what the model raises, and then nothing
-        has changed.
+        Raises NonFiniteLossError, NonFiniteGradientError, ConcurrentTrainingError where the context is
+        being trained already, or what the model raises, and then nothing has changed.
         """
         if self.optimizer is None:
             raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
         ctx = self.context
-        with ctx.forward_pass(training=True) as run:
+        with ctx.changing("a training step"), ctx.forward_pass(training=True) as run:
             predictions, loss = self._forward(inputs, labels)
             values = self._measured(labels, predictions, loss)
             if not math.isfinite(values["loss"]):

@@ -23,7 +23,7 @@ def pyplot() -> Any:
         if (missing.name or "").partition(".")[0] != "matplotlib":
             raise
         raise SystemExit(
-            "This lesson draws figures with matplotlib, which is missing: pip install 'pybn[plots]'"
+            "This lesson draws figures with matplotlib, which is missing: pip install matplotlib"
         ) from None
     if not backend.compiled_is_built():
         print("(pybn_ext is not built here: pybn.reference does the computing, the same numbers in more time)")

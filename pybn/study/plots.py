@@ -46,6 +46,7 @@ __all__ = [
     "output_deviation",
     "over_seeds",
     "panels",
+    "ratio_bars",
     "short_name",
 ]
 
@@ -229,3 +230,14 @@ def over_seeds(
         ax.plot(x, values.mean(axis=0), label=name, **options)
     label_axes(ax, *labels)
     return legend(ax)
+
+
+def ratio_bars(ratios: Mapping[str, float], label: str, ax: Axes | None = None) -> Axes:
+    """A bar for each name, longest where the ratio is; on a logarithmic axis that begins at 1, with the numbers."""
+    ax = axes_of(ax, height=0.8 + 0.36 * len(ratios))
+    names = list(ratios)[::-1]
+    bars = ax.barh(names, [ratios[name] for name in names], color=COLOURS[1])
+    ax.bar_label(bars, fmt="%.2g", padding=3, fontsize="small")
+    ax.set(xscale="log", xlim=(min(1, *ratios.values()), 1.6 * max(ratios.values())))
+    label_axes(ax, label, "")
+    return ax

@@ -16,7 +16,7 @@ import numpy as np
 from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm import BATCH_NORMALIZATION_SCOPE_NAME, Averages, update_averages
-from pybn.batchnorm.layer import ROLES, STRATEGY, Layer
+from pybn.batchnorm.layer import ROLES, Layer, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
@@ -179,13 +179,12 @@ def seen_in_inference(trainer: Trainer, dataset: Dataset) -> dict[str, Moments]:
     seen: dict[str, Moments] = {}
 
     def measure(layer: Layer, x: Node) -> Node:
-        options = {name: layer.options[name] for name in ("feature_axis", "mask")}
-        batch = backend.active().moments(x.value, **options)
+        batch = layer.moments(x)
         seen[layer.scope] = backend.active().merge_moments(seen[layer.scope], batch) if layer.scope in seen else batch
         return layer.with_averages(x)
 
     for inputs, _ in dataset:
-        with trainer.context.forward_pass(), trainer.context.offering(STRATEGY, measure):
+        with trainer.context.forward_pass(), normalizing(trainer.context, measure):
             trainer.run_model(inputs)
     return seen
 

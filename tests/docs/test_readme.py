@@ -70,17 +70,22 @@ def test_the_model_learns(session):
     assert result["loss"] < 0.5
 
 
-def test_the_coursework_is_told_its_mistake(session):
-    """The report names the epsilon outside the root, as the text says."""
-    report = the_one_with("my_forward", session[1]).lower()
-    assert "epsilon" in report or "eps" in report
-    assert "root" in report
+def test_the_coursework_is_told_its_one_mistake(session):
+    """The report names the epsilon outside the root, in both modes, and nothing else, as the text says."""
+    assert "eps is outside the root" in the_one_with("my_forward", session[1])
+    report = pybn.study.check_batch_norm(forward=session[0]["my_forward"])
+    assert [(found.part, found.code) for found in report.findings] == [
+        ("training", "epsilon-outside"),
+        ("test", "epsilon-outside"),
+    ]
 
 
 def test_every_option_is_in_the_table():
     """Each method of Config with its default; no other."""
-    rows = re.findall(r"^\| (`.*?`(?:, `.*?`)*)(?: \(of `new`\))? \| *(.*?) *\|", section("The layer"), re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?`(?:, `.*?`)*)(?: \(of .*?\))? \| *(.*?) *\|", section("The layer"), re.MULTILINE)
     told = {name: default for cell, default in rows for name in re.findall(r"`(\w+)", cell)}
+    assert told.pop("batch_statistics") == ""  # no option of the layer, but of an evaluation
+    assert callable(pybn.batchnorm.batch_statistics)
     parameters = inspect.signature(pybn.batch_norm).parameters
     wanted = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     assert set(told) == set(wanted)

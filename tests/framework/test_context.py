@@ -288,12 +288,13 @@ def test_what_a_run_left_is_gone_with_it(ctx):
 def test_offering_ends_with_its_block(ctx):
     with ctx.offering("key", 1):
         with ctx.in_scope("a").offering("key", 2):
-            assert ctx.services["key"] == 2
-        assert ctx.services["key"] == 1
+            assert ctx.service("key") == 2
+        assert ctx.in_scope("b").service("key") == 1
+        assert Context(0).service("key") is None
         with pytest.raises(ValueError, match="x"), ctx.offering("key", 3):
             raise ValueError("x")
-        assert ctx.services["key"] == 1
-    assert "key" not in ctx.services
+        assert ctx.service("key", 4) == 1
+    assert ctx.service("key", 4) == 4
 
 
 def test_first_time_is_once_in_a_scope(ctx):

@@ -286,7 +286,11 @@ def check_reset(bn):
     bystander = ctx.variable("avg_weight", (), np.float64, trainable=False, initializer=lambda *_: np.array(3.0))
     assert [ctx.get_variable(path + "avg_weight").value for path in weights] == [3, 3, 3]
     before = [ctx.get_variable(path + "mean").value.copy() for path in weights]
-    bn.reset_weights(ctx.in_scope("one"))
+    bn.reset_weights(ctx.in_scope("one"))  # in and under this scope, as in GoMLX
+    assert [ctx.get_variable(path + "avg_weight").value for path in weights] == [0, 3, 3]
+    bn.reset_weights(ctx.in_scope("two"))
+    assert [ctx.get_variable(path + "avg_weight").value for path in weights] == [0, 0, 3]
+    bn.reset_weights(ctx)
     assert [ctx.get_variable(path + "avg_weight").value for path in weights] == [0, 0, 0]
     assert bystander.value == 3
     for path, kept in zip(weights, before, strict=True):

@@ -101,40 +101,40 @@ RULE = {
 WHEN = {
     "update in evaluation": Mutant(
         "layer.py",
-        "if layer.ctx.is_training and layer.moves:",
-        "if layer.moves:",
+        "return self.ctx.is_training and self.moves",
+        "return self.moves",
         averages.check_nothing_else_moves,
     ),
     "update before the step ends": Mutant(
         "layer.py",
-        "pending = run.after_step[layer.scope] = _PendingUpdate(layer, batch)",
-        "pending = _PendingUpdate(layer, batch)\n"
-        "        for variable, value in pending().items():\n"
-        "            variable.value = value",
+        "pending = run.after_step[self.scope] = _PendingUpdate(self, batch)",
+        "pending = _PendingUpdate(self, batch)\n"
+        "            for variable, value in pending().items():\n"
+        "                variable.value = value",
         averages.check_abandoned_steps,
     ),
     "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", averages.check_pooled_uses),
     "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", averages.check_pooled_uses),
     "a move for each use": Mutant(
         "layer.py",
-        "pending = run.after_step.get(layer.scope)",
-        "pending = None\n    while layer.scope in run.after_step:\n        layer.ctx.apply()",
+        "pending = run.after_step.get(self.scope)",
+        "pending = None\n        while self.scope in run.after_step:\n            self.ctx.apply()",
         averages.check_pooled_uses,
     ),
     "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", averages.check_reset),
-    "reset under the scope alone": Mutant(
-        "layer.py", 'ctx.in_absolute_path("/").variables(role=', "ctx.variables(role=", averages.check_reset
+    "reset of the whole store": Mutant(
+        "layer.py", "ctx.variables(role=", 'ctx.in_absolute_path("/").variables(role=', averages.check_reset
     ),
     "reset by the spelling of the scope": Mutant(
         "layer.py",
-        'ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):',
-        '[v for v in ctx.in_absolute_path("/").variables() if v.path.endswith("batch_normalization/avg_weight")]:',
+        'ctx.variables(role=ROLES["avg_weight"]):',
+        '[v for v in ctx.variables() if v.path.endswith("batch_normalization/avg_weight")]:',
         averages.check_reset,
     ),
     "reset by the variable's name": Mutant(
         "layer.py",
-        'ctx.in_absolute_path("/").variables(role=ROLES["avg_weight"]):',
-        '[v for v in ctx.in_absolute_path("/").variables() if v.name == "avg_weight"]:',
+        'ctx.variables(role=ROLES["avg_weight"]):',
+        '[v for v in ctx.variables() if v.name == "avg_weight"]:',
         averages.check_reset,
     ),
 }
@@ -142,8 +142,8 @@ WHEN = {
 SWITCHES = {
     "frozen averages give way in training": Mutant(
         "layer.py",
-        "if layer.ctx.is_training and layer.moves:",
-        "if layer.ctx.is_training:",
+        "return self.ctx.is_training and self.moves",
+        "return self.ctx.is_training",
         of(switches.check_training, FROZEN),
     ),
     "frozen_averages ignored": Mutant(
@@ -199,8 +199,8 @@ SWITCHES = {
     ),
     "no offset in inference": Mutant(
         "layer.py",
-        "return infer(x, _node(self.scale), _node(self.offset),",
-        "return infer(x, _node(self.scale), None,",
+        "return infer(x, self.scale_node, self.offset_node,",
+        "return infer(x, self.scale_node, None,",
         of(switches.check_evaluation, Switches()),
     ),
     "batch statistics of frozen layers": Mutant(

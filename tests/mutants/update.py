@@ -119,7 +119,10 @@ UPDATE = {
     ),
 }
 
-RUN_THE_METHOD = "    with restored_on_error(root.variables()):\n        return _METHODS[method](trainer, epoch)"
+RUN_THE_METHOD = (
+    '    with root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
+    "        return _METHODS[method](trainer, epoch)"
+)
 RESTORING = """\
     before = [(variable, variable.value) for variable in root.variables()]
     try:
@@ -189,9 +192,9 @@ UNTOUCHED = {
     ),
     "the mode forgotten": Mutant(
         "update.py",
-        "    with trainer.context.forward_pass(training=False), trainer.context.offering(STRATEGY, strategy):\n"
+        "    with trainer.context.forward_pass(training=False), normalizing(trainer.context, strategy):\n"
         "        trainer.run_model(inputs)",
-        "    trainer.context.services[STRATEGY] = strategy\n"
+        "    normalizing(trainer.context, strategy).__enter__()\n"
         "    with trainer.context.forward_pass(training=False):\n"
         "        trainer.run_model(inputs)",
         of(untouched.check_raising_model, "one_pass", untouched.Stop()),

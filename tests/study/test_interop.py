@@ -362,7 +362,7 @@ def test_a_number_that_the_layers_type_cannot_hold_is_not_written(state):
 def test_a_layer_with_spoilt_averages_is_not_read(state):
     ctx = built_layer()
     ctx.get_variable(f"{SCOPE}/mean").value = np.array([0, math.nan, 0, 0, 0])
-    with pytest.raises(ValueError, match="^mean must be finite, got nan in feature 1$"):
+    with pytest.raises(ValueError, match=r"^mean must be finite, got nan in feature 1$"):
         interop.read_layer(ctx, SCOPE)
 
 

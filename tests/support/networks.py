@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pybn import Context, Trainer, layers, losses, ops, optimizers
+from pybn.framework import blocks
 
 EPSILON = 1e-3
 
@@ -147,7 +148,7 @@ def snapshot(ctx):
             v.path: (v.value.tobytes(), v.shape, str(v.dtype), v.trainable, v.role) for v in root.variables()
         },
         "parameters": root.parameters,
-        "services": dict(root.services),
+        "blocks": blocks.around(),
         "mode": root.is_training,
         "run": root.run,
         "random numbers": root.rng.bit_generator.state,

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm import Averages, update_averages
-from pybn.batchnorm.layer import STRATEGY, Layer, Strategy, in_batch_statistics, in_mode
+from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, in_mode, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
@@ -175,8 +174,7 @@ class _FirstLook:
         return self.layers
 
     def _measure(self, layer: Layer, x: Node) -> Node:
-        options = {name: layer.options[name] for name in ("feature_axis", "mask")}
-        moments = backend.active().moments(x.value, **options)
+        moments = layer.moments(x)
         found = self.layers.setdefault(layer.scope, _as_found(layer))
         wrong = ~(np.isfinite(moments.mean) & np.isfinite(moments.variance))
         if wrong.any():
@@ -185,7 +183,7 @@ class _FirstLook:
             return layer.with_averages(x)
         found.counts.append(moments.count)
         if layer.options["mask"] is None:
-            self._example_means.setdefault(layer.scope, []).append(_per_example(x.value, options["feature_axis"]))
+            self._example_means.setdefault(layer.scope, []).append(_per_example(x.value, layer.options["feature_axis"]))
         return in_batch_statistics(layer, x)
 
 
@@ -217,7 +215,7 @@ def _loss(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool
 
 @contextmanager
 def _evaluating(ctx: Context, strategy: Strategy, training: bool = False) -> Iterator[None]:
-    with ctx.forward_pass(training=training), ctx.offering(STRATEGY, strategy):
+    with ctx.forward_pass(training=training), normalizing(ctx, strategy):
         yield
 
 

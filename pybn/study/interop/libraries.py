@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.context import Context, Variable
+from pybn.framework.context import Context
+from pybn.framework.variables import Variable
 from pybn.study.interop.conventions import LIBRARIES, Library, Momentum
 from pybn.study.interop.names import at_stem, chosen, stem_of
 from pybn.study.interop.onnx_model import arrays_of, graph_of
@@ -91,12 +92,16 @@ def from_keras(
 
     Keras counts no batches: `avg_weight`, left out, is the length of momentum's memory, 1 / (1 - momentum),
     so that the next batch moves the averages as it would there.  (A weight of 0 would throw them away.)
+    Under a mask Keras normalizes the padding too, which pybn gives back as it is.
     """
     return state_from("keras", _layer("keras", arrays, prefix, by_place=True), momentum, epsilon, avg_weight)
 
 
 def to_keras(state: State, *, dtype: Any = np.float32) -> Arrays:
-    """gamma and beta (where learned), moving_mean, moving_variance: in this order `layer.set_weights` takes them."""
+    """gamma and beta (where learned), moving_mean, moving_variance: in this order `layer.set_weights` takes them.
+
+    Under a mask Keras normalizes the padding too, which pybn gives back as it is.
+    """
     return arrays_from("keras", state, dtype)
 
 

@@ -1,0 +1,112 @@
+"""Variables: the named arrays that outlive the runs, and how several change together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from pybn.framework.blocks import around
+from pybn.framework.graph import Node
+
+ROOT = "/"
+NewValues = dict["Variable", Any]
+
+
+class Variable:
+    """A named array that outlives the runs: a weight, or a statistic.
+
+    Parameters
+    ----------
+    path : its absolute name, such as "/layer_0/weights"
+    value : array; its shape and dtype stay
+    trainable : whether an optimizer may change it
+    role : what it is to the layer that owns it, however the scope is spelled; "" for nothing special
+    """
+
+    __slots__ = ("_node", "path", "role", "trainable")
+
+    def __init__(self, path: str, value: np.ndarray, trainable: bool = True, role: str = "") -> None:
+        self.path = path
+        self.trainable = trainable
+        self.role = role
+        # The value is a leaf of the graph from the start.  Made when first asked for, two threads could
+        # make two of it, and a gradient look for the wrong one.
+        self._node = Node(np.asarray(value))  # its shape and dtype stay
+        self.value = value
+
+    @property
+    def value(self) -> np.ndarray:
+        """The array, read-only; assign to `value` to change it."""
+        return self.node.value
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        self.hold(self.checked(new))
+
+    def checked(self, new: Any) -> np.ndarray:
+        """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
+        array = np.array(new, self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(f"{self.path} must keep its shape {self.shape}, got {array.shape}")
+        array.setflags(write=False)
+        return array
+
+    def hold(self, array: np.ndarray) -> None:
+        """Take what `checked` gave for the value."""
+        self._node = node = Node(array)
+        for block in around():
+            if self in block.seen:  # one's own assignment is seen, also in the run that is under way
+                block.seen[self] = node
+
+    @property
+    def node(self) -> Node:
+        """The value as a leaf of the graph, the same one until the value changes."""
+        for block in reversed(around()):
+            if self in block.seen and block.is_open:
+                return block.seen[self]
+        return self._node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the value's elements."""
+        return self.value.dtype
+
+    @property
+    def scope(self) -> str:
+        """The path without the name."""
+        return self.path.rpartition("/")[0] or ROOT
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    def __repr__(self) -> str:
+        kind = "trainable" if self.trainable else "not trainable"
+        return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
+
+
+def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
+    """What a run sees that begins now: what other threads assign meanwhile it will not see, nor half of a step."""
+    return {variable: variable._node for variable in variables}
+
+
+@contextmanager
+def restored_on_error(variables: Iterable[Variable]) -> Iterator[None]:
+    """Put the variables back as they were if the block raises or is interrupted."""
+    before = [(variable, variable.value, variable.trainable, variable.role) for variable in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, array, trainable, role in before:
+            variable.hold(array)
+            variable.trainable, variable.role = trainable, role
+        raise
