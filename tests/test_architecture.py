@@ -68,7 +68,10 @@ FLOORS = {
         "pybn.study.examine.symptoms",
         "pybn.study.examine.doctor",
         "pybn.study.examine",
+        "pybn.study.interop.values",
         "pybn.study.interop.conventions",
+        "pybn.study.interop.names",
+        "pybn.study.interop.onnx_model",
         "pybn.study.interop.state",
         "pybn.study.interop.libraries",
         "pybn.study.interop",
@@ -256,4 +259,4 @@ def test_the_library_needs_numpy_alone(module):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
     assert foreign(within_functions=False) <= ({"matplotlib"} if module == "pybn.study.drawing" else set())
-    assert foreign() <= {"matplotlib", "torch", "IPython"}
+    assert foreign() <= {"matplotlib", "torch", "onnx", "IPython"}
