@@ -20,6 +20,7 @@ from pybn.batchnorm import Layer, normalizing
 from pybn.distributed.team import Communicator, Team
 from pybn.framework.context import Context
 from pybn.framework.graph import Node
+from pybn.framework.ops.batch_norm import as_wide_as_any
 
 
 @contextmanager
@@ -70,11 +71,12 @@ def _normalized(team: Team, name: str, layer: Layer, x: Node, batch: Moments) ->
     y = kernels.batch_norm_inference(x.value, gamma, beta, *statistics, **layer.options)
 
     def joint(dy: Node) -> list[Node]:
-        part = kernels.batch_norm_gradient_sums(x.value, *statistics, dy.value, **layer.options)
+        wide_x, wide_gamma, wide_dy = as_wide_as_any(x, scale, offset, dy)
+        part = kernels.batch_norm_gradient_sums(wide_x, *statistics, wide_dy, **layer.options)
         whole: GradientSums = functools.reduce(
             GradientSums.__add__, team.exchange(f"the sums of the gradient of {name}", part)
         )
-        dx = kernels.batch_norm_gradient_from_sums(x.value, gamma, *statistics, dy.value, whole, **layer.options)
+        dx = kernels.batch_norm_gradient_from_sums(wide_x, wide_gamma, *statistics, wide_dy, whole, **layer.options)
         return [
             _end(name, values, [parent for parent in (x, scale, dy) if parent is not None])
             for values, node in ((dx, x), (part.dy_normalized, scale), (part.dy, offset))

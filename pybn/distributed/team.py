@@ -62,7 +62,7 @@ class Team:
         """
         messages = self._comm.allgather(_Message(what, value, None))
         self._raise_what_was_heard(messages)
-        here = {}
+        here: dict[str, int] = {}
         for rank, message in enumerate(messages):
             here.setdefault(message.what, rank)
         if len(here) > 1:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,14 @@ class DataParallelTrainer(Trainer):
                 mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
             parts = self.team.exchange("the evaluation", mean)
         return functools.reduce(WeightedMean.__add__, parts).result()
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block that ends for all workers if it ends for one: its error is raised on every one of them."""
+        return self.team.together()
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The `value` of each worker, in the order of the ranks; WorkersDifferError where another is not at `what`."""
+        return self.team.exchange(what, value)
 
     def _share(self, inputs: Any, labels: Any, examples: int) -> tuple[Node, dict[str, float]]:
         """The loss of this part alone, without regularizers, and what is measured of it."""

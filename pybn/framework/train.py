@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,14 @@ class Trainer:
     def run_model(self, inputs: Any) -> Any:
         """model_fn on a batch, in the run that is under way."""
         return self.model_fn(self.context, map_arrays(_as_input, inputs))
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block that ends for all workers of this trainer if it ends for one; here there is one."""
+        return nullcontext()
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The `value` of each worker of this trainer, in their order; here there is one."""
+        return [value]
 
     def batch_normalization_averages_update(self, dataset: Dataset | None, **options: Any) -> bool:
         """Recompute the moving averages over one epoch, as `pybn.update_averages` says; its options too.
