@@ -1,5 +1,6 @@
-"""Batches that are spread over workers: synchronized batch normalization, and training on parts of a batch."""
+"""More than one worker, more than one memory: batches that are spread over workers, arrays that no memory holds."""
 
+from pybn.distributed.larger import from_dask, from_npy, moments
 from pybn.distributed.simulated import Simulated
 from pybn.distributed.synchronized import synchronized
 from pybn.distributed.team import Communicator, WorkerFailedError, WorkersDifferError
@@ -11,5 +12,8 @@ __all__ = [
     "Simulated",
     "WorkerFailedError",
     "WorkersDifferError",
+    "from_dask",
+    "from_npy",
+    "moments",
     "synchronized",
 ]
