@@ -18,7 +18,7 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
-from pybn.framework.structures import map_arrays, number_of_examples, plain_array
+from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
 from pybn.framework.variables import Variable
 
 ModelFunction = Callable[[Context, Any], Any]
@@ -109,12 +109,17 @@ class Trainer:
     def eval(self, dataset: Dataset) -> dict[str, float]:
         """The loss and the metrics over a data set, each example counting alike."""
         mean = WeightedMean()
-        for inputs, labels in dataset:
+        for inputs, labels in map(labelled, dataset):
             mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
         return mean.result()
 
     def predict(self, inputs: Any) -> Any:
-        """The predictions for one batch in evaluation, as arrays."""
+        """The predictions for one batch in evaluation, as arrays.
+
+        `inputs` are what model_fn takes, or an unlabelled batch (inputs,) as a data set without labels yields it.
+        """
+        if isinstance(inputs, tuple | list) and len(inputs) == 1:
+            inputs = inputs_of(inputs)
         with self.context.forward_pass(training=False):
             return map_arrays(_as_array, self.run_model(inputs))
 
@@ -191,7 +196,7 @@ class Loop:
         self.end_step = end_step
         metrics: dict[str, float] = {}
         self._call("start", metrics)
-        for inputs, labels in batches:
+        for inputs, labels in map(labelled, batches):
             metrics = self.trainer.train_step(inputs, labels)
             self.step += 1
             self._call("step", metrics)
