@@ -50,11 +50,14 @@ def _choose(wanted):
 _level, _built = _choose(os.environ.get("PYBN_SIMD"))
 _operations = import_module(f"{__name__}.{_MODULES[_level]}")
 
+GradientSums = _operations.GradientSums
 Moments = _operations.Moments
 moments = _operations.moments
 merge_moments = _operations.merge_moments
 batch_norm_training = _operations.batch_norm_training
 batch_norm_gradient = _operations.batch_norm_gradient
+batch_norm_gradient_sums = _operations.batch_norm_gradient_sums
+batch_norm_gradient_from_sums = _operations.batch_norm_gradient_from_sums
 batch_norm_inference = _operations.batch_norm_inference
 batch_norm_inference_gradient = _operations.batch_norm_inference_gradient
 set_num_threads = _operations.set_num_threads

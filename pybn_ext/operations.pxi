@@ -33,7 +33,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from pybn import arguments
-from pybn.arguments import Moments
+from pybn.arguments import GradientSums, Moments
 
 cnp.import_array()
 

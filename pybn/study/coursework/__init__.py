@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from pybn.study import adapters
 from pybn.study.adapters import CourseFunctions, course_functions
-from pybn.study.coursework import command
+from pybn.study.coursework import command, sandbox
 from pybn.study.coursework.edges import backward_edges, habits, judge_edges
 from pybn.study.coursework.examples import smallest
 from pybn.study.coursework.findings import Finding, not_judged
@@ -39,6 +41,9 @@ def check_batch_norm(
     convention: str | None = None,
     time_limit: float = 1.5,
     points: Mapping[str, float] | None = None,
+    names: Mapping[str, str] | None = None,
+    build: Callable[[int], Any] | None = None,
+    mode: str | Callable[[Any, bool], Any] | None = None,
 ) -> Report:
     """Check an implementation of batch normalization, and say how it departs.
 
@@ -51,19 +56,23 @@ def check_batch_norm(
     convention : "course", "keras", "pytorch", "paper", "pybn", or None to accept each of them
     time_limit : seconds that one call may take
     points : points of each part, where they shall not be the default
+    names, build, mode : what a class calls things, how its layers are made, and how they are told to
+        train, as in `course_functions`; said once, they hold for a whole course
 
     Returns
     -------
     Report : `ok`, `text`, `findings`, `parts`, `points`, `to_dict()`
 
-    Raises ValueError for an unknown convention and TypeError where nothing was handed in; what the
-    student's functions raise is in the report.
+    Raises ValueError for an unknown convention or a time limit that is not positive, and TypeError where
+    nothing was handed in; what the student's functions raise is in the report.
     """
     if convention is not None and convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
     if forward is None and spatial_forward is None:
         raise TypeError("check_batch_norm needs forward or spatial_forward, got neither")
-    whole = CourseFunctions() if forward is None else course_functions(forward)
+    if not time_limit > 0:
+        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+    whole = CourseFunctions() if forward is None else _adapted(forward, time_limit, names, build, mode)
     functions = {
         "forward": whole.forward,
         "backward": backward or whole.backward,
@@ -78,6 +87,22 @@ def check_batch_norm(
         found = _judged_alone(student, found)
         found = {part: _with_example(student, part, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points)
+
+
+# Getting acquainted with a class takes about a hundred calls of its forward, as a check of it does.
+ACQUAINTANCE = 4.0
+
+
+def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFunctions:
+    """The course's functions; a class that does not let itself be met within the limit is adapted by name alone."""
+    given = {"names": names, "build": build, "mode": mode}
+    if not inspect.isclass(implementation):
+        return course_functions(implementation, **given)
+    adapters.warm_up()
+    met = sandbox.run(lambda: course_functions(implementation, **given), limit=ACQUAINTANCE * limit)
+    if met.failure == "raised" and isinstance(met.error, TypeError | ValueError):
+        raise met.error
+    return met.value if not met.failure else course_functions(implementation, acquainted=False, **given)
 
 
 def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:

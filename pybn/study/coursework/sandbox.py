@@ -48,6 +48,7 @@ class Outcome:
     message: str = ""
     unfinished: bool = False  # raised NotImplementedError
     printed: str = ""
+    error: BaseException | None = None  # what was raised
 
 
 class _Call(threading.Thread):
@@ -126,7 +127,7 @@ def _end(call: _Call) -> None:
 def _raised(error: BaseException, printed: str) -> Outcome:
     message = f"{type(error).__name__}: {error}".rstrip(": ") + _place(error)
     unfinished = isinstance(error, NotImplementedError)
-    return Outcome(failure="raised", message=message, unfinished=unfinished, printed=printed)
+    return Outcome(failure="raised", message=message, unfinished=unfinished, printed=printed, error=error)
 
 
 def _place(error: BaseException) -> str:
