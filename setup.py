@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -244,7 +245,15 @@ def extensions():
     ]
 
 
+def description():
+    """README.md; what it names by a path in the clone is named by an address, for the package index."""
+    home = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Homepage"]
+    return re.sub(r"\]\((?!https?:|#)", f"]({home}/raw/main/", Path("README.md").read_text(encoding="utf-8"))
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=extensions(),
     cmdclass={"build_ext": Build},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
