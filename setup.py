@@ -169,9 +169,20 @@ class Build(build_ext):
     def known(self, flags):
         """Those of `flags` that the compiler takes without a word: asked together, and one by one where it objects."""
         program = "int main(void) { return 0; }"
-        if self.status_of(program, ["-Werror", *flags]) == 0:
+        if self.compiles(program, ["-Werror", *flags]):
             return flags
-        return [flag for flag in flags if self.status_of(program, ["-Werror", flag]) == 0]
+        return [flag for flag in flags if self.compiles(program, ["-Werror", flag])]
+
+    def compiles(self, program, flags):
+        """Whether it does, without a word where -Werror is among the flags; it is not run, nor linked."""
+        with tempfile.TemporaryDirectory() as directory:
+            source = Path(directory, "probe.c")
+            source.write_text(program, encoding="utf-8")
+            try:
+                self.compiler.compile([str(source)], output_dir=directory, extra_postargs=flags)
+            except Exception:  # whatever a compiler can do wrong
+                return False
+            return True
 
     def status_of(self, program, flags):
         """What `program`, compiled with `flags`, returns; None where it does not compile, link or run."""
@@ -237,7 +248,7 @@ def extensions():
             [f"pybn_ext/{name}.pyx"],
             depends=included,
             include_dirs=[numpy.get_include()],
-            define_macros=macros,
+            define_macros=list(macros),  # its own: each gets flags of its own
             py_limited_api=LIMITED_API,
             optional=not REQUIRED,
         )
