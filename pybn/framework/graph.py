@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pybn.typing import ArrayLike
+
+#: A node, or numbers that become one.
+NodeLike: TypeAlias = "Node | ArrayLike"
 VectorJacobianProduct = Callable[["Node"], "Node"]
 JointProduct = Callable[["Node"], Sequence["Node | None"]]
 
