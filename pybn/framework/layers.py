@@ -6,7 +6,7 @@ import numpy as np
 
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
-from pybn.framework.graph import Node, NodeLike
+from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.ops import relu
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
@@ -76,9 +76,10 @@ def dropout(ctx: Context, x: NodeLike, rate: float) -> Node:
 def layer_norm(ctx: Context, x: NodeLike, epsilon: float = 1e-3) -> Node:
     """Normalize each example over its last axis (Ba et al. 2016): the contrast to batch normalization."""
     x = ops.as_node(x)
+    x = x.astype(_weight_dtype(x))  # the square of 300 is beyond float16
     ctx = ctx.in_scope("layer_norm")
-    scale = ctx.variable("scale", x.shape[-1:], _weight_dtype(x), initializers.ones)
-    offset = ctx.variable("offset", x.shape[-1:], _weight_dtype(x), initializers.zeros)
+    scale = ctx.variable("scale", x.shape[-1:], x.dtype, initializers.ones)
+    offset = ctx.variable("offset", x.shape[-1:], x.dtype, initializers.zeros)
     centred = x - ops.mean(x, axis=-1, keepdims=True)
     variance = ops.mean(centred * centred, axis=-1, keepdims=True)
     return centred / ops.sqrt(variance + epsilon) * scale.node + offset.node
@@ -98,7 +99,7 @@ def _with_bias(ctx: Context, y: Node, use_bias: bool) -> Node:
 
 def _weight_dtype(x: Node) -> np.dtype:
     """Weights have the type of x, but never less than float32: small steps would be lost."""
-    return np.promote_types(x.dtype, np.float32)
+    return wide(x.dtype)
 
 
 def _images(layer: str, x: NodeLike) -> Node:
