@@ -180,7 +180,7 @@ class Eigen(Settable):
 
 
 def reasons(report):
-    return {found.part: found.what for found in report.findings if found.code == "not-judged"}
+    return {found.part: found.what for found in report.remarks if found.code == "not-set"}
 
 
 def test_a_constructor_that_asks_for_more_is_not_judged_until_build_says_how():

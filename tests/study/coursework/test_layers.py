@@ -12,10 +12,11 @@ SEEN_IN_PART = {"SpatialMixed"}
 
 
 def verdicts(report):
-    """The parts that are right, those not judged, and the others."""
+    """The parts that are right (or will be with another that is not), those not judged, and all that were judged."""
     kinds = {part: verdict.status for part, verdict in report.parts.items()}
     not_judged = {part for part, status in kinds.items() if status == "not judged"}
-    return {part for part, status in kinds.items() if status == "right"}, not_judged, set(kinds) - not_judged
+    right = {part for part, status in kinds.items() if status in ("right", "right as soon as the rest is", "waits")}
+    return right, not_judged, set(kinds) - not_judged
 
 
 def is_right(layer):
