@@ -14,10 +14,12 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.progress import ProgressBar, progress_bar
+from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
     Loop,
     NonFiniteGradientError,
     NonFiniteLossError,
+    NonFiniteUpdateError,
     Trainer,
     every_n_steps,
     exponential_callback,
@@ -27,6 +29,7 @@ from pybn.framework.variables import Variable
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConcurrentTrainingError",
     "Context",
     "InMemoryDataset",
     "Loop",
@@ -34,6 +37,7 @@ __all__ = [
     "NonFiniteGradientError",
     "NonFiniteLossError",
     "NonFiniteStatisticsError",
+    "NonFiniteUpdateError",
     "ProgressBar",
     "SmallBatchWarning",
     "Trainer",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,8 +19,8 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
-from pybn.framework.structures import number_of_examples
-from pybn.framework.train import LossFunction, Metric, ModelFunction, NonFiniteLossError, Trainer, check_finite
+from pybn.framework.structures import labelled, number_of_examples
+from pybn.framework.train import LossFunction, Metric, ModelFunction, Trainer, check_loss, next_values, scalar
 from pybn.framework.variables import Variable
 
 
@@ -50,7 +49,7 @@ class DataParallelTrainer(Trainer):
     ) -> None:
         super().__init__(ctx, model_fn, loss_fn, optimizer, metrics)
         self.team = Team(comm)
-        self._began_alike = False
+        self._steps = 0  # taken by this trainer: a worker that was interrupted while it took one is behind
 
     def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
         """One step of the optimizer on the batch of which this is a part; returns the whole batch's loss and metrics.
@@ -68,7 +67,7 @@ class DataParallelTrainer(Trainer):
             normalizing(ctx, functools.partial(over, team)),
         ):
             examples = number_of_examples(labels)
-            total = sum(team.exchange("the number of examples", examples))
+            total = sum(team.exchange(f"the number of examples of step {self._steps + 1}", examples))
             if total == 0:
                 raise ValueError(f"the batch must have at least one example, got none on any of {team.size} workers")
             loss, values = self._share(inputs, labels, examples)
@@ -78,15 +77,11 @@ class DataParallelTrainer(Trainer):
             names = ", ".join(variable.path for variable in variables)
             gradients = _added(team.exchange(f"the gradients of {names}", [each.value for each in mine]))
             values = self._pooled(values, examples)
-            if not math.isfinite(values["loss"]):
-                raise NonFiniteLossError(
-                    f"the loss of this batch is {values['loss']}; nothing was changed. "
-                    "Look for NaN in the data, or lower the learning rate"
-                )
-            check_finite(variables, gradients)
-            new_values = self.optimizer.new_values(ctx, variables, gradients)
+            check_loss(values["loss"] + values.get("regularization", 0.0))
+            new_values = next_values(self.optimizer, ctx, variables, gradients)
             team.exchange("the end of the step", None)  # nobody has failed: from here on all go on
             ctx.apply(new_values)
+            self._steps += 1
             self.observed = run.observed
         return values
 
@@ -94,7 +89,7 @@ class DataParallelTrainer(Trainer):
         """The loss and the metrics over the data sets of all workers, each example counting alike."""
         with self.team.together():
             mean = WeightedMean()
-            for inputs, labels in dataset:
+            for inputs, labels in map(labelled, dataset):
                 mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
             parts = self.team.exchange("the evaluation", mean)
         return functools.reduce(WeightedMean.__add__, parts).result()
@@ -112,9 +107,7 @@ class DataParallelTrainer(Trainer):
         predictions = self.run_model(inputs)
         if examples == 0:  # no mean over none: its gradient goes back through the model as zeros, for the exchanges
             return _nothing(predictions), {}
-        loss = self.loss_fn(labels, predictions)
-        if not isinstance(loss, Node) or loss.size != 1:
-            raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
+        loss = scalar(self.loss_fn(labels, predictions))
         values = {name: metric(labels, predictions) for name, metric in self.metrics.items()}
         return loss, {"loss": float(loss), **values}
 
@@ -130,12 +123,12 @@ class DataParallelTrainer(Trainer):
         if examples:
             mean.add(values, examples)
         whole = functools.reduce(WeightedMean.__add__, self.team.exchange("the loss and the metrics", mean)).result()
-        whole["loss"] += sum(float(regularizer) for regularizer in self.context.run.losses)
-        return whole
+        added = self.context.run.losses
+        return whole | ({"regularization": sum(map(float, added))} if added else {})
 
     def _check_alike(self, variables: list[Variable]) -> None:
         """Before the first step every worker must have the same variables, with the same values."""
-        if self._began_alike:
+        if self._steps:
             return
         mine = {variable.path: _digest(variable.value) for variable in variables}
         for rank, theirs in enumerate(self.team.exchange("the first values of the variables", mine)):
@@ -146,7 +139,6 @@ class DataParallelTrainer(Trainer):
                         f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same "
                         "values. Give each Context the same seed, or load one checkpoint on all of them"
                     )
-        self._began_alike = True
 
 
 def _nothing(predictions: Any) -> Node:

@@ -181,3 +181,16 @@ def test_a_data_set_that_ends_early_on_one_worker():
             go_on([mine])
 
     Simulated(2).run(work)
+
+
+def test_a_worker_that_is_a_step_behind_is_told():
+    """As after an interrupt between the agreement and the last assignment."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm))
+        trainer._steps -= comm.rank
+        with pytest.raises(WorkersDifferError, match=r"rank 0 is at .* step 2, rank 1 at .* step 1"):
+            trainer.train_step(*part_of(batch(1, np.float32), comm))
+
+    Simulated(2).run(work)
