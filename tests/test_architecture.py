@@ -268,4 +268,4 @@ def test_the_library_needs_numpy_alone(module):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
     assert foreign(within_functions=False) <= ({"matplotlib"} if module == "pybn.study.drawing" else set())
-    assert foreign() <= {"matplotlib", "torch", "onnx", "IPython"}
+    assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython"}
