@@ -279,13 +279,15 @@ def _not_a_number(dx: np.ndarray, own: list[Gradients]) -> Finding:
 
 
 def _gathered(dx: np.ndarray) -> bool:
-    """Whether dx is the right formula on a dout whose axes were brought into another order."""
-    dy, gain = images(ROWS.dy), ROWS.scale / ROWS.deviation
-    for order in permutations(range(4)):
-        d = dy.transpose(order).reshape(-1, CHANNELS)
-        flat = gain * (d - d.mean(0) - ROWS.normalized * (d * ROWS.normalized).mean(0))
-        if any(_close(dx, back) for back in _put_back(flat)):
-            return True
+    """Whether dx is the right formula on a dout whose axes were brought into another order than those of x."""
+    dy, hat, gain = images(ROWS.dy), images(ROWS.normalized), ROWS.scale / ROWS.deviation
+    for of_x in (order for order in permutations(range(4)) if order[-1] == 1):
+        h = hat.transpose(of_x).reshape(-1, CHANNELS)
+        for order in permutations(range(4)):
+            d = dy.transpose(order).reshape(-1, CHANNELS)
+            flat = gain * (d - d.mean(0) - h * (d * h).mean(0))
+            if any(_close(dx, back) for back in _put_back(flat)):
+                return True
     return False
 
 

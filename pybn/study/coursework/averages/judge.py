@@ -95,7 +95,7 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
 
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
     codes = [rule.statistic.code, rule.factor.code]
-    if rule.epsilon:
+    if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)
     if rule.sense not in (RIGHT, SWAPPED) and not debiased:
         codes.append(rule.sense.code)

@@ -101,13 +101,17 @@ def _by_own_units(role, matrices, training: Judged, evidence) -> list[list[Findi
     """The book's formula fed with what the own forward normalized to: its slips, and that it follows the forward."""
     if not training.formula:
         return []
-    units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
-    terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
-    if not _complete(terms):
-        return []
+    own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+    # The denominator may be the book's where the forward forgot to divide by it.
+    divided = [Units(unit.normalized, book_units(probe).gain) for unit, probe in zip(own, PROBES, strict=True)]
     only_epsilon = all(found.kind == "epsilon" for found in training.findings)
     follows = finding("follows-forward-epsilon" if only_epsilon else "follows-forward", role, evidence)
-    return [[follows, *_slips(role, terms, None, {}, evidence, certain=False)]]
+    readings = []
+    for units in (own, divided):
+        terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
+        if _complete(terms):
+            readings.append([follows, *_slips(role, terms, None, {}, evidence, certain=False)])
+    return readings
 
 
 def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
@@ -269,6 +273,9 @@ def _substituted(role, ratios, evidence) -> list[Finding]:
             ):
                 code = "offset-in-dx" if (wrong, right) == ("beta", "gamma") else "cache-order"
                 return [finding(code, role, evidence, wrong=wrong, right=right)]
+    swapped = [(probe.deviation / probe.scale) ** 2 for probe in PROBES]
+    if all(np.allclose(r[0], m, rtol=1e-5) for r, m in zip(ratios, swapped, strict=True)):
+        return [finding("cache-order", role, evidence, wrong="sqrt(variance + eps)", right="gamma (and the reverse)")]
     return []
 
 
