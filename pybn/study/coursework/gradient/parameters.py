@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.coursework.gradient.fit import DIFFERENCES, ROUNDING, Backward, Factor, Matrices, factor
-from pybn.study.coursework.gradient.terms import deviations, own_units
+from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.fit import SINGLE
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
