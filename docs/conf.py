@@ -39,6 +39,7 @@ extensions = [
     "pybn_directives",
     "pybn_player",
     "pybn_playground",
+    "pybn_check",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
@@ -57,6 +58,10 @@ pygments_dark_style = "a11y-high-contrast-dark"
 mathjax_path = "tex-svg.js"
 # The accessible MathML that comes with it would be another file, fetched when first needed.
 mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
+
+# Where "Check my code" finds Python for the browser: Pyodide's own address, or a folder of the site ("pyodide/") into
+# which `python docs/pyodide.py DIR` has copied it, for a school without a network.
+pyodide_base = "https://cdn.jsdelivr.net/pyodide/v0.27.7/full/"
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
