@@ -1,4 +1,4 @@
-"""The command line: python -m pybn demo | compare | check | info.
+"""The command line: pybn demo | compare | check | info, or python -m pybn where the script is not on the path.
 
 Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage.
 """
@@ -16,7 +16,7 @@ USAGE = """usage: python -m pybn COMMAND [OPTION ...]
   check     check somebody's batch normalization: MODULE:FORWARD[,BACKWARD]
   info      versions, and whether and how the compiled implementation was built
 
-python -m pybn COMMAND --help tells the options."""
+python -m pybn COMMAND --help tells the options, python -m pybn --version the version."""
 
 # Each has a main(arguments) -> exit status.
 COMMANDS = {
@@ -27,11 +27,15 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command that `arguments` name; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` name, by default those of the process; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"pybn {import_module('pybn').__version__}")
+        return 0
     if arguments[0] not in COMMANDS:
         print(f"pybn: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr)
         return 2
@@ -40,4 +44,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

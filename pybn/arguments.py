@@ -31,6 +31,24 @@ class Moments(NamedTuple):
     variance: np.ndarray
 
 
+class GradientSums(NamedTuple):
+    """What a part of a batch gives to the gradient of the whole: its `count`, and per feature two sums over it.
+
+    `dy` is the sum of dy and `dy_normalized` that of dy times x-hat, float64 arrays with the shape of the feature axes.
+    The sums of two parts, added with +, are those of both together.
+    """
+
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    dy: np.ndarray
+    dy_normalized: np.ndarray
+
+    def __add__(self, other: GradientSums) -> GradientSums:  # type: ignore[override]  # not one tuple behind the other
+        a, b = gradient_sums("the left of +", self), gradient_sums("the right of +", other)
+        if a.dy.shape != b.dy.shape:
+            raise ValueError(f"GradientSums of the same features add up, got shapes {a.dy.shape} and {b.dy.shape}")
+        return GradientSums(a.count + b.count, a.dy + b.dy, a.dy_normalized + b.dy_normalized)
+
+
 class Batch(NamedTuple):
     """A checked input: x in native byte order, its feature axes ascending, the mask of x's rank."""
 
@@ -55,20 +73,28 @@ class Batch(NamedTuple):
 
 
 def batch(x: Any, feature_axis: Any = -1, mask: Any = None) -> Batch:
-    """Check x, its feature axes and its mask together; ValueError or TypeError with the rule."""
+    """Check x, its feature axes and its mask together; ValueError or TypeError with the rule.
+
+    It may be empty, or masked as a whole: a part of a batch, or what inference is asked for.
+    """
     x = float_array("x", x)
     if x.ndim < 2:
         raise ValueError(f"x must have rank 2 or more (a batch axis and a feature axis), got shape {x.shape}")
     axes = feature_axes(feature_axis, x.ndim)
     if mask is not None:
         mask = mask_array(mask, x.shape, axes)
-    count = _count(x.shape, axes, mask)
-    if count == 0:
+    return Batch(x, axes, mask, _count(x.shape, axes, mask))
+
+
+def whole_batch(x: Any, feature_axis: Any = -1, mask: Any = None) -> Batch:
+    """As `batch`, of what is normalized with its own statistics: of nothing there are none."""
+    found = batch(x, feature_axis, mask)
+    if found.count == 0:
         raise ValueError(
             f"x must have at least one {'unmasked ' if mask is not None else ''}element per feature, "
-            f"got count 0 for x of shape {x.shape} with feature axes {axes}"
+            f"got count 0 for x of shape {found.x.shape} with feature axes {found.axes}"
         )
-    return Batch(x, axes, mask, count)
+    return found
 
 
 def float_array(name: str, value: Any) -> np.ndarray:
@@ -107,9 +133,7 @@ def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
 
 def mask_array(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
     """The mask with the rank of x and size 1 along the feature axes, so that `count` is one number."""
-    array = np.asarray(mask)
-    if array.dtype != np.bool_:
-        raise TypeError(f"mask must be boolean (True = a real element), got {array.dtype}")
+    array = _as_bools(mask)
     others = [axis for axis in range(len(shape)) if axis not in axes]
     if array.ndim == len(others):
         array = array.reshape(_scattered(array.shape, others, len(shape)))
@@ -122,6 +146,21 @@ def mask_array(mask: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.n
     return array
 
 
+def _as_bools(mask: Any) -> np.ndarray:
+    """The mask as booleans; zeros and ones of another type say the same, any other number says nothing."""
+    if isinstance(mask, np.ma.MaskedArray):
+        raise TypeError("mask must be a plain array, got a numpy.ma.MaskedArray; pass its filled(False) instead")
+    array = np.asarray(mask)
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"mask must be boolean (True = a real element), got {array.dtype}")
+    other = array[(array != 0) & (array != 1)]
+    if other.size:
+        raise ValueError(f"mask must be boolean, or hold zeros and ones alone (1 = a real element), got {other[0]}")
+    return array != 0
+
+
 def feature_values(name: str, value: Any, batch: Batch) -> np.ndarray:
     """One float of any accepted type for each feature: scale, offset, mean, variance."""
     if value is None:
@@ -130,6 +169,12 @@ def feature_values(name: str, value: Any, batch: Batch) -> np.ndarray:
     if array.shape != batch.feature_shape:
         raise ValueError(f"{name} must have the shape of the feature axes {batch.feature_shape}, got {array.shape}")
     return array
+
+
+def parameter_dtype(scale: Any, batch: Batch) -> np.dtype:
+    """The type of dscale and doffset: that of scale, or of x where there is none, but never narrower than float32."""
+    own = batch.x.dtype if scale is None else float_array("scale", scale).dtype
+    return np.promote_types(own, np.float32)
 
 
 def output_gradient(dy: Any, batch: Batch) -> np.ndarray:
@@ -191,25 +236,56 @@ def moments(name: str, value: Any) -> Moments:
     if not isinstance(value, tuple) or len(value) != 3:
         raise TypeError(f"{name} must be Moments(count, mean, variance), got {type(value).__name__}")
     count, mean, variance = value
-    if isinstance(count, bool) or not isinstance(count, INTEGER):
-        raise TypeError(f"{name}.count must be an int, got {count!r}")
-    if count < 0:
-        raise ValueError(f"{name}.count must not be negative, got {count}")
+    number = _element_count(name, count)
     mean = float_array(f"{name}.mean", mean).astype(np.float64, copy=False)
     variance = float_array(f"{name}.variance", variance).astype(np.float64, copy=False)
     if mean.shape != variance.shape:
         raise ValueError(f"{name}.mean and {name}.variance must have one shape, got {mean.shape} and {variance.shape}")
-    return Moments(int(count), mean, variance)
+    return Moments(number, mean, variance)
+
+
+def gradient_sums(name: str, value: Any) -> GradientSums:
+    """A (count, dy, dy_normalized) triple with float64 sums of one shape."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        raise TypeError(f"{name} must be GradientSums(count, dy, dy_normalized), got {type(value).__name__}")
+    count, dy, dy_normalized = value
+    number = _element_count(name, count)
+    dy = float_array(f"{name}.dy", dy).astype(np.float64, copy=False)
+    dy_normalized = float_array(f"{name}.dy_normalized", dy_normalized).astype(np.float64, copy=False)
+    if dy.shape != dy_normalized.shape:
+        raise ValueError(
+            f"{name}.dy and {name}.dy_normalized must have one shape, got {dy.shape} and {dy_normalized.shape}"
+        )
+    return GradientSums(number, dy, dy_normalized)
+
+
+def sums_of_whole_batch(value: Any, batch: Batch) -> GradientSums:
+    """GradientSums with the features of this part, of a whole batch that it may be a part of."""
+    sums = gradient_sums("sums", value)
+    if sums.dy.shape != batch.feature_shape:
+        raise ValueError(f"sums must have the shape of the feature axes {batch.feature_shape}, got {sums.dy.shape}")
+    if sums.count < max(batch.count, 1):
+        raise ValueError(
+            f"sums.count must count the whole batch, at least one element and the {batch.count} of this part of it, "
+            f"got {sums.count}; add up the sums of all parts"
+        )
+    return sums
 
 
 def mergeable(a: Any, b: Any) -> tuple[Moments, Moments]:
-    """Two checked Moments of the same features, with at least one element between them."""
+    """Two checked Moments of the same features."""
     a, b = moments("a", a), moments("b", b)
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"a and b must describe the same features, got shapes {a.mean.shape} and {b.mean.shape}")
-    if a.count + b.count == 0:
-        raise ValueError("a and b must have at least one element between them, got counts 0 and 0")
     return a, b
+
+
+def _element_count(name: str, count: Any) -> int:
+    if isinstance(count, BOOLEAN) or not isinstance(count, INTEGER):
+        raise TypeError(f"{name}.count must be an int, got {count!r}")
+    if count < 0:
+        raise ValueError(f"{name}.count must not be negative, got {count}")
+    return int(count)
 
 
 def _real(name: str, value: Any) -> float:
@@ -249,5 +325,18 @@ def _same_elements(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _repeats_elements(a: np.ndarray) -> bool:
-    """Whether two indices of `a` name one element, as in a broadcast view."""
-    return any(stride == 0 and size > 1 for stride, size in zip(a.strides, a.shape, strict=True))
+    """Whether elements of `a` share bytes, as in a broadcast view or a sliding window."""
+    if a.size < 2:
+        return False
+    steps = sorted((abs(stride), size) for stride, size in zip(a.strides, a.shape, strict=True) if size > 1)
+    reach = a.itemsize  # bytes that the axes so far extend over
+    nested = True
+    for stride, size in steps:
+        nested &= stride >= reach
+        reach += stride * (size - 1)
+    if nested:  # each axis steps over all that the ones before it cover: every array that NumPy itself makes
+        return False
+    starts = np.zeros(1, np.int64)
+    for stride, size in steps:
+        starts = np.add.outer(starts, stride * np.arange(size)).ravel()
+    return bool(np.diff(np.sort(starts)).min() < a.itemsize)

@@ -5,9 +5,13 @@ one batch, M and V (the moving averages) come in as `mean` and `variance` in inf
 Algorithm and equation numbers are those of Ioffe & Szegedy (2015), arXiv:1502.03167.
 
 Every operation takes x of rank >= 2 in float16, float32 or float64, computes in float64, and
-gives y, dx, dscale and doffset in x's dtype and the statistics in float64.  `feature_axis` is
-the axis, or tuple of axes, that is NOT reduced; `mask` is True where an element is real.
-Bad arguments raise the ValueError or TypeError that `pybn.arguments` words.
+gives y and dx in x's dtype, dscale and doffset in that of the scale (of x where there is none,
+and float32 for float16), and the statistics in float64.  `feature_axis` is the axis, or tuple of
+axes, that is NOT reduced; `mask` is True where an element is real.  Bad arguments raise the
+ValueError or TypeError that `pybn.arguments` words.
+
+NaN or infinity in an unmasked x or dy spoils its feature alone: with a batch's own statistics, y
+or dx is NaN throughout that feature.
 
 In float64 the sums are NumPy's own, which round after each row: over 1e5 rows a variance may be
 tens of units in the last place off.  In float32 that is far below what y can show.
@@ -15,14 +19,19 @@ tens of units in the last place off.  In float32 that is far below what y can sh
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pybn import arguments
-from pybn.arguments import Moments
+from pybn.arguments import GradientSums, Moments
 
 __all__ = [
+    "GradientSums",
     "Moments",
     "batch_norm_gradient",
+    "batch_norm_gradient_from_sums",
+    "batch_norm_gradient_sums",
     "batch_norm_inference",
     "batch_norm_inference_gradient",
     "batch_norm_training",
@@ -46,14 +55,17 @@ def moments(x, *, feature_axis=-1, mask=None):
 
     Returns
     -------
-    Moments(count, mean, variance) : int, float64 and float64 with the shape of the feature axes
+    Moments(count, mean, variance) : int, float64 and float64 with the shape of the feature axes;
+        of nothing (an empty or wholly masked x) they are 0, which `merge_moments` leaves out
 
     >>> moments(np.array([[1.0, 10.0], [3.0, 10.0]]))
     Moments(count=2, mean=array([ 2., 10.]), variance=array([1., 0.]))
     """
     batch = arguments.batch(x, feature_axis, mask)
-    _, mean, variance = _centred(batch)
-    return Moments(batch.count, _per_feature(mean, batch), _per_feature(variance, batch))
+    if batch.count == 0:
+        return Moments(0, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape))
+    _, mean, variance, unit = _centred(batch)
+    return Moments(batch.count, *_statistics(mean, variance, unit, batch))
 
 
 @_quiet
@@ -66,12 +78,16 @@ def merge_moments(a, b):
 
     Returns
     -------
-    Moments : exact pooling by count, so the order and the sizes of the batches do not matter
+    Moments : exact pooling by count, so the order and the sizes of the batches do not matter;
+        Moments of nothing, with count 0, change nothing
 
     >>> merge_moments(Moments(1, np.array([1.0]), np.array([0.0])), Moments(3, np.array([5.0]), np.array([0.0])))
     Moments(count=4, mean=array([4.]), variance=array([3.]))
     """
     a, b = arguments.mergeable(a, b)
+    if a.count == 0 or b.count == 0:
+        known = a if b.count == 0 else b
+        return Moments(known.count, known.mean.copy(), known.variance.copy())
     count = a.count + b.count
     difference = b.mean - a.mean
     mean = a.mean + difference * (b.count / count)
@@ -100,17 +116,17 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     >>> y.ravel(), mean, variance
     (array([-1.,  1.]), array([2.]), array([1.]))
     """
-    batch = arguments.batch(x, feature_axis, mask)
+    batch = arguments.whole_batch(x, feature_axis, mask)
     epsilon = arguments.epsilon(epsilon)
     gamma, beta = _scale(scale, batch), _offset(offset, batch)
     out = arguments.output_array(out, batch, x, scale, offset, mask)
 
-    centred, mean, variance = _centred(batch)  # lines 1 and 2
-    normalized = centred * _inverse_deviation(variance, epsilon)  # line 3
+    centred, mean, variance, unit = _centred(batch)  # lines 1 and 2
+    normalized = centred * _inverse_deviation(variance, epsilon / unit / unit)  # line 3
     y = gamma * normalized + beta  # line 4
 
     y = _keep_padding(y, batch.x, batch)
-    return _deliver(y, batch, out), _per_feature(mean, batch), _per_feature(variance, batch)
+    return _deliver(y, batch, out), *_statistics(mean, variance, unit, batch)
 
 
 @_quiet
@@ -126,28 +142,70 @@ def batch_norm_gradient(x, scale, mean, variance, dy, *, feature_axis=-1, epsilo
 
     Returns
     -------
-    dx, dscale, doffset : in the dtype of x; dscale is None where scale is None.
-        doffset is always given: it does not depend on the offset.
+    dx, dscale, doffset : dx in the dtype of x, the others in that of the scale, or of x where there
+        is none, and never narrower than float32.  dscale is None where scale is None; doffset is
+        always given: it does not depend on the offset.
 
     >>> x, dy = np.arange(4.0)[:, None], np.array([[1.0], [0], [0], [0]])
     >>> dx, dscale, doffset = batch_norm_gradient(x, np.ones(1), np.array([1.5]), np.array([1.25]), dy, epsilon=0.0)
     >>> dx.ravel().round(6)
     array([ 0.268328, -0.357771, -0.089443,  0.178885])
     """
-    batch, gamma, mean, inverse_deviation, dy64, out = _gradient_arguments(
-        x, scale, mean, variance, dy, feature_axis, epsilon, mask, out
-    )
-    count = batch.count
+    batch = arguments.whole_batch(x, feature_axis, mask)
+    part, gamma, out = _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch)
+    sums = _two_sums(part)
+    dx = _from_sums(part, gamma, sums)
+    return _deliver(dx, batch, out), *_parameter_gradients(scale, sums, batch)
 
-    normalized = (batch.x - mean) * inverse_deviation
-    doffset = _sum(dy64, batch)
-    dscale = _sum(dy64 * normalized, batch)
-    # Every element moved the batch's mean and variance too: those two paths are the
-    # projections of dy on the constant vector and on `normalized`.
-    dx = gamma * inverse_deviation * (dy64 - doffset / count - normalized * dscale / count)
 
-    dx = _keep_padding(dx, dy64, batch)
-    return _deliver(dx, batch, out), *_parameter_gradients(scale, dscale, doffset, batch)
+@_quiet
+def batch_norm_gradient_sums(x, mean, variance, dy, *, feature_axis=-1, epsilon=1e-3, mask=None):
+    """The first half of `batch_norm_gradient`: what a part of a batch adds to its two sums.
+
+    Parameters
+    ----------
+    x, dy : a part of the batch and of the gradient with respect to y; it may be empty
+    mean, variance : those of the whole batch
+
+    Returns
+    -------
+    GradientSums(count, dy, dy_normalized) : added up over all parts, they are those of the batch:
+        doffset and dscale, in float64
+
+    >>> x, dy = np.arange(4.0)[:, None], np.array([[1.0], [0], [0], [0]])
+    >>> batch_norm_gradient_sums(x, np.array([1.5]), np.array([1.25]), dy, epsilon=0.0)
+    GradientSums(count=4, dy=array([1.]), dy_normalized=array([-1.34164079]))
+    """
+    batch = arguments.batch(x, feature_axis, mask)
+    part, _, _ = _gradient_arguments(x, None, mean, variance, dy, epsilon, mask, None, batch)
+    return _two_sums(part)
+
+
+@_quiet
+def batch_norm_gradient_from_sums(
+    x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
+):
+    """The second half of `batch_norm_gradient`: dx of a part, from the sums over the whole batch.
+
+    Parameters
+    ----------
+    x, scale, mean, variance, dy, out : as in `batch_norm_gradient`; x and dy are a part, and may be empty
+    sums : GradientSums of all parts added up, or a tuple (count, dy, dy_normalized)
+
+    Returns
+    -------
+    dx : array like x
+
+    >>> x, dy = np.arange(4.0)[:, None], np.array([[1.0], [0], [0], [0]])
+    >>> statistics = np.array([1.5]), np.array([1.25])
+    >>> first, second = (batch_norm_gradient_sums(x[i], *statistics, dy[i], epsilon=0.0) for i in ([0, 1, 2], [3]))
+    >>> batch_norm_gradient_from_sums(x[[3]], None, *statistics, dy[[3]], first + second, epsilon=0.0).round(6)
+    array([[0.178885]])
+    """
+    batch = arguments.batch(x, feature_axis, mask)
+    part, gamma, out = _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch)
+    sums = arguments.sums_of_whole_batch(sums, batch)
+    return _deliver(_from_sums(part, gamma, sums), batch, out)
 
 
 @_quiet
@@ -193,43 +251,72 @@ def batch_norm_inference_gradient(x, scale, mean, variance, dy, *, feature_axis=
 
     Returns
     -------
-    dx, dscale, doffset : in the dtype of x; dscale is None where scale is None
+    dx, dscale, doffset : in the types of `batch_norm_gradient`; dscale is None where scale is None
     """
-    batch, gamma, mean, inverse_deviation, dy64, out = _gradient_arguments(
-        x, scale, mean, variance, dy, feature_axis, epsilon, mask, out
-    )
+    batch = arguments.batch(x, feature_axis, mask)
+    part, gamma, out = _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch)
+    dx = gamma * part.inverse_deviation * part.dy
 
-    normalized = (batch.x - mean) * inverse_deviation
-    doffset = _sum(dy64, batch)
-    dscale = _sum(dy64 * normalized, batch)
-    dx = gamma * inverse_deviation * dy64
-
-    dx = _keep_padding(dx, dy64, batch)
-    return _deliver(dx, batch, out), *_parameter_gradients(scale, dscale, doffset, batch)
+    dx = _keep_padding(dx, part.dy, batch)
+    return _deliver(dx, batch, out), *_parameter_gradients(scale, _two_sums(part), batch)
 
 
-# --- the two sums, and what is done at the edges of the equations ---------------------------
+# --- the two sums of each direction, and what is done at the edges of the equations ----------
 
 
 def _centred(batch):
-    """x - mean, the mean and the population variance, in float64, shaped to broadcast with x."""
+    """x - mean, the mean and the population variance, in float64, shaped to broadcast with x.
+
+    They are multiples of the last result, `unit`: 1, but for numbers whose squares float64 cannot hold.
+    """
+    unit = _unit(batch)
     # Subtract an element of each feature first: what remains of a constant feature is exactly 0,
     # so its variance is 0 and its y is the offset, for every n; and a mean 1e6 deviations away
     # costs no digits.  Centre before squaring: E[x^2] - E[x]^2 comes out as -8 or -384 there.
-    first = _first_element(batch)
-    shifted = batch.x - first
+    first = _first_element(batch) / unit
+    shifted = batch.x / unit - first
     shifted_mean = _sum(shifted, batch) / batch.count
     centred = shifted - shifted_mean
     variance = _sum(centred**2, batch) / batch.count
-    return centred, first + shifted_mean, variance
+    return centred, first + shifted_mean, variance, unit
+
+
+def _unit(batch):
+    """1 for each feature, or a power of two about as large as its largest element where that is far from 1."""
+    where = True if batch.mask is None else batch.mask
+    x = np.asarray(batch.x, np.float64)
+    largest = np.max(np.abs(x), axis=batch.reduced_axes, keepdims=True, where=where, initial=0.0)
+    exponent = np.frexp(largest)[1] - 1
+    # Squares of numbers within 2**450 of 1, and the sum of 2**100 of them, are far inside float64's range.
+    return np.ldexp(1.0, np.where(np.isfinite(largest) & (largest > 0) & (np.abs(exponent) > 450), exponent, 0))
+
+
+def _two_sums(part):
+    """The GradientSums of checked arguments: sum of dy, and of dy * x-hat (the last two lines of section 3)."""
+    batch = part.batch
+    doffset = _sum(part.dy, batch)
+    dscale = _sum(part.dy * part.normalized, batch)
+    return GradientSums(batch.count, _per_feature(doffset, batch), _per_feature(dscale, batch))
+
+
+def _from_sums(part, gamma, sums):
+    """dx in float64, dy under the mask."""
+    batch, count = part.batch, sums.count
+    doffset, dscale = batch.along_features(sums.dy), batch.along_features(sums.dy_normalized)
+    # Every element moved the batch's mean and variance too: those two paths are the
+    # projections of dy on the constant vector and on `normalized`.
+    dx = gamma * part.inverse_deviation * (part.dy - doffset / count - part.normalized * dscale / count)
+    # Infinity less the mean of infinity is no number, for any element of the feature.
+    dx = np.where(np.isfinite(doffset) & np.isfinite(dscale), dx, np.nan)
+    return _keep_padding(dx, part.dy, batch)
 
 
 def _first_element(batch):
-    """The first element of each feature that is not masked, in float64."""
+    """The first element of each feature that is not masked."""
     mask = np.ones([1] * batch.x.ndim, bool) if batch.mask is None else batch.mask
     position = np.unravel_index(np.argmax(mask), mask.shape)
     index = tuple(slice(None) if axis in batch.axes else slice(at, at + 1) for axis, at in enumerate(position))
-    return batch.x[index].astype(np.float64)
+    return batch.x[index]
 
 
 def _sum(values, batch):
@@ -251,15 +338,24 @@ def _keep_padding(result, original, batch):
 # --- arguments in, results out --------------------------------------------------------------
 
 
-def _gradient_arguments(x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
-    batch = arguments.batch(x, feature_axis, mask)
+class _Part(NamedTuple):
+    """The checked arguments of a gradient, in float64 and shaped to broadcast with x."""
+
+    batch: arguments.Batch
+    normalized: np.ndarray
+    inverse_deviation: np.ndarray
+    dy: np.ndarray
+
+
+def _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch):
+    """The arguments as a _Part, the scale and `out`."""
     epsilon = arguments.epsilon(epsilon)
     gamma = _scale(scale, batch)
     mean64 = _statistic("mean", mean, batch)
-    variance64 = _statistic("variance", variance, batch)
+    inverse_deviation = _inverse_deviation(_statistic("variance", variance, batch), epsilon)
     dy64 = arguments.output_gradient(dy, batch).astype(np.float64)
     out = arguments.output_array(out, batch, x, scale, mean, variance, dy, mask)
-    return batch, gamma, mean64, _inverse_deviation(variance64, epsilon), dy64, out
+    return _Part(batch, (batch.x - mean64) * inverse_deviation, inverse_deviation, dy64), gamma, out
 
 
 def _scale(scale, batch):
@@ -280,11 +376,15 @@ def _per_feature(values, batch):
     return values.reshape(batch.feature_shape)
 
 
-def _parameter_gradients(scale, dscale, doffset, batch):
-    """dscale and doffset in x's dtype; dscale is None where there was no scale."""
-    dtype = batch.x.dtype
-    doffset = _per_feature(doffset, batch).astype(dtype)
-    return (None if scale is None else _per_feature(dscale, batch).astype(dtype)), doffset
+def _statistics(mean, variance, unit, batch):
+    """Mean and variance of each feature, from multiples of `unit`."""
+    return _per_feature(mean * unit, batch), _per_feature(variance * unit * unit, batch)
+
+
+def _parameter_gradients(scale, sums, batch):
+    """dscale and doffset in the parameters' dtype; dscale is None where there was no scale."""
+    dtype = arguments.parameter_dtype(scale, batch)
+    return (None if scale is None else sums.dy_normalized.astype(dtype)), sums.dy.astype(dtype)
 
 
 def _deliver(result, batch, out):

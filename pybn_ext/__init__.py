@@ -5,24 +5,41 @@ import, or the one that the environment variable PYBN_SIMD names.  All give the 
 """
 
 import os
+import platform
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
-_MODULES = {"sse2": "_baseline", "avx2": "_avx2", "avx512": "_avx512"}  # lowest first
+_LOWEST = "sse2" if platform.machine().lower() in ("x86_64", "amd64") else "baseline"
+_MODULES = {_LOWEST: "_baseline", "avx2": "_avx2", "avx512": "_avx512"}  # lowest first
+_FAILURES = Path(__file__).with_name("build_failures.txt")  # written by setup.py where a module did not compile
+
+
+def _failures():
+    """What the compiler said of each module that it could not build: {"_avx512": first line of its complaint}."""
+    lines = _FAILURES.read_text(encoding="utf-8").splitlines() if _FAILURES.exists() else []
+    return dict(line.split(": ", 1) for line in lines)
 
 
 def _choose(wanted):
     """The name of the level to use, among those that were compiled and run here."""
     built = [level for level, module in _MODULES.items() if find_spec(f"{__name__}.{module}") is not None]
     if not built:
+        said = "".join(f"; {module} failed with: {error}" for module, error in _failures().items())
         raise ModuleNotFoundError(
             "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and, in the "
-            "clone of pybn, run `pip install -e .` again; `pybn` itself works without it, on the reference",
+            f"clone of pybn, run `pip install -e .` again{said}; `pybn` itself works without it, on the reference",
             name="pybn_ext",
         )
     from pybn_ext import _cpu
 
-    usable = [level for level in built if _cpu.runs(level)]
+    usable = [level for level in built if level == _LOWEST or _cpu.runs(level)]
+    if not usable:
+        raise ImportError(
+            f"pybn_ext was compiled for {', '.join(built)}, which this processor does not run: a source install "
+            "compiles for the machine that it is made on.  Install again here, or with PYBN_LEVELS=all for every "
+            "processor; PYBN_BACKEND=reference computes without it"
+        )
     if wanted is not None and wanted not in usable:
         raise ImportError(
             f"PYBN_SIMD must be one of the levels that were compiled and run here, {usable}, got {wanted!r}"
@@ -33,11 +50,14 @@ def _choose(wanted):
 _level, _built = _choose(os.environ.get("PYBN_SIMD"))
 _operations = import_module(f"{__name__}.{_MODULES[_level]}")
 
+GradientSums = _operations.GradientSums
 Moments = _operations.Moments
 moments = _operations.moments
 merge_moments = _operations.merge_moments
 batch_norm_training = _operations.batch_norm_training
 batch_norm_gradient = _operations.batch_norm_gradient
+batch_norm_gradient_sums = _operations.batch_norm_gradient_sums
+batch_norm_gradient_from_sums = _operations.batch_norm_gradient_from_sums
 batch_norm_inference = _operations.batch_norm_inference
 batch_norm_inference_gradient = _operations.batch_norm_inference_gradient
 set_num_threads = _operations.set_num_threads
@@ -52,6 +72,7 @@ def build_info():
     return {
         "simd": _level,
         "levels": _built,
+        "not_built": _failures(),
         "threads": get_num_threads(),
         "kept_bytes": _operations.kept_bytes(),
         **_operations.compiled_with(),

@@ -3,8 +3,11 @@
 from typing import Any
 
 from pybn.reference import (
+    GradientSums,
     Moments,
     batch_norm_gradient,
+    batch_norm_gradient_from_sums,
+    batch_norm_gradient_sums,
     batch_norm_inference,
     batch_norm_inference_gradient,
     batch_norm_training,
@@ -13,8 +16,11 @@ from pybn.reference import (
 )
 
 __all__ = [
+    "GradientSums",
     "Moments",
     "batch_norm_gradient",
+    "batch_norm_gradient_from_sums",
+    "batch_norm_gradient_sums",
     "batch_norm_inference",
     "batch_norm_inference_gradient",
     "batch_norm_training",

@@ -19,5 +19,5 @@ cdef extern from *:
 
 
 def runs(level):
-    """Whether code compiled for `level`, "sse2", "avx2" or "avx512", runs here."""
-    return {"sse2": True, "avx2": bool(has_avx2()), "avx512": bool(has_avx512())}[level]
+    """Whether code compiled for `level` runs here: "sse2" or "baseline", the lowest; "avx2" or "avx512"."""
+    return {"sse2": True, "baseline": True, "avx2": bool(has_avx2()), "avx512": bool(has_avx512())}[level]

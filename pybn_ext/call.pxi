@@ -15,6 +15,8 @@ ctypedef enum Operation:
     GRADIENT
     INFERENCE
     INFERENCE_GRADIENT
+    GRADIENT_SUMS  # the sums of GRADIENT alone
+    GRADIENT_FROM_SUMS  # and dx alone
 
 cdef enum:
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
@@ -62,7 +64,7 @@ cdef struct Call:
     Given offset
     Given mean               # float64 where it is a result
     Given variance
-    Given dscale
+    Given dscale             # float64 where they are results of GRADIENT_SUMS, or given to GRADIENT_FROM_SUMS
     Given doffset
     unsigned char places[256]  # see `plan_mask`
     Py_ssize_t samples[24]   # where in x those of feature 0 are
@@ -144,11 +146,21 @@ cdef inline Py_ssize_t bytes_in(const Call* call) noexcept nogil:
 
 
 cdef inline bint takes_sums(const Call* call) noexcept nogil:
-    return call.operation != INFERENCE
+    return call.operation != INFERENCE and call.operation != GRADIENT_FROM_SUMS
 
 
 cdef inline bint is_gradient(const Call* call) noexcept nogil:
-    return call.operation == GRADIENT or call.operation == INFERENCE_GRADIENT
+    return call.operation >= GRADIENT and call.operation != INFERENCE
+
+
+cdef inline bint has_result(const Call* call) noexcept nogil:
+    """Whether there is a y or a dx."""
+    return call.operation != MOMENTS and call.operation != GRADIENT_SUMS
+
+
+cdef inline bint has_all_terms(const Call* call) noexcept nogil:
+    """Whether dx takes away what the mean and the variance of the batch had of it."""
+    return call.operation == GRADIENT or call.operation == GRADIENT_FROM_SUMS
 
 
 cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:

@@ -29,7 +29,7 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
 cdef void write_features(const Call* call, const real* x, const Features* f, bint in_double) noexcept nogil:
     """The results of a tile."""
     cdef Py_ssize_t c
-    if call.operation == MOMENTS:
+    if not has_result(call):
         return
     if call.runs_written and not in_double:
         write_tile_runs(call, x, f)
@@ -216,7 +216,7 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
             f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
             f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, SPARE)
     call.in_double = finish(call, x, f, <const real*> call.shift)
-    if call.operation != MOMENTS:
+    if has_result(call):
         run(piece_write_task, call, call.parts, True)
 
 

@@ -3,8 +3,11 @@
 # What a function computes, and what it accepts, is told in `pybn.reference`.
 
 __all__ = [
+    "GradientSums",
     "Moments",
     "batch_norm_gradient",
+    "batch_norm_gradient_from_sums",
+    "batch_norm_gradient_sums",
     "batch_norm_inference",
     "batch_norm_inference_gradient",
     "batch_norm_training",
@@ -276,6 +279,9 @@ def moments(x, *, feature_axis=-1, mask=None):
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
     a, b = arguments.mergeable(a, b)
+    if a.count == 0 or b.count == 0:
+        known = a if b.count == 0 else b
+        return Moments(known.count, known.mean.copy(), known.variance.copy())
     mean_a, mean_b = _flat64(a.mean), _flat64(b.mean)
     variance_a, variance_b = _flat64(a.variance), _flat64(b.variance)
     mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
@@ -372,6 +378,37 @@ def batch_norm_inference_gradient(x, scale, mean, variance, dy, *, feature_axis=
     return gradient(INFERENCE_GRADIENT, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
 
 
+def batch_norm_gradient_sums(x, mean, variance, dy, *, feature_axis=-1, epsilon=1e-3, mask=None):
+    """What a part of a batch adds to the sums of its gradient; see `pybn.reference.batch_norm_gradient_sums`."""
+    cdef Call call
+    if not (
+        ordinary(x)
+        and see(x, feature_axis, &call)
+        and masked(mask, x, &call)
+        and epsilon_of(epsilon, &call)
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
+        and like(dy, x)
+    ):
+        _, along, plain = _general_gradient(
+            GRADIENT_SUMS, x, None, mean, variance, dy, None, feature_axis, epsilon, mask, None
+        )
+        return GradientSums(arguments.batch(x, feature_axis, mask).count, plain, along)
+    call.operation = GRADIENT_SUMS
+    call.dy = cnp.PyArray_DATA(dy)
+    plain = new_for_features(x, &call, cnp.NPY_FLOAT64)
+    along = new_for_features(x, &call, cnp.NPY_FLOAT64)
+    perform(&call, None, None, mean, variance, along, plain)
+    return GradientSums(call.count, plain, along)
+
+
+def batch_norm_gradient_from_sums(
+    x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
+):
+    """dx of a part, from the sums of the whole batch; see `pybn.reference.batch_norm_gradient_from_sums`."""
+    return _general_gradient(GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out)[0]
+
+
 cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
     cdef Call call
     if not (
@@ -396,13 +433,14 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
             )
         )
     ):
-        return _general_gradient(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
+        return _general_parameter_gradients(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
     call.operation = operation
     dx = new_like(x) if out is None else out
     call.dy = cnp.PyArray_DATA(dy)
     call.y = cnp.PyArray_DATA(dx)
-    doffset = new_for_features(x, &call, cnp.PyArray_TYPE(x))
-    dscale = None if scale is None else new_for_features(x, &call, cnp.PyArray_TYPE(x))
+    parameters = cnp.PyArray_TYPE(x if scale is None else scale)
+    doffset = new_for_features(x, &call, parameters)
+    dscale = None if scale is None else new_for_features(x, &call, parameters)
     perform(&call, scale, None, mean, variance, dscale, doffset)
     return dx, dscale, doffset
 

@@ -178,9 +178,11 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     for c in range(f.number):
         second[c] += (<double> <real> mean[c] - mean[c]) * first[c]
         doubtful += doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)
+    if call.operation == GRADIENT_SUMS:
+        doubtful = f.number  # to what they are added may cancel them
     if doubtful:
         for c in range(f.number):
-            if doubtful_gradient(first[c], second[c], variance[c], n, <real> 0) and not (
+            if (doubtful == f.number or doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)) and not (
                 first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, f.begin + c, <real> 0)
             ):
                 careful_sums(call, x, f.begin + c, mean[c], 0, &first[c], &second[c])
@@ -215,10 +217,11 @@ cdef void finish_table(const Call* call, const Features* f, bint rounded) noexce
     else:
         for c in range(f.number):
             t1[c] = scale[c] * inverse[c]
-    if call.operation == GRADIENT:
+    if has_all_terms(call):
         for c in range(f.number):
             t2[c] = inverse[c] * (second[c] / n)
-            t3[c] = first[c] / n - ((mean[c] - t0[c]) + low[c]) * t2[c]
+            # 0 times infinity: a dy that is not finite leaves no dx of its feature.
+            t3[c] = first[c] / n - ((mean[c] - t0[c]) + low[c]) * t2[c] + 0 * first[c] + 0 * second[c]
     elif call.operation == INFERENCE_GRADIENT:
         memset(t0, 0, f.number * sizeof(double))
         memset(t2, 0, f.number * sizeof(double))
@@ -258,8 +261,15 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
     if call.operation == MOMENTS:
         return False
     finish_inverse(call, f)
+    if call.operation == GRADIENT_FROM_SUMS:
+        memcpy(f.first, <double*> call.doffset.values + f.begin, f.number * sizeof(double))
+        memcpy(f.second, <double*> call.dscale.values + f.begin, f.number * sizeof(double))
+        finish_table(call, f, False)
+        return real is float
     if is_gradient(call):
         finish_gradient_sums(call, x, f)
+    if not has_result(call):
+        return False
     finish_table(call, f, real is float)
     if real is float:
         if leaves_float32(call, f):

@@ -59,7 +59,7 @@ class _Form:
             ordered = self.out.transpose(self.order)
             if ordered.flags.c_contiguous and ordered.flags.aligned:
                 return ordered.reshape(self.view)
-        if not np.may_share_memory(self.x, self.batch.x):
+        if self.dy is None and not np.may_share_memory(self.x, self.batch.x):
             return self.x
         return new_like(self.x)
 
@@ -89,8 +89,8 @@ def _flat64(values):
 def _general_moments(x, feature_axis, mask):
     batch = arguments.batch(x, feature_axis, mask)
     shape = batch.feature_shape
-    mean, variance = np.empty(shape), np.empty(shape)
-    if batch.x.size:
+    mean, variance = np.zeros(shape), np.zeros(shape)
+    if batch.count and batch.x.size:
         with np.errstate(all="ignore"):
             form = _Form(batch, None)
         compute(
@@ -100,7 +100,7 @@ def _general_moments(x, feature_axis, mask):
 
 
 def _general_training(x, scale, offset, feature_axis, epsilon, mask, out):
-    batch = arguments.batch(x, feature_axis, mask)
+    batch = arguments.whole_batch(x, feature_axis, mask)
     epsilon = arguments.epsilon(epsilon)
     gamma = None if scale is None else arguments.feature_values("scale", scale, batch)
     beta = None if offset is None else arguments.feature_values("offset", offset, batch)
@@ -126,8 +126,8 @@ def _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, 
     variance64 = _flat64(arguments.feature_values("variance", variance, batch))
     out = arguments.output_array(out, batch, x, scale, offset, mean, variance, mask, may_be=x)
     with np.errstate(all="ignore"):
-        if not batch.x.size:
-            return np.empty_like(batch.x) if out is None else out
+        if not batch.count or not batch.x.size:  # what is masked passes through
+            return _untouched(batch.x, out)
         form = _Form(batch, out)
         compute(
             INFERENCE, form.x, form.view, form.keep, batch.count, epsilon, _flat64(gamma), _flat64(beta), None,
@@ -136,24 +136,45 @@ def _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, 
         return form.result()
 
 
-def _general_gradient(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
-    batch = arguments.batch(x, feature_axis, mask)
+def _general_gradient(operation, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out):
+    """dx (None where none is asked for), dscale and doffset; where `sums` are given, dx alone is computed."""
+    batch = (arguments.whole_batch if operation == GRADIENT else arguments.batch)(x, feature_axis, mask)
     epsilon = arguments.epsilon(epsilon)
     gamma = None if scale is None else arguments.feature_values("scale", scale, batch)
     mean64 = _flat64(arguments.feature_values("mean", mean, batch))
     variance64 = _flat64(arguments.feature_values("variance", variance, batch))
     checked_dy = arguments.output_gradient(dy, batch)
     out = arguments.output_array(out, batch, x, scale, mean, variance, dy, mask)
-    dscale, doffset = np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
+    count, dscale, doffset = batch.count, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
+    if operation == GRADIENT_FROM_SUMS:
+        count, doffset, dscale = arguments.sums_of_whole_batch(sums, batch)
     with np.errstate(all="ignore"):
-        if batch.x.size:
+        if not batch.count or not batch.x.size:  # nothing to sum, and what is masked passes through
+            dx = _untouched(checked_dy, out)
+        else:
             form = _Form(batch, out, checked_dy)
             compute(
-                operation, form.x, form.view, form.keep, batch.count, epsilon, _flat64(gamma), None, form.dy,
-                form.target, mean64, variance64, dscale, doffset,
+                operation, form.x, form.view, form.keep, count, epsilon, _flat64(gamma), None, form.dy,
+                None if operation == GRADIENT_SUMS else form.target, mean64, variance64, _flat64(dscale),
+                _flat64(doffset),
             )
-            dx = form.result()
-        else:
-            dx = np.empty_like(batch.x) if out is None else out
-        dtype = batch.x.dtype
+            dx = None if operation == GRADIENT_SUMS else form.result()
+    return dx, dscale, doffset
+
+
+def _untouched(array, out):
+    """What came in as what goes out."""
+    if out is None:
+        return array.copy()
+    out[...] = array
+    return out
+
+
+def _general_parameter_gradients(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
+    """`_general_gradient` with dscale and doffset in the type of the parameters."""
+    dx, dscale, doffset = _general_gradient(
+        operation, x, scale, mean, variance, dy, None, feature_axis, epsilon, mask, out
+    )
+    dtype = np.promote_types(np.float32, dx.dtype if scale is None else arguments.float_array("scale", scale).dtype)
+    with np.errstate(all="ignore"):
         return dx, (None if scale is None else dscale.astype(dtype)), doffset.astype(dtype)

@@ -33,9 +33,18 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from pybn import arguments
-from pybn.arguments import Moments
+from pybn.arguments import GradientSums, Moments
 
 cnp.import_array()
+
+cdef extern from *:
+    """
+    #ifdef Py_LIMITED_API  /* the macros look into an object, the functions ask it */
+    #define PyFloat_AS_DOUBLE PyFloat_AsDouble
+    #define PyTuple_GET_ITEM PyTuple_GetItem
+    #define PyTuple_GET_SIZE PyTuple_Size
+    #endif
+    """
 
 include "call.pxi"
 include "vectors.pxi"

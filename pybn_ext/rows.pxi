@@ -13,7 +13,7 @@ cdef void rows(Call* call) noexcept nogil:
         run(rows_finish_task, call, groups(call), False)
     else:
         share(rows_finish_task, call, groups(call), 0, 1, False)
-    if call.operation == MOMENTS:
+    if not has_result(call):
         return
     call.in_double = any_doubtful(call)
     spread_rows_table(call)

@@ -16,7 +16,7 @@ cdef void write_vectors_of_runs(
     A run is longer than a vector.  Behind the last feature comes the first.  Past the caches `at` is a cache line, and
     `stop` another; or the ends of y, of which one line each is written in part.
     """
-    if call.operation == GRADIENT:
+    if has_all_terms(call):
         if past:
             write_runs_and_seams(call, at, stop, runs, constants, any, True, True)
         else:

@@ -11,7 +11,7 @@ cdef enum:
 
 
 cdef inline Py_ssize_t tables(const Call* call) noexcept nogil:
-    return TABLES if call.operation == GRADIENT else TABLES - 1
+    return TABLES if has_all_terms(call) else TABLES - 1
 
 
 cdef inline bint in_bands(const real* any, const wide* which) noexcept nogil:
@@ -66,7 +66,7 @@ cdef void write_band(
     check_range(start, lanes, size_of(call))
     check_range(0, lanes, BAND)
     check_range(0, lanes, reach)
-    if call.operation == GRADIENT:
+    if has_all_terms(call):
         differentiate(x + start, dy + start, lanes, table, reach, <real*> buffer)
     else:
         normalize(source + start, lanes, table, reach, <real*> buffer)
@@ -111,7 +111,7 @@ cdef inline void write_row(
     cdef Py_ssize_t ahead = AHEAD // sizeof(vector)
     cdef Py_ssize_t j
     check_range(start, size, bytes_in(call))
-    if call.operation == GRADIENT:
+    if has_all_terms(call):
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             value = ((dy[j] - centre[step * j]) - (x[j] - mean[step * j]) * b[step * j]) * a[step * j]
             if masked:
@@ -152,7 +152,7 @@ cdef inline void write_four(
     cdef vector m, s, t, c
     cdef Py_ssize_t j
     check_range(start, 3 * stride + size, bytes_in(call))
-    if call.operation == GRADIENT:
+    if has_all_terms(call):
         for j in range(size // <Py_ssize_t> sizeof(vector)):
             m = mean[j]
             s = a[j]
@@ -196,7 +196,7 @@ cdef inline void write_part(
     cdef vector value
     check_range(base, sizeof(vector), bytes_in(call))
     check_range(start - base, size, sizeof(vector))
-    value = one_vector(call, base, table, reach, call.operation == GRADIENT)
+    value = one_vector(call, base, table, reach, has_all_terms(call))
     if masked:
         value = chosen(value, source[0], keep)
     # Not a masked store of the vector: it would touch the line behind, which is on its way past the caches, and did

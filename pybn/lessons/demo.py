@@ -167,15 +167,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seed(text: str) -> int:
     """A whole number of 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    """A whole number of 1 or more; argparse words the error."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
-    return value
+    """A whole number of 1 or more."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    # argparse would word a ValueError with the name of the function that raised it.
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of {least} or more, got {text!r}")
+    return int(text)

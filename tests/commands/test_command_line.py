@@ -1,9 +1,12 @@
 """python -m pybn: what it prints, what it writes, how it exits."""
 
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from pybn import __main__ as command_line
 from pybn import backend
 from pybn.lessons import demo
 from pybn.study import info
+from tests.support.fresh import ROOT
 
 
 def run(*arguments):
@@ -42,6 +46,15 @@ def test_help_is_none():
     assert "demo" in out
 
 
+def test_the_script_is_the_module():
+    """`pybn`, which the installation puts beside Python, is the same command; --version is the package's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"pybn": "pybn.__main__:main"}
+    assert inspect.signature(command_line.main).parameters["arguments"].default is None
+    for option in ("--version", "-V"):
+        assert run(option) == (0, f"pybn {pybn.__version__}\n", "")
+
+
 def test_an_unknown_command_is_named(capsys):
     assert command_line.main(["dmeo"]) == 2
     assert "no command 'dmeo'" in capsys.readouterr().err
@@ -62,7 +75,21 @@ def test_wrong_options_of_the_demo(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         demo.main(arguments)
     assert stop.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert arguments[0] in said
+    assert arguments[-1] in said
+    assert not re.search(r"\b_\w", said), "the name of a function of ours"
+
+
+@pytest.mark.parametrize("option", ["--threads", "--turns", "--seed"])
+def test_wrong_options_of_compare(option, capsys):
+    for value in ("-1", "x"):
+        with pytest.raises(SystemExit) as stop:
+            command_line.main(["compare", option, value])
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert option in said
+        assert value in said
 
 
 def test_the_demo_trains_compares_and_draws(built, tmp_path):

@@ -14,7 +14,7 @@ from tests.support.fresh import run_python
 def test_build_info_tells_how():
     info = pybn_ext.build_info()
     assert info["simd"] in info["levels"]
-    assert set(info["levels"]) <= {"sse2", "avx2", "avx512"}
+    assert set(info["levels"]) <= {"baseline", "sse2", "avx2", "avx512"}
     assert isinstance(info["openmp"], bool)
     assert info["threads"] == pybn_ext.get_num_threads()
     assert info["cython"].startswith("3.")

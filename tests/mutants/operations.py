@@ -52,15 +52,17 @@ PLAIN_SUM = "np.sum({}, axis=batch.reduced_axes, keepdims=True)"
 VARIANCE = "variance = _sum(centred**2, batch) / batch.count"
 ROOT = "1 / np.sqrt(variance + epsilon))"
 LINE_4 = "y = gamma * normalized + beta"
-DX = "dx = gamma * inverse_deviation * (dy64 - doffset / count - normalized * dscale / count)"
-INFERENCE_DX = "dx = gamma * inverse_deviation * dy64"
+DX = "dx = gamma * part.inverse_deviation * (part.dy - doffset / count - part.normalized * dscale / count)"
+INFERENCE_DX = "dx = gamma * part.inverse_deviation * part.dy"
 FIRST = "first = _first_element(batch)"
-SHIFTED = "shifted = batch.x - first"
-PER_FEATURE_MEAN = "_per_feature(mean, batch), _per"
+SHIFTED = "shifted = batch.x / unit - first"
+MEAN_GIVEN = "_per_feature(mean * unit, batch), _per"
 INFERENCE_NORMALIZED = "normalized = (batch.x - mean64) * _inverse_deviation(variance64, epsilon)"
-KEEP_DX = "dx = _keep_padding(dx, dy64, batch)"
-DSCALE = "dscale = _sum(dy64 * normalized, batch)"
-DOFFSET = "doffset = _sum(dy64, batch)"
+KEEP_DX = "return _keep_padding(dx, part.dy, batch)"
+INFERENCE_KEEP_DX = "dx = _keep_padding(dx, part.dy, batch)"
+DSCALE = "dscale = _sum(part.dy * part.normalized, batch)"
+DOFFSET = "doffset = _sum(part.dy, batch)"
+COUNT = "batch, count = part.batch, sums.count\n"
 WITHIN = "a.variance * (a.count / count) + b.variance * (b.count / count)"
 BETWEEN = "difference**2 * (a.count / count) * (b.count / count)"
 
@@ -83,23 +85,21 @@ MUTANTS = (
     Mutant(
         "first element taken under the mask", "if batch.mask is None else batch.mask\n    position", "\n    position"
     ),
-    Mutant("first element kept in x's type", "return batch.x[index].astype(np.float64)", "return batch.x[index]"),
     Mutant("first element not added again", "return centred, first + shifted_mean", "return centred, shifted_mean"),
     Mutant("float32 sums", "np.sum(values,", "np.sum(values, dtype=np.float32,"),
     Mutant("NaN left out of the sums", "np.sum(values,", "np.nansum(values,"),
-    Mutant("mask ignored in every sum", "where = True if batch.mask is None else batch.mask", "where = True"),
+    Mutant("mask ignored in every sum", "where = True if batch.mask is None else batch.mask\n    return", "return"),
     Mutant("mask ignored in the mean's sum", "_sum(shifted, batch)", PLAIN_SUM.format("shifted")),
     Mutant("mask ignored in the variance's sum", "_sum(centred**2, batch)", PLAIN_SUM.format("centred**2")),
     Mutant(
         "statistics in x's type",
-        "_per_feature(mean, batch), _per",
-        "_per_feature(mean, batch).astype(batch.x.dtype), _per",
-        1,
+        MEAN_GIVEN,
+        "_per_feature(mean * unit, batch).astype(batch.x.dtype), _per",
     ),
     Mutant(
         "x shifted in place",
         SHIFTED,
-        "shifted = np.subtract(batch.x, first, out=batch.x, casting='unsafe')",
+        "shifted = np.subtract(batch.x / unit, first, out=batch.x, casting='unsafe')",
     ),
     # --- epsilon
     Mutant("epsilon outside the root", ROOT, "1 / (np.sqrt(variance) + epsilon))"),
@@ -134,33 +134,35 @@ MUTANTS = (
     Mutant("a copy of out returned", "    return out\n", "    return out.copy()\n"),
     # --- the gradient of training
     Mutant("mean path dropped", DX, DX.replace("- doffset / count ", "")),
-    Mutant("variance path dropped", DX, DX.replace("- normalized * dscale / count", "")),
+    Mutant("variance path dropped", DX, DX.replace("- part.normalized * dscale / count", "")),
     Mutant("both paths dropped", DX, INFERENCE_DX),
-    Mutant("variance path of the wrong sign", DX, DX.replace("- normalized", "+ normalized")),
+    Mutant("variance path of the wrong sign", DX, DX.replace("- part.normalized", "+ part.normalized")),
     Mutant("scale forgotten in dx", DX, DX.replace("gamma * ", "")),
     Mutant("scale squared in dx", DX, DX.replace("gamma *", "gamma * gamma *")),
-    Mutant("deviation forgotten in dx", DX, DX.replace("inverse_deviation * ", "")),
-    Mutant("batch size for the count", "count = batch.count\n", "count = batch.x.shape[0]\n"),
-    Mutant("n - 1 in the gradient", "count = batch.count\n", "count = max(batch.count - 1, 1)\n"),
-    Mutant("masked elements counted", "count = batch.count\n", "count = batch.x.size // max(mean.size, 1)\n"),
+    Mutant("deviation forgotten in dx", DX, DX.replace("part.inverse_deviation * ", "")),
+    Mutant("batch size for the count", COUNT, "batch, count = part.batch, part.batch.x.shape[0]\n"),
+    Mutant("n - 1 in the gradient", COUNT, "batch, count = part.batch, max(sums.count - 1, 1)\n"),
+    Mutant("masked elements counted", COUNT, "batch, count = part.batch, part.dy.size // max(sums.dy.size, 1)\n"),
     Mutant("gradient wrong by 0.05 %", DX, DX.replace("gamma *", "1.0005 * gamma *")),
-    Mutant("mask ignored in doffset", DOFFSET, "doffset = " + PLAIN_SUM.format("dy64")),
-    Mutant("mask ignored in dscale", DSCALE, "dscale = " + PLAIN_SUM.format("dy64 * normalized")),
-    Mutant("dscale from x", DSCALE, "dscale = _sum(dy64 * batch.x, batch)"),
-    Mutant("dscale from y", DSCALE, "dscale = _sum(dy64 * normalized * gamma, batch)"),
+    Mutant("mask ignored in doffset", DOFFSET, "doffset = " + PLAIN_SUM.format("part.dy")),
+    Mutant("mask ignored in dscale", DSCALE, "dscale = " + PLAIN_SUM.format("part.dy * part.normalized")),
+    Mutant("dscale from x", DSCALE, "dscale = _sum(part.dy * batch.x, batch)"),
+    Mutant("infinity left in dx", "np.isfinite(doffset) & np.isfinite(dscale)", "True"),
+    Mutant("the part's count in its dx", COUNT, "batch, count = part.batch, max(part.batch.count, 1)\n"),
+    Mutant("sums of a narrower type", "sums.dy.astype(dtype)", "sums.dy.astype(batch.x.dtype)"),
+    Mutant("dscale of a narrower type", "sums.dy_normalized.astype(dtype)", "sums.dy_normalized.astype(batch.x.dtype)"),
+    Mutant("a part's dx summed over it alone", "_from_sums(part, gamma, sums), batch, out)", "sums, batch, out)"),
     Mutant(
         "parameter gradients averaged", "_per_feature(doffset, batch)", "_per_feature(doffset / batch.count, batch)"
     ),
-    Mutant("padding of dx is 0", KEEP_DX, "dx = _keep_padding(dx, 0.0, batch)"),
-    Mutant("padding of dx is x", KEEP_DX, "dx = _keep_padding(dx, batch.x, batch)"),
+    Mutant("padding of dx is 0", KEEP_DX, "return _keep_padding(dx, 0.0, batch)"),
+    Mutant("padding of dx is x", KEEP_DX, "return _keep_padding(dx, batch.x, batch)"),
     Mutant("dscale without a scale", "None if scale is None else", "None if False else"),
     # --- the gradient of inference
-    Mutant("mean path in inference", INFERENCE_DX + "\n", INFERENCE_DX + " - doffset / batch.count\n"),
-    Mutant("scale forgotten in inference's dx", INFERENCE_DX + "\n", "dx = inverse_deviation * dy64\n"),
-    Mutant("deviation forgotten in inference's dx", INFERENCE_DX + "\n", "dx = gamma * dy64\n"),
-    Mutant("mask ignored in inference's dscale", DSCALE, "dscale = " + PLAIN_SUM.format("dy64 * normalized"), 1),
-    Mutant("mask ignored in inference's doffset", DOFFSET, "doffset = " + PLAIN_SUM.format("dy64"), 1),
-    Mutant("padding of inference's dx is 0", KEEP_DX, "dx = _keep_padding(dx, 0, batch)", 1),
+    Mutant("mean path in inference", INFERENCE_DX + "\n", INFERENCE_DX + " - _sum(part.dy, batch) / batch.count\n"),
+    Mutant("scale forgotten in inference's dx", INFERENCE_DX + "\n", "dx = part.inverse_deviation * part.dy\n"),
+    Mutant("deviation forgotten in inference's dx", INFERENCE_DX + "\n", "dx = gamma * part.dy\n"),
+    Mutant("padding of inference's dx is 0", INFERENCE_KEEP_DX, "dx = _keep_padding(dx, 0, batch)"),
     # --- merging
     Mutant("weights swapped in the merged mean", "difference * (b.count / count)", "difference * (a.count / count)"),
     Mutant("merged mean of means", "difference * (b.count / count)", "difference / 2"),
@@ -169,6 +171,8 @@ MUTANTS = (
         WITHIN,
         "a.variance * (b.count / count) + b.variance * (a.count / count)",
     ),
+    Mutant("nothing merged as one more", "if a.count == 0 or b.count == 0:", "if a.count + b.count == 0:"),
+    Mutant("the wrong side is nothing", "known = a if b.count == 0 else b", "known = b if b.count == 0 else a"),
     Mutant("difference of the means left out", "within + between", "within"),
     Mutant("difference of the means not squared", BETWEEN, BETWEEN.replace("difference**2", "abs(difference)")),
     Mutant("merged by n - 1", BETWEEN, BETWEEN + " * count / max(count - 1, 1)"),
@@ -186,8 +190,11 @@ MUTANTS = (
         "int(np.count_nonzero(mask))",
         module=arguments,
     ),
-    Mutant("mask of ints taken", "if array.dtype != np.bool_:", "if False:", module=arguments),
-    Mutant("empty batch taken", "if count == 0:", "if False:", module=arguments),
+    Mutant("mask of weights taken", "if other.size:", "if False:", module=arguments),
+    Mutant("masked mask taken", "isinstance(mask, np.ma.MaskedArray)", "False", module=arguments),
+    Mutant("empty batch taken", "if found.count == 0:", "if False:", module=arguments),
+    Mutant("sums of a part taken for the whole", "if sums.count < max(batch.count, 1):", "if False:", module=arguments),
+    Mutant("out that overlaps itself", "if nested:", "if True:", module=arguments),
     Mutant(
         "epsilon 0 refused",
         "math.isfinite(number) and number >= 0",

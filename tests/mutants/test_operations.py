@@ -12,6 +12,7 @@ from tests.mutants.operations import MUTANTS, Mutant
 from tests.operations import test_arguments
 from tests.operations import test_gradients as gradients
 from tests.operations import test_out as out
+from tests.operations import test_parts as parts
 from tests.operations import test_values as values
 from tests.support import bad_arguments
 
@@ -47,6 +48,13 @@ def battery():
     for name in ("mean 1e6", "deviation 1e18", "deviation 1e-40"):
         options = {"dtype": "float32", "name": name, "epsilon": 1e-3, "first": False}
         yield values.test_hard_numbers, options
+    yield values.test_a_dy_without_bounds_stays_in_its_feature, {"bad": np.inf, "dtype": "float64", "feature_axis": 0}
+    yield test_arguments.test_mask_may_be_of_zeros_and_ones, {"dtype": np.int8}
+    yield test_arguments.test_out_that_overlaps_itself, {"strides": (4, 4)}
+    yield parts.test_of_nothing, {"dtype": "float32"}
+    yield parts.test_nothing_is_the_neutral_element, {"count": 5}
+    yield parts.test_sums_of_parts_add_up, {"dtype": "float32", "sizes": (3, 0, 6)}
+    yield values.test_parameters_and_statistics_of_another_type, {"dtype": "float16", "parameter_dtype": np.float64}
     yield values.test_masks, {"feature_axis": (0, 2), "dtype": "float32"}
 
 

@@ -41,12 +41,6 @@ def test_bad_moments(kernels, row, place):
         assert str(raised.value).startswith(place)
 
 
-def test_nothing_to_merge(kernels):
-    nobody = (0, np.zeros(2), np.zeros(2))
-    with pytest.raises(ValueError, match="at least one element between them, got counts 0 and 0"):
-        kernels.merge_moments(nobody, nobody)
-
-
 @pytest.mark.parametrize("operation", list(bad_arguments.POSITIONAL))
 def test_options_are_by_name(kernels, operation):
     positional, _ = bad_arguments.right_call(operation)
@@ -85,6 +79,32 @@ def test_mask_may_be_a_list(kernels):
     _, attempt = bad_arguments.call(kernels, "moments", {"mask": mask})
     _, expected = bad_arguments.call(kernels, "moments", {"mask": np.array(mask)})
     assert attempt().count == expected().count == 6
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.float16, np.float64])
+def test_mask_may_be_of_zeros_and_ones(kernels, dtype):
+    mask = np.array([[1, 0], [1, 1], [0, 1], [1, 1]])
+    for operation in bad_arguments.POSITIONAL:
+        _, attempt = bad_arguments.call(kernels, operation, {"mask": mask.astype(dtype)})
+        _, expected = bad_arguments.call(kernels, operation, {"mask": mask.astype(bool)})
+        for got, wanted in zip(attempt(), expected(), strict=True):
+            checks.assert_same(got, wanted, operation)
+
+
+@pytest.mark.parametrize("strides", [(4, 4), (8, 4), (4, 8), (-4, 4), (12, 6), (20, 12)], ids=str)
+def test_out_that_overlaps_itself(kernels, strides):
+    """A sliding window, rows that run into each other, half an element apart."""
+    room = np.zeros(64, np.float32)[32:]
+    out = np.lib.stride_tricks.as_strided(room, (4, 3), strides, writeable=True)
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    starts = np.add.outer(strides[0] * np.arange(4), strides[1] * np.arange(3))
+    if np.diff(np.sort(starts.ravel())).min() >= 4:  # in no order that nests, and yet apart
+        checks.assert_same(
+            kernels.batch_norm_inference(x, None, None, np.zeros(3), np.ones(3), epsilon=0, out=out), x, "y"
+        )
+        return
+    with pytest.raises(ValueError, match="an element of its own"):
+        kernels.batch_norm_inference(x, None, None, np.zeros(3), np.ones(3), out=out)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 0.99, 1, 1.0, np.float32(0.5), np.int64(1)])

@@ -240,6 +240,37 @@ def test_a_bad_number_stays_in_its_feature(kernels, rng, bad, row, dtype, featur
             assert not np.isfinite(spoilt_values), f"{name} of the spoilt feature"
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("feature_axis", [0, 1, 2])
+def test_a_dy_without_bounds_stays_in_its_feature(kernels, rng, bad, dtype, feature_axis):
+    """dx of the feature is NaN throughout, its sums are not finite; of the others nothing changes."""
+    x = arrays.sample(rng, (9, 5, 6), dtype, feature_axis)
+    dy = rng.standard_normal(x.shape).astype(dtype)
+    mask = arrays.masks(rng, x.shape, feature_axis)["rank of x"]
+    others = np.arange(x.shape[feature_axis]) != 1
+    for where in ({"feature_axis": feature_axis}, {"feature_axis": feature_axis, "mask": mask}):
+        _, mean, variance = kernels.moments(x, **where)
+        scale = np.full(mean.shape, 2, dtype)
+        clean = kernels.batch_norm_gradient(x, scale, mean, variance, dy, **where)
+        real = np.broadcast_to(mask if "mask" in where else True, x.shape)
+        spoilt = np.moveaxis(dy.copy(), feature_axis, 0)
+        spoilt[1].flat[np.flatnonzero(np.moveaxis(real, feature_axis, 0)[1])[2]] = bad
+        spoilt = np.moveaxis(spoilt, 0, feature_axis)
+        got = kernels.batch_norm_gradient(x, scale, mean, variance, spoilt, **where)
+        dx, clean_dx, real = (np.moveaxis(a, feature_axis, 0) for a in (got[0], clean[0], real))
+        assert np.isnan(dx[1][real[1]]).all()
+        checks.assert_same(dx[~real], clean_dx[~real], "dx under the mask")
+        bound = 8 * checks.unit(np.maximum(np.abs(clean_dx[others]), 1), dtype)
+        checks.assert_within(dx[others], clean_dx[others], bound, "dx of other features")
+        for name, theirs, ours in zip(("dscale", "doffset"), got[1:], clean[1:], strict=True):
+            assert not np.isfinite(theirs[1]), name
+            checks.assert_same(theirs[others], ours[others], name)
+        sums = kernels.batch_norm_gradient_sums(x, mean, variance, spoilt, **where)
+        half = kernels.batch_norm_gradient_from_sums(x, scale, mean, variance, spoilt, sums, **where)
+        assert np.isnan(np.moveaxis(half, feature_axis, 0)[1][real[1]]).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inference_spoils_one_element_alone(kernels, rng, dtype):
     x = arrays.sample(rng, (7, 3), dtype)

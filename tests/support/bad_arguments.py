@@ -12,10 +12,15 @@ POSITIONAL = {
     "moments": ("x",),
     "batch_norm_training": ("x", "scale", "offset"),
     "batch_norm_gradient": ("x", "scale", "mean", "variance", "dy"),
+    "batch_norm_gradient_sums": ("x", "mean", "variance", "dy"),
+    "batch_norm_gradient_from_sums": ("x", "scale", "mean", "variance", "dy", "sums"),
     "batch_norm_inference": ("x", "scale", "offset", "mean", "variance"),
     "batch_norm_inference_gradient": ("x", "scale", "mean", "variance", "dy"),
 }
 OPTIONS = ("feature_axis", "epsilon", "mask", "out")
+WITHOUT_OUT = ("moments", "batch_norm_gradient_sums")
+# The operations that normalize a batch with its own statistics: of nothing there are none.
+OF_A_WHOLE_BATCH = ("batch_norm_training", "batch_norm_gradient")
 
 
 class Bad(NamedTuple):
@@ -92,15 +97,22 @@ X = {
     "None": Bad({"x": None}, TypeError, ("x must be float16, float32 or float64", "object")),
     "a word": Bad({"x": "data"}, TypeError, ("x must be", "<U4")),
     "masked array": Bad({"x": np.ma.masked_array(f32(*SHAPE))}, TypeError, ("x must be", "mask=")),
-    "no rows": empty(0, 3, 2),
-    "no pixels": empty(4, 3, 0),
     **wrong_dtypes("x"),
 }
-MASK = {
+NOTHING = {
+    "no rows": empty(0, 3, 2),
+    "no pixels": empty(4, 3, 0),
     "all False": Bad({"mask": np.zeros((4, 2), bool)}, ValueError, ("unmasked", "0", str(SHAPE))),
     "False": Bad({"mask": np.zeros((1, 1, 1), bool)}, ValueError, ("unmasked", "0", str(SHAPE))),
-    "of ints": Bad({"mask": np.ones((4, 2), int)}, TypeError, ("mask must be boolean", "int64")),
-    "of floats": Bad({"mask": f32(4, 2)}, TypeError, ("mask must be boolean", "float32")),
+    "all 0": Bad({"mask": np.zeros((4, 2), np.int8)}, ValueError, ("unmasked", "0", str(SHAPE))),
+}
+MASK = {
+    "of words": Bad({"mask": np.full((4, 2), "a")}, TypeError, ("mask must be boolean", "<U1")),
+    "complex": Bad({"mask": np.ones((4, 2), complex)}, TypeError, ("mask must be boolean", "complex128")),
+    "of counts": Bad({"mask": np.full((4, 2), 2)}, ValueError, ("mask must be boolean", "zeros and ones", "2")),
+    "of weights": Bad({"mask": np.full((4, 2), 0.5)}, ValueError, ("mask must be boolean", "zeros and ones", "0.5")),
+    "of NaN": Bad({"mask": np.full((4, 2), np.nan)}, ValueError, ("mask must be boolean", "zeros and ones", "nan")),
+    "a masked array": Bad({"mask": np.ma.array(np.ones((4, 2), bool))}, TypeError, ("mask must be", "MaskedArray")),
     "along the features": Bad({"mask": np.ones(SHAPE, bool)}, ValueError, ("mask must broadcast", "(4, 3, 2)")),
     "transposed": Bad({"mask": np.ones((2, 4), bool)}, ValueError, ("mask must broadcast", "(4, 2)", "(2, 4)")),
     "a vector": Bad({"mask": np.ones(4, bool)}, ValueError, ("mask must broadcast", "(4,)")),
@@ -146,6 +158,18 @@ OUT = {
     "a list": Bad({"out": [1.0]}, TypeError, ("out must be a numpy array", "list")),
 }
 
+SUMS = {
+    "a list": Bad({"sums": [8, f32(3), f32(3)]}, TypeError, ("sums must be GradientSums", "list")),
+    "two of three": Bad({"sums": (8, f32(3))}, TypeError, ("sums must be GradientSums", "tuple")),
+    "None": Bad({"sums": None}, TypeError, ("sums must be GradientSums", "NoneType")),
+    "a float count": Bad({"sums": (8.0, f32(3), f32(3))}, TypeError, ("sums.count must be an int", "8.0")),
+    "a negative count": Bad({"sums": (-1, f32(3), f32(3))}, ValueError, ("sums.count must not be negative", "-1")),
+    "of fewer elements": Bad({"sums": (7, f32(3), f32(3))}, ValueError, ("sums.count", "the 8 of this part", "got 7")),
+    "of other features": Bad({"sums": (8, f32(4), f32(4))}, ValueError, ("sums must have the shape", "(3,)", "(4,)")),
+    "of two shapes": Bad({"sums": (8, f32(3), f32(4))}, ValueError, ("must have one shape", "(3,)", "(4,)")),
+    "of ints": Bad({"sums": (8, np.ones(3, int), f32(3))}, TypeError, ("sums.dy must be float16", "int64")),
+}
+
 GROUPS = {
     "feature_axis": AXES,
     "x": X,
@@ -153,6 +177,8 @@ GROUPS = {
     "epsilon": EPSILON,
     "dy": DY,
     "out": OUT,
+    "sums": SUMS,
+    "nothing": NOTHING,
     **PARAMETERS,
     **STATISTICS,
 }
@@ -161,7 +187,10 @@ ROWS = {
     f"{operation}: {group}: {what}": (operation, bad)
     for operation, positional in POSITIONAL.items()
     for group, rows in GROUPS.items()
-    if group in (*positional, "feature_axis", "mask") or (operation != "moments" and group in ("epsilon", "out"))
+    if group in (*positional, "feature_axis", "mask")
+    or (group == "epsilon" and operation != "moments")
+    or (group == "out" and operation not in WITHOUT_OUT)
+    or (group == "nothing" and operation in OF_A_WHOLE_BATCH)
     for what, bad in rows.items()
 }
 
@@ -193,11 +222,12 @@ def right_call(operation):
         "mean": np.ones(3),
         "variance": np.ones(3),
         "dy": rng.normal(size=SHAPE).astype(np.float32),
+        "sums": (8, np.ones(3), np.ones(3)),
     }
     positional = {name: values[name] for name in POSITIONAL[operation]}
-    return positional, {"feature_axis": 1, "mask": None} | (
-        {} if operation == "moments" else {"epsilon": 1e-3, "out": np.full(SHAPE, 99, np.float32)}
-    )
+    options = {"feature_axis": 1, "mask": None, "epsilon": 1e-3, "out": np.full(SHAPE, 99, np.float32)}
+    left_out = {"moments": ("epsilon", "out"), "batch_norm_gradient_sums": ("out",)}.get(operation, ())
+    return positional, {name: value for name, value in options.items() if name not in left_out}
 
 
 def call(kernels, operation, changes):

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from pybn import reference
 from tests.support import oracle
 
 LAMBDA = 6
@@ -120,6 +121,27 @@ def check_gradient(kernels, x, dy, scale=None, *, statistics=None, epsilon=1e-3,
     return result
 
 
+def check_halves(kernels, x, dy, mean, variance, scale=None, *, epsilon=1e-3, **where):
+    """The sums in float64 and dx, against the exact ones."""
+    with untouched(x, scale, mean, variance, dy, where.get("mask")):
+        sums = kernels.batch_norm_gradient_sums(x, mean, variance, dy, epsilon=epsilon, **where)
+        dx = kernels.batch_norm_gradient_from_sums(x, scale, mean, variance, dy, sums, epsilon=epsilon, **where)
+    shape = oracle.columns(x, **where).feature_shape
+    for name, values in (("sum of dy", sums.dy), ("sum of dy x-hat", sums.dy_normalized)):
+        assert_array(values, shape, np.float64, name)
+    assert_dx(dx, x, dy, mean, variance, scale, epsilon=epsilon, sums=sums, kernels=kernels, **where)
+
+
+def assert_dx(dx, x, dy, mean, variance, scale=None, *, epsilon=1e-3, sums=None, kernels=None, **where):
+    """dx of the whole batch against the exact one, and the sums that it was computed from."""
+    exact = oracle.given(mean, variance, oracle.statistics(x, **where).count)
+    _, exact_dscale, exact_doffset = oracle.gradient(x, exact, dy, scale, epsilon=epsilon, **where)
+    dscale, doffset = (exact_dscale, exact_doffset) if sums is None else (sums.dy_normalized, sums.dy)
+    narrow = np.promote_types(np.float32, x.dtype if scale is None else np.asarray(scale).dtype.newbyteorder("="))
+    results = dx, None if scale is None else dscale.astype(narrow), doffset.astype(narrow)
+    _assert_gradient(kernels or reference, results, x, dy, scale, exact, epsilon, where, True)
+
+
 def check_inference_gradient(kernels, x, dy, mean, variance, scale=None, *, epsilon=1e-3, **where):
     """dx, dscale and doffset of inference against the exact ones."""
     with untouched(x, scale, mean, variance, dy, where.get("mask")):
@@ -208,7 +230,9 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
     dtype = x.dtype.newbyteorder("=")
     table = oracle.columns(x, **where)
     assert_array(dx, x.shape, dtype, "dx")
-    assert_array(doffset, table.feature_shape, dtype, "doffset")
+    # A parameter's gradient has its parameter's type, and float16 is too narrow for a sum.
+    own = dtype if scale is None else np.asarray(scale).dtype.newbyteorder("=")
+    assert_array(doffset, table.feature_shape, np.promote_types(own, np.float32), "doffset")
     with np.errstate(invalid="ignore"):
         exact_dx, exact_dscale, exact_doffset = oracle.gradient(
             x, stats, dy, scale, epsilon=epsilon, training=training, **where
@@ -224,12 +248,14 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
     if scale is None:
         assert dscale is None, "dscale without a scale"
     else:
-        assert_array(dscale, table.feature_shape, dtype, "dscale")
+        assert_array(dscale, table.feature_shape, doffset.dtype, "dscale")
         size = norm(upstream * bare)
         bound = 4 * unit(np.maximum(np.abs(exact_dscale), size), dtype) + loss * size * np.sqrt(len(bare))
+        bound = bound + unit(exact_dscale, dscale.dtype) / 2
         assert_within(dscale, exact_dscale, bound, "dscale")
     size = norm(upstream)
     bound = 4 * unit(np.maximum(np.abs(exact_doffset), size), dtype) + loss * size * np.sqrt(len(bare))
+    bound = bound + unit(exact_doffset, doffset.dtype) / 2  # where it is rounded to a narrower type than x's
     assert_within(doffset, exact_doffset, bound, "doffset")
 
     real = table.restore(np.broadcast_to(table.real[:, None], table.values.shape))

@@ -18,9 +18,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument("--threads", type=int, help="of the compiled implementation (default: as it is)")
     parser.add_argument("--turns", type=int, default=7, help="how often each is timed (default 7)")
     options = parser.parse_args(arguments)
-    for name in ("threads", "turns"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            parser.error(f"--{name} must be at least 1, got {number}")
+    for name, least in (("threads", 1), ("turns", 1), ("seed", 0)):
+        if (number := getattr(options, name)) is not None and number < least:
+            parser.error(f"--{name} must be at least {least}, got {number}")
     try:
         found = compare(threads=options.threads, seed=options.seed, turns=options.turns)
     except ImportError as missing:
