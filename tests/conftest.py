@@ -41,6 +41,17 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_report_header(config):
+    """Which tests run, and on what."""
+    return [_selection(config), _implementation(config)]
+
+
+def _selection(config):
+    if config.option.markexpr == "not slow":
+        return 'pybn: without the tests marked slow; all of them: pytest -m ""'
+    return f"pybn: the tests marked {config.option.markexpr}" if config.option.markexpr else "pybn: all tests"
+
+
+def _implementation(config):
     if config.getoption("--reference-only"):
         return "pybn: --reference-only was given: the compiled implementation is NOT tested"
     try:
