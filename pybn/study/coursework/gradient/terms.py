@@ -191,7 +191,7 @@ def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> li
         # (1 - 1/n) dout and no mean: each row's own dout / n stands where the mean of dout belongs.
         said.append(finding("mean-not-summed", role, evidence))
         spoken.add(1)
-        factors = [each and replace(each, constant="1") if each == factors[0] else each for each in factors]
+        factors = [replace(each, constant="1") if each == factors[0] else each for each in factors]
     if any(present[term] and factors[term] is None for term in range(3) if term not in spoken):
         return [finding("gradient-terms", role, evidence)]
     there = [present[term] or term in spoken for term in range(3)]
