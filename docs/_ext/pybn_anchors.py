@@ -16,22 +16,19 @@ def repair(app, error):
     names = app.env.domains["py"].objects
     for path in (Path(app.outdir) / "_modules").rglob("*.html"):
         text = path.read_text("utf-8")
-        module = path.relative_to(Path(app.outdir) / "_modules").with_suffix("").as_posix().replace("/", ".")
-        path.write_text(_BACK.sub(lambda link, page=path, own=module: back(app, names, page, own, link), text), "utf-8")
+        path.write_text(_BACK.sub(lambda link, page=path: back(app, names, page, link), text), "utf-8")
 
 
-def back(app, names, path, module, link):
-    """The link, to where the object is documented."""
+def back(app, names, path, link):
+    """The link, to the object of that name on the page."""
     target = (path.parent / link[2]).resolve()
     docname = target.relative_to(Path(app.outdir).resolve()).with_suffix("").as_posix()
-    if link[3] in names and names[link[3]].docname == docname:
-        return link[0]
-    for start in range(link[3].count(".") + 1):
-        name = f"{module}.{'.'.join(link[3].split('.')[start:])}"
-        if name in names:
-            page = app.builder.get_relative_uri(f"_modules/{module.replace('.', '/')}", names[name].docname)
-            return f"{link[1]}{page}#{name}{link[4]}"
-    raise ValueError(f"{path}: the way back to {link[3]} leads nowhere, and {module} has no page for it")
+    parts = link[3].split(".")
+    for tail in (".".join(parts[start:]) for start in range(len(parts))):
+        for name, found in names.items():
+            if found.docname == docname and f".{name}".endswith(f".{tail}"):
+                return f"{link[1]}{link[2]}#{name}{link[4]}"
+    raise ValueError(f"{path}: the way back leads to {link[3]}, which {docname} does not document")
 
 
 def setup(app):
