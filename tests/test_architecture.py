@@ -54,6 +54,7 @@ FLOORS = {
     ],
     4: [
         "pybn.study.record",
+        "pybn.study.records",
         "pybn.study.drawing",
         "pybn.study.plots",
         "pybn.study.compare.samples",
