@@ -137,6 +137,7 @@ FLOORS = {
         "pybn.lessons.sequences",
         "pybn.lessons.experiments",
         "pybn.lessons.trials",
+        "pybn.lessons.workers",
         "pybn.lessons.ladder",
         "pybn.lessons.lesson",
         "pybn.lessons.figures",

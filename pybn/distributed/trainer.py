@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.batchnorm import normalizing
+from pybn.batchnorm import in_mode, normalizing
 from pybn.distributed.synchronized import over
 from pybn.distributed.team import Communicator, Team, WorkersDifferError
 from pybn.framework import ops
@@ -32,6 +32,9 @@ class DataParallelTrainer(Trainer):
     comm : a communicator of mpi4py, or one of `Simulated`
     ctx, model_fn, loss_fn, optimizer, metrics : as of `Trainer`, the same on every worker; the same seed, too
 
+    synchronize : whether batch normalization takes the whole batch for its statistics; False: each worker those of its
+        own part, as other libraries do unless they are asked, and the averages then differ from worker to worker
+
     A step is one step on the whole batch: the loss is the mean over all examples (parts count by their examples, and
     may be empty), regularizers count once, and batch normalization is synchronized.  After it the variables have the
     same bits on every worker.  It is taken by all workers or by none: what one of them raises, all raise, and nothing
@@ -46,8 +49,11 @@ class DataParallelTrainer(Trainer):
         loss_fn: LossFunction,
         optimizer: Optimizer | None,
         metrics: Mapping[str, Metric] | None = None,
+        *,
+        synchronize: bool = True,
     ) -> None:
         super().__init__(ctx, model_fn, loss_fn, optimizer, metrics)
+        self.synchronize = synchronize
         self.team = Team(comm)
         self._steps = 0  # taken by this trainer: a worker that was interrupted while it took one is behind
 
@@ -64,7 +70,7 @@ class DataParallelTrainer(Trainer):
             team.together(),
             ctx.changing("a training step"),
             ctx.forward_pass(training=True) as run,
-            normalizing(ctx, functools.partial(over, team)),
+            normalizing(ctx, functools.partial(over, team) if self.synchronize else in_mode),
         ):
             examples = number_of_examples(labels)
             total = sum(team.exchange(f"the number of examples of step {self._steps + 1}", examples))
