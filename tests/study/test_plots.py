@@ -206,7 +206,6 @@ def test_a_recorder_its_layers_or_one_layer(draw, run):
     np.testing.assert_equal(drawn(one, data), drawn({SCOPES[0]: one}, {SCOPES[0]: data}))
 
 
-@pytest.mark.parametrize("draw", [plots.lag, plots.lag_map])
 def test_a_map_of_one_layer_and_one_step_has_an_area(run):
     one_step = {s: DataRecord(r.step[:1], r.mean[:1], r.variance[:1]) for s, r in run.data.layers.items()}
     for ax in (plots.lag_map(run.statistics[SCOPES[0]]), plots.lag_map(run.statistics, one_step)):
@@ -215,6 +214,7 @@ def test_a_map_of_one_layer_and_one_step_has_an_area(run):
         assert box.height > 0
 
 
+@pytest.mark.parametrize("draw", [plots.lag, plots.lag_map])
 def test_without_the_datas_record_the_batches_stand_for_it(draw, run):
     ax = draw(run.statistics)
     said = " ".join(text.get_text() for text in ax.figure.findobj(mpl.text.Text))

@@ -6,6 +6,8 @@ inside that thread, again and again until it leaves: it ends a loop in Python or
 also one with a bare `except`.  It cannot end a single call into C that does not return (a product
 of enormous matrices, a long sleep): such a thread is left behind as a daemon, and the report does
 not wait for it.
+
+Python in a browser has no threads: there a call runs where it is, and each of its lines looks at the clock.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,7 @@ GRACE = 0.5
 # A bare `except` swallows one exception; among many some arrive outside the `try`: the loop
 # `while True: try ... except: pass` ends after 2 s at Python's switch interval of 5 ms, after 0.01 s at this one.
 BETWEEN_INTERRUPTS = 0.00005
+HAS_THREADS = sys.platform != "emscripten"
 
 
 _NOT_THEIRS = ("site-packages", "dist-packages", str(Path(__file__).parents[2]))
@@ -89,7 +93,7 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     """Call `function(*arguments)` for at most `limit` seconds; never raises what the function raises."""
     call, printed = _Call(function, arguments), io.StringIO()
     with _silence(printed):
-        call.start()
+        _start(call, limit)
         try:
             in_time = call.done.wait(limit)
         finally:  # also when the teacher presses Ctrl-C
@@ -100,6 +104,30 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     if call.error is not None:
         return _raised(call.error, printed.getvalue())
     return Outcome(value=call.value, printed=printed.getvalue())
+
+
+def _start(call: _Call, limit: float) -> None:
+    """In its thread; where there are none, here and now, ended by the first line that is too late.
+
+    An exception from a trace function ends the tracing, so a bare `except` can go on for ever there: whoever
+    started that Python has to end it.
+    """
+    if HAS_THREADS:
+        call.start()
+        return
+    until = time.monotonic() + limit
+
+    def look_at_the_clock(frame: FrameType, event: str, argument: Any) -> Any:
+        if time.monotonic() > until:
+            raise TimeIsUp
+        return look_at_the_clock
+
+    before = sys.gettrace()
+    sys.settrace(look_at_the_clock)
+    try:
+        call.run()
+    finally:
+        sys.settrace(before)
 
 
 @contextlib.contextmanager
