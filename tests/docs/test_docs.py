@@ -33,7 +33,7 @@ def public_modules():
     names = [module.name for module in pkgutil.walk_packages(pybn.__path__, "pybn.")]
     tools = {f"pybn.study.{tool}" for tool in ("adapters", "compare", "gradcheck", "examine", "interop", "coursework")}
     packages = {"pybn.batchnorm", "pybn.framework.ops", *tools}
-    return [n for n in names if "._" not in n and ".__" not in n and n.rpartition(".")[0] not in packages]
+    return [n for n in names if "._" not in n and ".__" not in n and not any(n.startswith(p + ".") for p in packages)]
 
 
 def test_every_public_module_has_an_api_page():

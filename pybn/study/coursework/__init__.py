@@ -1,8 +1,8 @@
 """Someone else's batch normalization, held against the book: what is wrong, where, and what is right.
 
-`check_batch_norm` runs a student's functions on a few designed probes (`probes`), explains each answer
-(`formulas` for outputs, `averages` for what is stored, `jacobian` for gradients), and says it in words
-(`texts`).  It needs NumPy alone.
+`check_batch_norm` runs a student's functions on a few designed probes (`student`), explains each answer
+(`output` for what comes out, `averages` for what is stored, `gradient` for what flows back, `images` for
+arrays of four axes), and says it in words (`report`).  It needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 
 from pybn.study import adapters
-from pybn.study.adapters import CourseFunctions, course_functions
-from pybn.study.coursework import command, sandbox
-from pybn.study.coursework.edges import backward_edges, habits, judge_edges
-from pybn.study.coursework.examples import smallest
-from pybn.study.coursework.findings import Finding, not_judged
-from pybn.study.coursework.gradients import judge_backward
+from pybn.study.adapters import NAMES, CourseFunctions, course_functions
+from pybn.study.coursework import command
+from pybn.study.coursework.averages.judge import CONVENTIONS, judge_statistics, measure_statistics
+from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images import judge_spatial
-from pybn.study.coursework.inference import judge_test
-from pybn.study.coursework.report import Report, Verdict, make_report
-from pybn.study.coursework.stored import CONVENTIONS, judge_statistics
-from pybn.study.coursework.student import Student
-from pybn.study.coursework.training import judge_training
+from pybn.study.coursework.output.edges import backward_edges, habits, judge_edges
+from pybn.study.coursework.output.inference import judge_test, judge_test_of
+from pybn.study.coursework.output.training import judge_training
+from pybn.study.coursework.report.examples import with_examples
+from pybn.study.coursework.report.findings import DEPARTURES, Finding, not_judged
+from pybn.study.coursework.report.report import Report, Verdict, make_report
+from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.student import Student
 
 __all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm", "main"]
 
@@ -83,10 +84,10 @@ def check_batch_norm(
     start = time.perf_counter()
     student = Student(functions, time_limit)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
-        found = _judge(student, convention)
+        found = _judge(student, convention, forward)
         found = _judged_alone(student, found)
-        found = {part: _with_example(student, part, findings) for part, findings in found.items()}
-    return make_report(found, time.perf_counter() - start, points)
+        found = {part: with_examples(student, findings) for part, findings in found.items()}
+    return make_report(found, time.perf_counter() - start, points, _named(student, found))
 
 
 # Getting acquainted with a class takes about a hundred calls of its forward, as a check of it does.
@@ -105,22 +106,31 @@ def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFun
     return met.value if not met.failure else course_functions(implementation, acquainted=False, **given)
 
 
-def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:
+def _judge(student: Student, convention: str | None, handed_in: Any) -> dict[str, list[Finding]]:
     """The findings of every part that was handed in."""
     found: dict[str, list[Finding]] = {}
     if student.has("forward"):
         training = judge_training(student)
         found["training"] = training.findings
-        found["statistics"] = judge_statistics(student, training, convention).findings
-        found["test"] = judge_test(student).findings
+        stored = measure_statistics(student, training)
+        kept = None if stored is None or stored.variance is None else stored.variance.kept
+        by_book = judge_test(student)
+        test, used = judge_test_of(student, by_book, kept)
+        taken = used or (False if by_book.right else None)  # whether test mode takes what is kept for what it is
+        found["statistics"] = judge_statistics(
+            student, training, stored, convention, used=taken, torch=counts_the_new(handed_in)
+        ).findings
+        found["test"] = test.findings
         for role in ("backward", "alternative"):
             if student.has(role):
                 found[role] = judge_backward(student, role, training).findings
                 found[role] += backward_edges(student, role) if training.right and not found[role] else []
         found["training"] += judge_edges(student, training)
     if student.has("spatial_forward"):
-        found["spatial"] = judge_spatial(student).findings
-    for habit in habits(student):
+        others = [each for findings in found.values() for each in findings]
+        right = not any(each.kind in DEPARTURES for each in others)
+        found["spatial"] = judge_spatial(student, same_layer=student.images_alone, others_right=right).findings
+    for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found
 
@@ -137,14 +147,23 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
     return kept
 
 
-def _with_example(student: Student, part: str, findings: list[Finding]) -> list[Finding]:
-    """The departures of a part, each with the smallest input that shows them."""
-    if all(found.kind in ("failure", "remark", "shape") for found in findings):
-        return findings
-    example = smallest(student, part)
-    return [
-        found if found.kind in ("failure", "remark", "shape") else found.with_example(example) for found in findings
+def counts_the_new(handed_in: Any) -> bool:
+    """Whether a class counts momentum as PyTorch does: its own default is below one half."""
+    if not inspect.isclass(handed_in):
+        return False
+    defaults = [
+        each.default
+        for each in inspect.signature(handed_in).parameters.values()
+        if each.name.lower() in NAMES["momentum"] and isinstance(each.default, int | float)
     ]
+    return any(0 < default < 0.5 for default in defaults)
+
+
+def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:
+    """What the student calls the function of each part."""
+    roles = {part: part if part in ("backward", "alternative") else "forward" for part in parts}
+    roles["spatial"] = "spatial_forward"
+    return {part: student.own_name(role) for part, role in roles.items()}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pybn.study.coursework.report import Report
+from pybn.study.coursework.report.report import Report
 
 Check = Callable[..., Report]
 

@@ -13,15 +13,25 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import LAYER
-from pybn.study.coursework import sandbox
-from pybn.study.coursework.not_judged import NotJudged, gathered
+from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.not_judged import NotJudged, gathered
 
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
+
+# Names that tell nothing, the adapters' own among them.
+_NAMELESS = ("", "<lambda>", "forward", "backward", "flat_forward", "flat_backward", "wrapper", "wrapped")
+_SPOKEN = {
+    "forward": "forward",
+    "backward": "backward",
+    "alternative": "the alternative backward",
+    "spatial_forward": "the 4-D forward",
+    "spatial_backward": "the 4-D backward",
+}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call gave nothing to judge: kind is unfinished, raised, hung, none, type or shape."""
+    """Why a call gave nothing to judge: kind is unfinished, raised, hung, none, result-none, type or shape."""
 
     kind: str
     message: str
@@ -64,6 +74,15 @@ class Student:
         if function is None:
             raise LookupError(f"no function was handed in as {role}")
         return function
+
+    def own_name(self, role: str) -> str:
+        """What the student calls this function; "" where that tells nothing."""
+        own = getattr(self.functions.get(role), "__name__", "")
+        return "" if own in _NAMELESS else own
+
+    def name(self, role: str) -> str:
+        """What the student calls this function, or what it is."""
+        return self.own_name(role) or _SPOKEN[role]
 
     def has(self, role: str) -> bool:
         """Whether this function was handed in."""
@@ -170,8 +189,6 @@ class Student:
             out, cache = value, None
             self.note("type", part, f"must return out, cache; got {_described(value)}")
         array, failure = _array(out, "out", x.shape)
-        if out is None:
-            failure = Failure("none", "returned None for out")
         if array is not None and not isinstance(out, np.ndarray):
             self.note("type", part, f"out must be an array, got {type(out).__name__}")
         if failure:
@@ -201,7 +218,7 @@ class Student:
         for name, given in zip(("dgamma", "dbeta"), value[1:], strict=True):
             array, _ = _array(given, name, None)
             if array is None or array.shape != (features,):
-                self.note("gradient shape", part, f"{name} is {_described(given)}, not of shape {(features,)}")
+                self.note(f"{name} shape", part, f"{name} is {_described(given)}, not of shape {(features,)}")
             parameters.append(None if array is None else _one_a_feature(array, features))
         return Gradients(dx, parameters[0], parameters[1])
 
@@ -215,13 +232,15 @@ def _one_a_feature(array: np.ndarray, features: int) -> np.ndarray | None:
 
 def _array(value: Any, name: str, shape: tuple[int, ...] | None) -> tuple[np.ndarray | None, Failure | None]:
     """`value` as a float array of this shape, or why it is not one."""
+    if value is None:
+        return None, Failure("result-none", f"{name} is None")
     try:
         array = np.asarray(value)
         if array.dtype.kind == "c":
             return None, Failure("type", f"{name} must be real, got {array.dtype}")
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
-        return None, Failure("none" if value is None else "type", f"{name} must be an array, got {_described(value)}")
+        return None, Failure("type", f"{name} must be an array, got {_described(value)}")
     if shape is not None and array.shape != shape:
         return None, Failure("shape", f"{name} must have shape {shape}, got {array.shape}")
     return array, None

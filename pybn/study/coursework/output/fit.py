@@ -5,28 +5,36 @@ Its slope says gain / denominator; a power of the denominator is then a line in 
 denominator^p = factor * spread^q + constant, whose factor and constant are read off, not guessed: factor
 n/(n-1) is the sample variance, constant 2 * eps is eps added twice.  Its height at the batch mean says
 centre and shift.  So a handful of names in each place cover their whole product.
+
+An example: gamma 2, variances 4 and 9, eps 12, slopes 2/14 and 2/15.  The denominators 14 and 15 are
+sqrt(4) + 12 and sqrt(9) + 12: a line in the root with factor 1 and constant 12, so eps is outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+
+from pybn.study.coursework.output import candidates
+from pybn.study.coursework.output.candidates import FORMS, SHIFTS, Candidate, Form, Places
+from pybn.study.coursework.student.probes import Probe
+from pybn.study.coursework.student.student import Step
 
 # In float64 right solutions agree to 1e-12 on the probes, in float32 to 1e-5; wrong ones are 1e-3 off and more.
 EXACT, SINGLE = 1e-8, 2e-4
 
-# How the denominator is made of the spread: the powers (p, q) of the line above.
-FORMS = {
-    "root": (2.0, 1.0),  # sqrt(spread + eps)
-    "outside": (1.0, 0.5),  # sqrt(spread) + eps
-    "no root": (1.0, 1.0),  # spread + eps
-    "root of square": (2.0, 2.0),  # sqrt(spread^2 + eps)
-    "root twice": (4.0, 1.0),  # the fourth root
-    "squared": (0.5, 1.0),  # (spread + eps)^2
-    "multiplied": (-2.0, 1.0),  # times sqrt(spread + eps)
-}
+
+class Pick(NamedTuple):
+    """One line of a table: its place there, and its code."""
+
+    row: int = -1  # none of them
+    code: str = ""
+
+
+NONE = Pick()
 
 
 @dataclass(frozen=True)
@@ -39,35 +47,24 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Quantities:
-    """What a formula may be made of, by name; the first of each mapping is the right one."""
-
-    gains: Mapping[str, np.ndarray]
-    spreads: Mapping[str, np.ndarray]
-    centres: Mapping[str, np.ndarray]
-    offset: np.ndarray
-    mean: np.ndarray  # of the batch: where the line's height is taken
-
-
-@dataclass(frozen=True)
 class Formula:
-    """One explanation of one output; factor and constant as found."""
+    """One explanation of one output; form None is a denominator that is one number, `constant`."""
 
-    gain: str
-    spread: str
-    form: str
-    factor: float
-    constant: float
-    centre: str = ""
-    shift: str = ""
+    gain: Pick
+    spread: Pick = NONE
+    form: Form | None = None
+    factor: float = 0.0
+    constant: float = 0.0
+    centre: Pick = NONE
+    shift: Pick = NONE
 
     @property
     def of_variance(self) -> float:
         """The factor of the spread itself, where the line is in its root or its square."""
-        return 1.0 if self.form == "constant" else self.factor ** (1 / FORMS[self.form][1])
+        return 1.0 if self.form is None else self.factor ** (1 / self.form.of_spread)
 
     @property
-    def key(self) -> tuple[str, ...]:
+    def key(self) -> tuple[object, ...]:
         """What must be the same on every probe."""
         return self.gain, self.spread, self.form, self.centre, self.shift
 
@@ -92,12 +89,13 @@ def line(x: np.ndarray, out: np.ndarray, tolerance: float) -> Line | None:
     return Line(slope, height, usable) if fits else None
 
 
-def explanations(found: Line, quantities: Quantities, tolerance: float) -> list[Formula]:
+def explanations(found: Line, probe: Probe, step: Step, places: Places, tolerance: float) -> list[Formula]:
     """Every formula that gives this line, the denominator's and then the centre's."""
+    centres = _values(places.centres, probe, step)
     return [
         whole
-        for part in _denominators(found, quantities, tolerance)
-        for whole in _centres(part, found, quantities, tolerance)
+        for part in _denominators(found, probe, step, places, tolerance)
+        for whole in _centres(part, found, probe, centres, tolerance)
     ]
 
 
@@ -122,55 +120,50 @@ def fit(columns: Sequence[np.ndarray], target: np.ndarray, tolerance: float) -> 
     return coefficients if rank == len(columns) and rest.max() <= tolerance else None
 
 
-def _denominators(found: Line, quantities: Quantities, tolerance: float) -> Iterator[Formula]:
+def _values(table: Sequence[Candidate], probe: Probe, step: Step) -> list[tuple[Pick, np.ndarray]]:
+    """Each candidate of a table with its numbers on this probe."""
+    return [(Pick(index, each.code), each.of(probe, step)) for index, each in enumerate(table)]
+
+
+def _denominators(found: Line, probe: Probe, step: Step, places: Places, tolerance: float) -> Iterator[Formula]:
     """Each gain with each denominator that explains the slopes."""
     use = found.usable
-    for gain, values in quantities.gains.items():
+    spreads = _values(places.spreads, probe, step)
+    for gain, values in _values(places.gains, probe, step):
         denominator = values[use] / found.slope[use]
         if np.any(denominator <= 0):
             continue
         if np.ptp(denominator) <= tolerance * denominator.max():
-            yield Formula(gain, "", "constant", 0.0, float(denominator[0]))
+            yield Formula(gain, constant=float(denominator[0]))
             continue
-        for spread, of_features in quantities.spreads.items():
-            yield from _forms(Formula(gain, spread, "", 0.0, 0.0), denominator, of_features[use], tolerance)
+        for spread, of_features in spreads:
+            yield from _forms(Formula(gain, spread), denominator, of_features[use], tolerance)
 
 
 def _forms(start: Formula, denominator: np.ndarray, spread: np.ndarray, tolerance: float) -> Iterator[Formula]:
     if np.ptp(spread) == 0:
         return
-    for form, (power, of_spread) in FORMS.items():
-        if of_spread != 1 and np.any(spread < 0):
+    for form in FORMS:
+        if form.of_spread != 1 and np.any(spread < 0):
             continue
-        target = denominator**power
-        coefficients = fit([spread**of_spread, np.ones_like(spread)], target, tolerance)
+        target = denominator**form.power
+        coefficients = fit([spread**form.of_spread, np.ones_like(spread)], target, tolerance)
         if coefficients is not None and coefficients[0] > 0:
             yield replace(start, form=form, factor=float(coefficients[0]), constant=float(coefficients[1]))
 
 
-def _centres(part: Formula, found: Line, quantities: Quantities, tolerance: float) -> Iterator[Formula]:
-    """The centre and the shift that explain the heights; ("", "") where none does."""
+def _centres(part: Formula, found: Line, probe: Probe, centres, tolerance: float) -> Iterator[Formula]:
+    """The centre and the shift that explain the heights; neither where none does."""
     use, slope = found.usable, found.slope
-    size = np.abs(found.height) + np.abs(slope * quantities.mean) + np.abs(quantities.offset)
+    size = np.abs(found.height) + np.abs(slope * probe.mean) + np.abs(probe.offset)
     explained = False
-    scale = next(iter(quantities.gains.values()))
-    for shift, values in shifts(scale, quantities.offset, slope).items():
-        for centre, of_features in quantities.centres.items():
-            height = values + slope * (quantities.mean - of_features)
+    parts = candidates.Line(probe.scale, probe.offset, slope, probe.epsilon)
+    for index, shift in enumerate(SHIFTS):
+        added = shift.of(parts)
+        for centre, of_features in centres:
+            height = added + slope * (probe.mean - of_features)
             if np.all((np.abs(found.height - height) <= tolerance * size)[use]):
                 explained = True
-                yield replace(part, centre=centre, shift=shift)
+                yield replace(part, centre=centre, shift=Pick(index, shift.code))
     if not explained:
         yield part
-
-
-def shifts(scale: np.ndarray, offset: np.ndarray, slope: np.ndarray) -> dict[str, np.ndarray]:
-    """What may have been added, and where: the first is right."""
-    return {
-        "offset": offset,
-        "none": np.zeros_like(offset),
-        "scaled": scale * offset,
-        "before": slope * offset,
-        "subtracted": -offset,
-        "scale": scale,
-    }

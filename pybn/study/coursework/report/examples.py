@@ -6,15 +6,16 @@ and 0.5, and each way to misplace eps gives another number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from pybn.study.coursework.inference import infer
-from pybn.study.coursework.probes import Probe
-from pybn.study.coursework.student import Student
-from pybn.study.coursework.training import train
+from pybn.study.coursework.output.inference import infer
+from pybn.study.coursework.output.training import train
+from pybn.study.coursework.report.findings import Finding
+from pybn.study.coursework.student.probes import Probe
+from pybn.study.coursework.student.student import Student
 
 
 def _tiny(x: list[float], scale: float, offset: float, epsilon: float, dy: list[float]) -> Probe:
@@ -39,8 +40,28 @@ _SMALL = (
 )
 
 
-def smallest(student: Student, part: str) -> str:
-    """The first of a few small inputs that shows the departure; "" where none does."""
+# Kinds that a number shows.
+_SHOWN = ("mistake", "epsilon")
+
+
+def with_examples(student: Student, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings of a part, the first of each quantity with the smallest input that shows it."""
+    shown: set[str] = set()
+    told = []
+    for found in findings:
+        example, evidence = "", found.evidence
+        if found.kind in _SHOWN and found.quantity:
+            if found.quantity not in shown:
+                example = smallest(student, found)
+            elif found.part != "statistics":
+                evidence = ""  # the same numbers were shown with the finding before
+            shown.add(found.quantity)
+        told.append(replace(found, example=example, evidence=evidence))
+    return told
+
+
+def smallest(student: Student, found: Finding) -> str:
+    """The first of a few small inputs on which the finding's quantity departs, in two lines; "" where none does."""
     ways: dict[str, Callable[[Student, Probe], Iterator[tuple[str, np.ndarray | None, np.ndarray]]]] = {
         "training": _training,
         "statistics": _stored,
@@ -48,12 +69,16 @@ def smallest(student: Student, part: str) -> str:
         "backward": lambda student, probe: _gradient(student, "backward", probe),
         "alternative": lambda student, probe: _gradient(student, "alternative", probe),
     }
-    if part not in ways:
+    if found.part not in ways:
         return ""
     for probe in _SMALL:
-        for name, yours, right in ways[part](student, probe):
-            if yours is not None and yours.shape == right.shape and not np.allclose(yours, right, rtol=1e-4, atol=1e-9):
-                return f"{_given(part, probe)}: {name} is {_list(yours)}, right is {_list(right)}"
+        for name, yours, right in ways[found.part](student, probe):
+            if name.split()[0] not in found.quantity.split() or yours is None or yours.shape != right.shape:
+                continue
+            if found.code.endswith("not-a-number") and not np.isnan(yours).any():
+                continue
+            if not np.allclose(yours, right, rtol=1e-4, atol=1e-9):
+                return f"{_given(found.part, probe)}:\n{name} is {_list(yours)}, right is {_list(right)}"
     return ""
 
 
@@ -70,8 +95,6 @@ def _stored(student: Student, probe: Probe):
 def _test(student: Student, probe: Probe):
     step = infer(student, probe)
     yield "out in test mode", step.out, probe.test_out
-    yield "running_mean afterwards", step.mean, probe.averages[0]
-    yield "running_var afterwards", step.variance, probe.averages[1]
 
 
 def _gradient(student: Student, role: str, probe: Probe):

@@ -1,4 +1,9 @@
-"""The backward's verdict: against the book, against the student's own forward, and term by term."""
+"""The backward's verdict: against the book, against the student's own forward, and term by term.
+
+A forward with eps outside the root has a gradient of its own.  A backward that is that gradient is right
+for its forward, and one that is the book's is right by the book: neither is a second slip.  Only what is
+neither is taken apart (`terms`, `parameters`).
+"""
 
 from __future__ import annotations
 
@@ -6,40 +11,32 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pybn.study.coursework.findings import Finding, failed, finding, first_difference
-from pybn.study.coursework.formulas import SINGLE, agree
-from pybn.study.coursework.jacobian import (
-    Backward,
-    Matrices,
-    own_matrices,
-    right_for_own,
-)
-from pybn.study.coursework.parameters import judge_parameters
-from pybn.study.coursework.probes import Probe
-from pybn.study.coursework.student import Gradients, Student
-from pybn.study.coursework.terms import name_terms
-from pybn.study.coursework.training import PROBES, Judged, train
+from pybn.study.coursework.gradient.fit import Backward, Matrices, own_matrices, right_for_own
+from pybn.study.coursework.gradient.parameters import judge_parameters
+from pybn.study.coursework.gradient.terms import name_terms
+from pybn.study.coursework.output.fit import SINGLE, agree
+from pybn.study.coursework.output.training import PROBES, Judged, train
+from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
+from pybn.study.coursework.student.probes import Probe
+from pybn.study.coursework.student.student import Gradients, Student
 
 
 def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     """dx, dgamma and dbeta of one backward, "backward" or "alternative"."""
     if any(step.out is None for step in training.steps):
-        return Judged([finding("not-judged", role, "the training forward gave no cache")])
+        return Judged([finding("not-judged", role, message=f"{student.name('forward')} gave no cache")])
     found = [_gradients(student, role, probe)(probe.dy) for probe in PROBES]
     broken = next((each.failure for each in found if each.failure), None)
     if broken:
-        return Judged([failed(role, role, broken)])
-    odd = _not_linear(student, role, found[0]) or _not_numbers(role, found, training)
+        return Judged([failed(role, student.name(role), broken)])
+    odd = _not_numbers(role, found, training) or _not_linear(student, role, found[0])
     if odd:
         return Judged(odd)
-    own = None if training.right else [own_matrices(student, probe) for probe in PROBES]
+    own = None if training.right or training.trivial else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
-    findings = judge_parameters(role, found, own, matrices, training) + _inputs(
-        student, role, found, training, matrices
-    )
-    findings = _named_once(findings)
-    findings += _second_call(student, role)
-    return Judged(findings)
+    findings = judge_parameters(student, role, found, own, matrices, training)
+    findings += _inputs(student, role, found, training, matrices, own)
+    return Judged(_named_once(findings) + _second_call(student, role))
 
 
 def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarray], Gradients]:
@@ -47,24 +44,28 @@ def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarra
     return lambda dy: student.gradients(role, dy, train(student, probe).cache)
 
 
-def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrices: Matrices) -> list[Finding]:
+def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrices: Matrices, own) -> list[Finding]:
     if any(each.dx is None for each in found):
         return [finding("dx-missing", role, student.habits.get(("dx shape", role), ""))]
     by_book = all(agree(each.dx, probe.dx, SINGLE) for each, probe in zip(found, PROBES, strict=True))
     if training.right:
-        return [] if by_book else _explain_dx(student, role, found, matrices, None)
-    if all(right_for_own(student, probe, each.dx) for each, probe in zip(found, PROBES, strict=True)):
+        return [] if by_book else _explain_dx(role, found, matrices, None)
+    if not training.trivial and all(
+        right_for_own(student, probe, each.dx) for each, probe in zip(found, PROBES, strict=True)
+    ):
         return [] if by_book else [finding("right-for-own-forward", role)]
     if by_book:
         return [finding("right-by-the-book", role)]
-    return _explain_dx(student, role, found, matrices, [own_matrices(student, probe) for probe in PROBES], training)
+    return _explain_dx(role, found, matrices, own, training)
 
 
-def _explain_dx(student, role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
+def _explain_dx(role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
     evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
     measured = matrices.get()
     if any(each is None for each in measured):
         return [finding("unexplained-dx", role, evidence)]
+    if all(not each.dx.any() for each in found):
+        return [finding("dx-zero", role, evidence)]
     if not _apart(measured[0], found[0], PROBES[0]):
         return [finding("features-mixed-in-dx", role, evidence)]
     return name_terms(role, measured, own, training, evidence)
@@ -93,7 +94,25 @@ def _not_numbers(role, found: Sequence[Gradients], training: Judged) -> list[Fin
         return []
     if any(np.isnan(step.out).any() for step in training.steps):
         return [finding("follows-forward", role, "the forward's output is not a number in some feature")]
-    return [finding("dx-not-a-number", role, first_difference("dx", found[0].dx, PROBES[0].dx))]
+    evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
+    return [finding("dx-not-a-number", role, evidence, detail=_where_not_a_number(found))]
+
+
+def _where_not_a_number(found: Sequence[Gradients]) -> str:
+    """What is negative in just the features that are NaN: a negative number has no root and no power of 1/2."""
+    negative: dict[str, Callable[[Probe], np.ndarray]] = {
+        "gamma": lambda p: p.scale,
+        "beta": lambda p: p.offset,
+        "the mean": lambda p: p.mean,
+        "variance - eps": lambda p: p.variance - p.epsilon,
+    }
+    for name, values in negative.items():
+        if all(
+            np.array_equal(np.isnan(each.dx).any(0), values(probe) < 0)
+            for each, probe in zip(found, PROBES, strict=True)
+        ):
+            return f" where {name} is negative, and there alone: a root or a power of it is taken"
+    return ""
 
 
 def _apart(measured: Backward, found: Gradients, probe: Probe) -> bool:

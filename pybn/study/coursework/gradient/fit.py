@@ -3,7 +3,8 @@
 Fed with the rows of the identity, a backward shows its whole matrix dx/dout for each feature.  The right
 one is  scale / s * (I - 1 1'/n - h h'/n)  with s the deviation and h the normalized column; slips add to
 it or multiply parts of it, so the fit's coefficients name them.  n^2 equations for nine unknowns leave no
-room for chance.
+room for chance.  The numbers that are left over are then written as products: with gamma 2, s 4 and n 5 a
+path that is 4 times, in another feature with gamma 3, s 9 it is 9 times what it must be, lacks a division by s.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.coursework.probes import FEATURES, Probe
-from pybn.study.coursework.student import Student
+from pybn.study.coursework.student.probes import FEATURES, Probe
+from pybn.study.coursework.student.student import Student
 
 # Terms of the right gradient, and those that slips are made of; d is the cotangent.
 TERMS = (
@@ -106,24 +107,33 @@ def own_matrices(student: Student, probe: Probe) -> Backward | None:
     )
 
 
-def right_for_own(student: Student, probe: Probe, dx: np.ndarray) -> bool:
+def right_for_own(
+    student: Student,
+    probe: Probe,
+    dx: np.ndarray,
+    *,
+    role: str = "forward",
+    arrange: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> bool:
     """Whether dx is the gradient of sum(out * dout) of the student's own forward, along random directions.
 
-    Four directions, sixteen calls: a wrong element of dx shows in each of them.
+    Four directions, sixteen calls: a wrong element of dx shows in each of them.  `arrange` brings rows into
+    the shape that the function takes.  A forward that does not move along them has no gradient to be right.
     """
     random, step = np.random.default_rng(0), 1e-3
     directions = np.sqrt(probe.variance) * random.normal(size=(4, *probe.x.shape))
     calls = [
-        (probe.x + size * step * direction, probe.scale, probe.offset)
+        (arrange(probe.x + size * step * direction), probe.scale, probe.offset)
         for direction in directions
         for size in (1, -1, 2, -2)
     ]
-    outs = _outs(student, probe, calls)
-    if outs is None or outs.shape[1:] != probe.dy.shape:
+    outs, dy = _outs(student, probe, calls, role), arrange(probe.dy)
+    if outs is None or outs.shape[1:] != dy.shape or dx.shape != dy.shape:
         return False
-    slopes = _fourth_order((outs * probe.dy).sum((1, 2)).reshape(4, 4)) / step
-    products = dx * directions
-    return bool(np.all(np.abs(products.sum((1, 2)) - slopes) <= DIFFERENCES * np.abs(products).sum((1, 2))))
+    slopes = _fourth_order((outs * dy).reshape(4, 4, -1).sum(2)) / step
+    products = (dx * np.stack([arrange(direction) for direction in directions])).reshape(4, -1)
+    size = np.abs(products).sum(1)
+    return bool(np.all(np.abs(products.sum(1) - slopes) <= DIFFERENCES * size) and np.any(slopes != 0))
 
 
 def _fourth_order(values: np.ndarray) -> np.ndarray:
@@ -137,17 +147,20 @@ def _moved(x: np.ndarray, row: int, step: np.ndarray) -> np.ndarray:
     return x
 
 
-def _outs(student: Student, probe: Probe, calls) -> np.ndarray | None:
+def _outs(student: Student, probe: Probe, calls, role: str = "forward") -> np.ndarray | None:
     def arguments(x, scale, offset):
         mean, variance = probe.averages
         settings = {"mode": "train", "eps": probe.epsilon, "momentum": probe.momentum}
         return x.copy(), scale.copy(), offset.copy(), settings | {"running_mean": mean + 0, "running_var": variance + 0}
 
-    values = student.batch("forward", [lambda call=call: arguments(*call) for call in calls])
+    values = student.batch(role, [lambda call=call: arguments(*call) for call in calls])
     if values is None:
         return None
     outs = [value[0] if isinstance(value, tuple | list) else value for value in values]
-    return np.stack([np.asarray(out, dtype=np.float64) for out in outs])
+    try:
+        return np.stack([np.asarray(out, dtype=np.float64) for out in outs])
+    except (TypeError, ValueError):  # no numbers, or not of one shape
+        return None
 
 
 @dataclass(frozen=True)
@@ -220,9 +233,15 @@ class Factor:
     constant: str = "1"
     scale: int = 0
     deviation: int = 0
-    other: str = ""  # the name of the other deviation
+    other: str = ""  # the code of the other deviation, and its eps where that is a fixed one
     power: int = 0
     offset: int = 0  # 1: the offset stands where the scale belongs
+
+    @property
+    def other_code(self) -> tuple[str, float]:
+        """The slip that the other deviation is, and its eps."""
+        code, _, value = self.other.partition(" ")
+        return code, float(value or 0)
 
     @property
     def departures(self) -> float:
