@@ -188,6 +188,7 @@ class Function:
         self.adapted, self.call, self.parts = adapted, call, parts
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
+        self.counts_the_new = adapted.maker.default_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:
         """The call itself."""
@@ -213,6 +214,6 @@ RESTS_ON = {
     "mode": ("test", "spatial"),
     "gradients": ("backward", "spatial"),
     "backward": ("backward", "spatial"),
-    "epsilon": ("training", "test", "spatial"),
+    "epsilon": ("training", "test", "backward", "spatial"),
     "momentum": ("statistics", "spatial"),
 }

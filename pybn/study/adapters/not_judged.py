@@ -20,7 +20,10 @@ RESTING: dict[str, frozenset[str] | None] = {
     "averages": None,
     "mode": None,
     "gradients": frozenset({"parameter-missing", "gradient-shape", "parameters-swapped"}),
-    "epsilon": frozenset({"epsilon-fixed"}),
+    "epsilon": frozenset(
+        # what follows from an eps that differs from the one that is asked for
+        {"epsilon-fixed", "right-for-own-forward", "images-right-for-own", "images-calls-own", "dscale-follows-forward"}
+    ),
     "momentum": frozenset({"momentum-fixed"}),
 }
 
