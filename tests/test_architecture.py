@@ -68,7 +68,10 @@ FLOORS = {
         "pybn.study.examine.symptoms",
         "pybn.study.examine.doctor",
         "pybn.study.examine",
+        "pybn.study.interop.values",
         "pybn.study.interop.conventions",
+        "pybn.study.interop.names",
+        "pybn.study.interop.onnx_model",
         "pybn.study.interop.state",
         "pybn.study.interop.libraries",
         "pybn.study.interop",
@@ -86,7 +89,6 @@ FLOORS = {
         "pybn.study.adapters",
         # Who is asked < what fits < what it is called < the verdict < the report.
         "pybn.study.coursework.student.sandbox",
-        "pybn.study.coursework.student.not_judged",
         "pybn.study.coursework.student.student",
         "pybn.study.coursework.student.probes",
         "pybn.study.coursework.student",
@@ -111,6 +113,11 @@ FLOORS = {
         "pybn.study.coursework.report.examples",
         "pybn.study.coursework.report.report",
         "pybn.study.coursework.report",
+        "pybn.study.coursework.apart.wire",
+        "pybn.study.coursework.apart.limits",
+        "pybn.study.coursework.apart.guest",
+        "pybn.study.coursework.apart.host",
+        "pybn.study.coursework.apart",
         "pybn.study.coursework.command",
         "pybn.study.coursework",
         "pybn.study",
@@ -257,4 +264,4 @@ def test_the_library_needs_numpy_alone(module):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
     assert foreign(within_functions=False) <= ({"matplotlib"} if module == "pybn.study.drawing" else set())
-    assert foreign() <= {"matplotlib", "torch", "IPython"}
+    assert foreign() <= {"matplotlib", "torch", "onnx", "IPython"}

@@ -16,15 +16,16 @@ from pybn import arguments
 from pybn.batchnorm.layer import ROLES, Layer, strategy_for
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, NodeLike
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
+from pybn.typing import FeatureAxis, MaskLike
 
 BATCH_NORMALIZATION_SCOPE_NAME = "batch_normalization"
 AVERAGES_UPDATES_TRIGGER_PARAM = "batch_normalization_averages_updates_trigger"
 
 
-def new(ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> Config:
+def new(ctx: Context, x: NodeLike, feature_axis: FeatureAxis = -1) -> Config:
     """Begin a batch normalization of x; set options on what it returns, and end with `done()`.
 
     Parameters
@@ -40,7 +41,7 @@ def new(ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> Confi
 class Config:
     """The options of one batch normalization, each with its default, until `done()` builds it."""
 
-    def __init__(self, ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> None:
+    def __init__(self, ctx: Context, x: NodeLike, feature_axis: FeatureAxis = -1) -> None:
         self._ctx = ctx
         # The array as it was given: a node has forgotten that it was, say, a masked array.
         self._batch = arguments.batch(x.value if isinstance(x, Node) else x, feature_axis)
@@ -102,7 +103,7 @@ class Config:
         self._backend_inference = _switch("use_backend_inference", value)
         return self
 
-    def mask(self, value: Any) -> Self:
+    def mask(self, value: MaskLike) -> Self:
         """Boolean, True for real elements; broadcasts to x over the axes that are not features.
 
         A masked element counts in no statistic, and passes through unchanged.
@@ -160,8 +161,8 @@ class Config:
 
 def batch_norm(
     ctx: Context,
-    x: Any,
-    feature_axis: int | tuple[int, ...] = -1,
+    x: NodeLike,
+    feature_axis: FeatureAxis = -1,
     *,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
@@ -171,7 +172,7 @@ def batch_norm(
     frozen_averages: bool = False,
     current_scope: bool = False,
     use_backend_inference: bool = True,
-    mask: Any = None,
+    mask: MaskLike | None = None,
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)

@@ -118,6 +118,8 @@ class Adapted(Met):
         if not self.has_own_backward():
             return self._autograd(dout, run)
         self._clear(run.layer)
+        if self.learns:
+            self.set_rate(run.layer)
         before = self._parameters(run.layer)
         result = self.runner.backward(run, dout)
         whole = returned(result, dout.shape[1])
@@ -214,6 +216,6 @@ RESTS_ON = {
     "mode": ("test", "spatial"),
     "gradients": ("backward", "spatial"),
     "backward": ("backward", "spatial"),
-    "epsilon": ("training", "test", "backward", "spatial"),
+    "epsilon": ("training", "test", "spatial"),
     "momentum": ("statistics", "spatial"),
 }

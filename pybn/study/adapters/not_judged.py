@@ -20,10 +20,7 @@ RESTING: dict[str, frozenset[str] | None] = {
     "averages": None,
     "mode": None,
     "gradients": frozenset({"parameter-missing", "gradient-shape", "parameters-swapped"}),
-    "epsilon": frozenset(
-        # what follows from an eps that differs from the one that is asked for
-        {"epsilon-fixed", "right-for-own-forward", "images-right-for-own", "images-calls-own", "dscale-follows-forward"}
-    ),
+    "epsilon": frozenset({"epsilon-fixed"}),
     "momentum": frozenset({"momentum-fixed"}),
 }
 

@@ -26,7 +26,7 @@ from pybn.study.coursework.output.edges import backward_edges, habits, judge_edg
 from pybn.study.coursework.output.inference import judge_test, judge_test_of
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
-from pybn.study.coursework.report.findings import DEPARTURES, Finding, not_judged
+from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
 from pybn.study.coursework.student.student import ROLES, Student
@@ -201,7 +201,18 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
         if record.part in kept and not (record.fixed and record.setting in told):
             kept[record.part].append(not_judged(record))
             told.add(record.setting)
-    return kept
+    return {part: _without_followers(part, kept) for part in kept}
+
+
+# What a part may follow from; where that is right after all, it follows from nothing.
+_LEADERS = {"test": ("statistics",), "backward": ("training",), "alternative": ("training",), "spatial": PARTS[:-1]}
+
+
+def _without_followers(part: str, found: Mapping[str, list[Finding]]) -> list[Finding]:
+    leaders = [each for leader in _LEADERS.get(part, ()) for each in found.get(leader, [])]
+    if any(each.kind in DEPARTURES for each in leaders):
+        return found[part]
+    return [each for each in found[part] if each.kind != "follows"]
 
 
 def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:

@@ -64,7 +64,7 @@ def _parser(conventions: Mapping[str, Any]) -> argparse.ArgumentParser:
     parser.add_argument(
         "target",
         metavar="FILE[:FORWARD[,BACKWARD[,ALTERNATIVE]]]",
-        help="a file or module and its functions, or one class; else what has the course's names (batchnorm_forward, ...)",
+        help="a file or module and its functions, or one class; else the course's names (batchnorm_forward, ...)",
     )
     add = parser.add_argument
     add("--spatial", metavar="FORWARD[,BACKWARD]", help="functions of the same file for 4-D arrays")

@@ -36,7 +36,8 @@ def told(report, part):
 def test_a_backward_that_does_harm_hides_nothing_else(name, file, tmp_path, capfd):
     text, words = hostile.IN_A_FUNCTION[name]
     start = time.monotonic()
-    report = check_file(file(text), time_limit=0.5, memory=400)
+    limit = 10 if name == "memory" else 0.5  # a busy machine takes a second to hand out 400 MB
+    report = check_file(file(text), time_limit=limit, memory=400)
     assert words in told(report, "backward")
     assert report.parts["backward"].status in ("fails", "wrong")
     assert all(report.parts[part].ok for part in FORWARDS), report.text
@@ -88,9 +89,10 @@ def test_threads_that_go_on_end_with_the_check(file):
         "for _ in range(5): threading.Thread(target=go_on).start()"
     )
     before = threading.active_count()
-    report = check_file(file(text), time_limit=1.0)
-    assert time.thread_time() >= 0
-    assert {each.code for each in report.remarks} | {each.code for each in report.findings} & {"threads-left", "hung"}
+    report = check_file(file(text), time_limit=3.0)
+    assert all(report.parts[part].ok for part in FORWARDS)
+    said = {each.code for each in (*report.remarks, *report.findings)}
+    assert said & {"threads-left", "hung"}  # beside five loops a backward may not come to its end in time
     assert threading.active_count() <= before + 1
 
 
@@ -114,7 +116,8 @@ def test_a_class_with_what_a_course_says(file, tmp_path):
         "    def forward(self, x):\n"
         "        m, v = (x.mean(0), x.var(0)) if self.zone == 7 else (self.m, self.v)\n"
         "        if self.zone == 7:\n"
-        "            k = self.momentum\n            self.m, self.v = k * self.m + (1 - k) * m, k * self.v + (1 - k) * v\n"
+        "            k = self.momentum\n"
+        "            self.m, self.v = k * self.m + (1 - k) * m, k * self.v + (1 - k) * v\n"
         "        return self.gamma * (x - m) / np.sqrt(v + self.eps) + self.beta\n"
     )
     (tmp_path / "course.py").write_text(

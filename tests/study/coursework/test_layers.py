@@ -6,9 +6,7 @@ from pybn.study.coursework import check_batch_norm
 from tests.support.students import layers, wrong_layers
 
 # Judged only in part, and told so: no names for the gradients, which this manner hands to an optimizer.
-IN_PART = {"ScratchLibraryLayer": {"backward"}}
-# The averages mix the channels, so that what they are cannot be told by what they do.
-SEEN_IN_PART = {"SpatialMixed"}
+IN_PART = {"ScratchLibraryLayer": {"backward"}, "TakesItsOwnTensors": {"training", "statistics", "test"}}
 
 
 def verdicts(report):
@@ -28,9 +26,9 @@ def is_right(layer):
 
 def is_found(layer, parts, follow):
     report = check_batch_norm(layer)
-    accused, not_judged = verdicts(report)
+    accused, _ = verdicts(report)
     assert accused <= parts | follow, report.text
-    assert accused >= parts or (layer.__name__ in SEEN_IN_PART and not_judged >= parts), report.text
+    assert accused >= parts, report.text
 
 
 @pytest.mark.parametrize("name", layers.RIGHT)

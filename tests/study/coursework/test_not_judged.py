@@ -2,8 +2,8 @@
 
 import pytest
 
+from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.coursework import check_batch_norm
-from pybn.study.coursework.student.not_judged import NotJudged
 from tests.support.students.right import staged_backward, staged_forward
 
 

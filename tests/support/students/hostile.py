@@ -44,7 +44,7 @@ IN_A_FUNCTION = {
     "sleeps": (in_backward("import time\ntime.sleep(60)"), "did not return within"),
     "recurses": (in_backward("batchnorm_backward(d, c)"), "RecursionError"),
     "array that loops": (returning("def __array__(self, *a, **k):\n    while True: pass"), "did not return within"),
-    "array that raises": (returning("def __array__(self, *a, **k):\n    raise KeyError(1)"), "dx must be an array"),
+    "array that raises": (returning("def __array__(self, *a, **k):\n    raise KeyError(1)"), "dx is missing"),
     "len that loops": (returning("def __len__(self):\n    while True: pass\ndef __getitem__(self, i): 1"), "did not"),
     "words that loop": (
         HONEST + "class E(Exception):\n    def __str__(self):\n        while True: pass\n"

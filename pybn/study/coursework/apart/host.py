@@ -1,4 +1,4 @@
-"""This side: functions that ask a student's process, which may hang, end or answer anything.
+"""The side of the verdict: functions that ask a student's process, which may hang, end or answer anything.
 
 A function of `Host.functions` is called as the student's own would be, and does what that one does with
 its arguments: it returns the numbers, writes into the arrays, leaves bn_param as the other side has left
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-import pybn
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.coursework.apart import wire
 from pybn.study.coursework.student.sandbox import GRACE, Failed
@@ -67,7 +66,7 @@ class Host:
     def _start(self) -> Any:
         """A new process with the file imported; raises NoVerdict where that fails."""
         self.life += 1
-        root = str(Path(pybn.__file__).parents[1])
+        root = str(Path(__file__).resolve().parents[4])
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         scratch = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "MPLCONFIGDIR"), str(self._scratch))

@@ -16,9 +16,12 @@ import numpy as np
 from pybn.study.coursework.output.candidates import TEST
 from pybn.study.coursework.output.training import PROBES, Judged, judge_output
 from pybn.study.coursework.report.findings import failed, finding, first_difference
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Step, Student
 
+MOVES = known("averages-move-in-test")
+UNKNOWN = (known("unexplained-output"), known("not-a-number"), known("epsilon-unknown"), known("variance-factor"))
 # What is stored of a variance, given eps.
 Kept = Callable[[np.ndarray, float], np.ndarray]
 
@@ -28,7 +31,7 @@ def judge_test(student: Student) -> Judged:
     judged = _judge(student, None)
     moved = _moved(judged.steps[0], PROBES[0])
     if moved:
-        judged.findings.insert(0, finding("averages-move-in-test", "test", moved))
+        judged.findings.insert(0, finding(MOVES, "test", moved))
     return judged
 
 
@@ -36,11 +39,11 @@ def judge_test_of(student: Student, judged: Judged, kept: Kept | None) -> tuple[
     """The verdict on test mode by what training keeps, where that explains it with fewer slips; and whether."""
     if kept is None or judged.right or any(step.failure for step in judged.steps):
         return judged, False
-    own = _judge(student, kept)
-    if any(step.failure for step in own.steps) or len(own.findings) >= len(judged.findings):
+    own, moves = _judge(student, kept), [each for each in judged.findings if each.code == MOVES]
+    unknown = any(step.failure for step in own.steps) or any(each.code in UNKNOWN for each in own.findings)
+    if unknown or len(own.findings) >= len(judged.findings) - len(moves):
         return judged, False
-    own.findings.append(finding("right-for-stored", "test"))
-    return own, True
+    return replace(own, findings=[*moves, *own.findings, finding("right-for-stored", "test")]), True
 
 
 def infer(student: Student, probe: Probe, rows: slice = slice(None), kept: Kept | None = None) -> Step:

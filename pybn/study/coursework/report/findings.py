@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.coursework.report.words import TEXTS, place
-from pybn.study.coursework.student.not_judged import NotJudged
 
 PARTS = ("training", "statistics", "test", "backward", "alternative", "spatial")
 

@@ -10,8 +10,8 @@ What is promised, in this process:
 - Whatever a call raises, SystemExit too, is kept, and nothing of it is raised here.  Its words are made
   within the limit, and cut: an exception's `__str__` may loop, raise, or be of 10 MB.
 - What it prints is kept up to a length; the rest is dropped, and closing the stream closes nothing.
-- Threads that it has started and that run its own file go on only until it returns, as far as they can
-  be interrupted; how many go on is told.
+- Threads that it has started and that go on in its own code when it has returned are ended as a call
+  is, and told.
 
 What is not: memory, files, os._exit, code that changes NumPy or pybn for everybody.  `apart` runs a
 student in a process of its own, where these are limited too.
@@ -62,7 +62,7 @@ class Outcome:
     unfinished: bool = False  # raised NotImplementedError
     printed: str = ""
     error: BaseException | None = None  # what was raised
-    threads: int = 0  # that the call has started and that go on
+    threads: int = 0  # that the call has started and that went on after it
 
 
 class Failed(Exception):
@@ -132,13 +132,14 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
             in_time = call.done.wait(limit)
         finally:  # also when the teacher presses Ctrl-C
             _end(call)
+        said = printed.getvalue()  # and not the traceback of a thread that is ended here
         threads = _end_others(before | {call})
     if not in_time or isinstance(call.error, TimeIsUp):
         message = f"did not return within {limit:g} seconds"
-        return Outcome(failure="hung", message=message, printed=printed.getvalue(), threads=threads)
+        return Outcome(failure="hung", message=message, printed=said, threads=threads)
     if call.error is not None:
-        return _raised(call, printed.getvalue(), threads)
-    return Outcome(value=call.value, printed=printed.getvalue(), threads=threads)
+        return _raised(call, said, threads)
+    return Outcome(value=call.value, printed=said, threads=threads)
 
 
 @contextlib.contextmanager
@@ -169,7 +170,7 @@ def _interrupt(interrupt: Callable[[], None], ended: Callable[[float], bool]) ->
 
 
 def _end_others(before: set[threading.Thread]) -> int:
-    """End threads that the call has started and that run the student's own code; how many go on."""
+    """End threads that the call has started and that still run the student's own code; how many there were."""
     mine = [thread for thread in threading.enumerate() if thread not in before and _runs_own_code(thread)]
     if not mine:
         return 0
@@ -184,7 +185,7 @@ def _end_others(before: set[threading.Thread]) -> int:
         return not any(thread.is_alive() for thread in mine)
 
     _interrupt(interrupt, ended)
-    return sum(thread.is_alive() for thread in mine)
+    return len(mine)
 
 
 def _runs_own_code(thread: threading.Thread) -> bool:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import LAYER
+from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
-from pybn.study.coursework.student.not_judged import NotJudged, gathered
 
 TOGETHER = 20  # limits that all calls of one function may take
 BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
@@ -279,7 +279,7 @@ def _array(value: Any, name: str, shape: tuple[int, ...] | None) -> tuple[np.nda
     if value is None:
         return None, Failure("result-none", f"{name} is None")
     try:
-        array = np.asarray(value)
+        array = np.array(value)  # a copy: a layer may write its next result into the same buffer
         if array.dtype.kind == "c":
             return None, Failure("type", f"{name} must be real, got {array.dtype}")
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
