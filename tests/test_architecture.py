@@ -66,6 +66,7 @@ FLOORS = {
         "pybn.study.gradcheck",
         "pybn.study.examine.checkup",
         "pybn.study.examine.symptoms",
+        "pybn.study.examine.gap",
         "pybn.study.examine.doctor",
         "pybn.study.examine",
         "pybn.study.interop.values",

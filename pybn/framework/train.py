@@ -132,7 +132,7 @@ class Trainer:
 
     def _forward(self, inputs: Any, labels: Any) -> tuple[Any, Node]:
         predictions = self.run_model(inputs)
-        loss = self.loss_fn(labels, predictions)
+        loss: Any = self.loss_fn(labels, predictions)
         if not isinstance(loss, Node) or loss.size != 1:
             raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
         for regularizer in self.context.run.losses:

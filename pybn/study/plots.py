@@ -114,6 +114,10 @@ def gain(variances: Any, epsilons: Sequence[float] = (1e-1, 1e-3, 1e-5), ax: Axe
     """
     ax = axes_of(ax)
     variances = np.ravel(variances)
+    wrong = np.flatnonzero(~((variances >= 0) & (variances < np.inf)))
+    if wrong.size or not variances.any():
+        what = f"{variances[wrong[0]]} of feature {wrong[0]}" if wrong.size else "none above 0"
+        raise ValueError(f"variances must be finite, not negative, and one of them above 0; got {what}")
     alive = variances[variances > 0]
     lowest = min(alive.min(), min(epsilons)) / 10
     axis = np.geomspace(lowest, 10 * alive.max(), 300)
@@ -146,11 +150,14 @@ def output_deviation(records: Mapping[float, LayerRecord], ax: Axes | None = Non
 
 
 def lag_in_deviations(record: LayerRecord, data: DataRecord) -> np.ndarray:
-    """How far the average mean is from the data's, in standard deviations: (T, features), at the steps of `data`."""
+    """How far the average mean is from the data's, in standard deviations: (T, features), at the steps of `data`.
+
+    0 for a feature that does not vary; NaN where a statistic is.
+    """
     at = np.searchsorted(record.step, data.step)
     distance = np.abs(columns(record.mean)[at] - columns(data.mean))
     deviation = np.sqrt(columns(data.variance))
-    return np.divide(distance, deviation, out=np.zeros_like(distance), where=deviation > 0)
+    return np.divide(distance, deviation, out=np.zeros_like(distance), where=~(deviation == 0))
 
 
 def lag(

@@ -69,6 +69,19 @@ def test_every_equation_of_the_reference_is_in_the_derivation():
     )
 
 
+def test_every_included_piece_of_code_is_found():
+    """The build says so too, minutes later."""
+    page = (DOCS / "derivation.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"literalinclude:: \.\./(\S+)\n((?: +:.*\n)+)", page)
+    assert len(blocks) > 8
+    for path, options in blocks:
+        source = (DOCS.parent / path).read_text(encoding="utf-8")
+        name = re.search(r":pyobject: (\S+)", options)[1].rpartition(".")[2]
+        body = re.split(r"\n(?=[\w@#])", source[source.index(f"def {name}(") :])[0]
+        for pattern in re.findall(r":(?:start-at|end-at|start-after|end-before): (.*)", options):
+            assert pattern in body, f"{path}, {name}: {pattern}"
+
+
 def test_every_name_on_the_page_for_gomlx_exists():
     """Methods are written as `Class.method`, all else from pybn on; what a call takes is not looked at."""
     page = (DOCS / "gomlx.rst").read_text(encoding="utf-8")

@@ -205,7 +205,7 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
 
 
 # What a part may follow from; where that is right after all, it follows from nothing.
-_LEADERS = {"test": ("statistics",), "backward": ("training",), "alternative": ("training",), "spatial": PARTS[:-1]}
+_LEADERS = {"test": ("statistics",), "backward": ("training",), "alternative": ("training",), "spatial": PARTS}
 
 
 def _without_followers(part: str, found: Mapping[str, list[Finding]]) -> list[Finding]:

@@ -36,7 +36,14 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
     findings = judge_parameters(student, role, found, own, matrices, training)
     findings += _inputs(student, role, found, training, matrices, own)
-    return Judged(_named_once(findings) + _second_call(student, role))
+    return Judged(_named_once(_beside(findings, training, role)) + _second_call(student, role))
+
+
+def _beside(findings: list[Finding], training: Judged, role: str) -> list[Finding]:
+    """An eps that is where the forward has it follows the forward: steps of the backward use what that has kept."""
+    there = {each.code for each in training.findings if each.kind == "epsilon"}
+    follows = finding("follows-forward-epsilon", role)
+    return [follows if each.code in there else each for each in findings]
 
 
 def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarray], Gradients]:

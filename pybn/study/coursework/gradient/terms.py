@@ -57,6 +57,7 @@ _FOREIGN = {
     "dout * x_hat^2": known("variance-not-summed"),
     "dout * x_hat": known("variance-not-summed"),
 }
+_UNSUMMED = {"dout * x_hat^2", "mean(dout * x_hat^2)"}
 _PATHS = ("direct", "mean", "variance")
 _SIGN = {path: known(f"{path}-path-sign") for path in _PATHS}
 _FACTOR = {path: known(f"{path}-path-factor") for path in _PATHS}
@@ -66,6 +67,9 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
     """The slips that the coefficients show, measured by the book and by the own forward: the fewest are told."""
     if _diagonal(matrices[0].dx):
         return [finding("diagonal-only", role, evidence)]
+    rows = _of_rows(role, matrices, evidence)
+    if rows:
+        return rows
     book = [coefficients(each.dx, book_units(probe)) for each, probe in zip(matrices, PROBES, strict=True)]
     readings = [_slips(role, book, None, deviations(training), evidence)] if _complete(book) else []
     if training is not None:
@@ -73,7 +77,9 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
         if _complete(book) and target:
             readings.append(_slips(role, book, target, deviations(training), evidence))
         readings += _by_own_units(role, matrices, training, evidence)
-    best = min(readings, key=_weight) if readings else _outside_terms(role, matrices, evidence)
+    best = min(readings, key=_weight, default=[])
+    if not readings:
+        best = [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
     if training is not None and _weight(best) >= UNCERTAIN and any(f.kind == "mistake" for f in training.findings):
         return [finding("dx-open", role, evidence)]
     return best
@@ -126,8 +132,8 @@ def _diagonal(matrices: np.ndarray) -> bool:
     return bool(others <= ROUNDING * np.abs(own).sum() and np.ptp(own, axis=1).max() > ROUNDING * np.abs(own).max())
 
 
-def _outside_terms(role, matrices: Sequence[Backward], evidence) -> list[Finding]:
-    """dx is not made of these terms: a row's number where a feature's belongs, or nothing that is known."""
+def _of_rows(role, matrices: Sequence[Backward], evidence) -> list[Finding]:
+    """A row's number in the place of gamma."""
     rows: dict[str, Callable[[Probe], np.ndarray]] = {
         "x - mean": lambda p: p.x - p.mean,
         "x_hat": lambda p: p.normalized,
@@ -138,7 +144,7 @@ def _outside_terms(role, matrices: Sequence[Backward], evidence) -> list[Finding
         made = [_book_matrix(probe) * (values(probe) / probe.scale).T[:, None, :] for probe in PROBES]
         if all(_near(each.dx, right) for each, right in zip(matrices, made, strict=True)):
             return [finding("cache-order", role, evidence, wrong=wrong, right="gamma")]
-    return [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
+    return []
 
 
 def _book_matrix(probe: Probe) -> np.ndarray:
@@ -169,6 +175,8 @@ def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> li
     present = [bool(np.abs(ratios[0][term]).max() > ROUNDING) for term in range(3)]
     evidence = f"{evidence}; terms found {_shown(ratios[0])}"
     foreign = [name for name in terms[0].others if target is None or name not in target[0].others]
+    if set(foreign) == _UNSUMMED:  # the mean's path sums what the variance's has left unsummed
+        foreign = ["dout * x_hat^2"]
     if foreign and (len(foreign) > 1 or not certain or "follows-forward" in others):
         # Beside another forward such a term may be the forward's.
         return [finding("gradient-terms", role, f"{evidence}; it also holds {', '.join(foreign)}")]
@@ -183,7 +191,7 @@ def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> li
         # (1 - 1/n) dout and no mean: each row's own dout / n stands where the mean of dout belongs.
         said.append(finding("mean-not-summed", role, evidence))
         spoken.add(1)
-        factors[0] = replace(factors[0], constant="1")
+        factors = [replace(each, constant="1") if each == factors[0] else each for each in factors]
     if any(present[term] and factors[term] is None for term in range(3) if term not in spoken):
         return [finding("gradient-terms", role, evidence)]
     there = [present[term] or term in spoken for term in range(3)]

@@ -282,7 +282,7 @@ _BACKWARD: _Slips = {
         "scale-missing-in-path": "gamma is missing in the {path} path of dx",
         "offset-in-dx": "beta stands in dx where gamma belongs: look at the order in which the cache is unpacked",
         "scale-power-in-dx": "gamma stands in dx to the power {power}",
-        "cache-order": "{wrong} stands in dx where {right} belongs: look at the order of the cache",
+        "cache-order": "{wrong} stands where {right} belongs: look at the order of the cache",
     },
     ("mistake", "dx direct", "dx is divided by the deviation once"): {
         "deviation-power-in-dx": "sqrt(variance + eps) stands in dx to the power {power}; right is -1",
