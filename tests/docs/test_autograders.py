@@ -69,8 +69,8 @@ def test_otter_grader(submission):
     (directory / "tests" / "batch_norm.py").write_text(blocks("otter-grader")[0])
     script = "import otter\nfrom layers import *\ngrader = otter.Notebook(tests_dir='tests')\n"
     script += "result = grader.check('batch_norm')\nprint([case.passed for case in result.test_case_results])\n"
-    (directory / "notebook.py").write_text(script)
-    assert str([True, right]) in run(directory, "notebook.py")
+    (directory / "handed_in.py").write_text(script)
+    assert str([True, right]) in run(directory, "handed_in.py")
 
 
 def test_gradescope_utils(submission):
