@@ -13,10 +13,12 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.progress import ProgressBar, progress_bar
+from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
     Loop,
     NonFiniteGradientError,
     NonFiniteLossError,
+    NonFiniteUpdateError,
     Trainer,
     every_n_steps,
     exponential_callback,
@@ -26,6 +28,7 @@ from pybn.framework.variables import Variable
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConcurrentTrainingError",
     "Context",
     "InMemoryDataset",
     "Loop",
@@ -33,6 +36,7 @@ __all__ = [
     "NonFiniteGradientError",
     "NonFiniteLossError",
     "NonFiniteStatisticsError",
+    "NonFiniteUpdateError",
     "ProgressBar",
     "SmallBatchWarning",
     "Trainer",

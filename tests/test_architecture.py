@@ -30,6 +30,7 @@ FLOORS = {
         "pybn.framework.initializers",
         "pybn.framework.variables",
         "pybn.framework.runs",
+        "pybn.framework.parameters",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",
@@ -40,6 +41,7 @@ FLOORS = {
         "pybn.framework.datasets",
         "pybn.framework.train",
         "pybn.framework.progress",
+        "pybn.framework.files",
         "pybn.framework.checkpoints",
         "pybn.framework",
     ],
@@ -52,6 +54,7 @@ FLOORS = {
     ],
     4: [
         "pybn.study.record",
+        "pybn.study.records",
         "pybn.study.drawing",
         "pybn.study.plots",
         "pybn.study.compare.samples",

@@ -21,6 +21,7 @@ from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
 from pybn.batchnorm.layer import Layer, Strategy, normalizing
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
+from pybn.framework.structures import inputs_of
 from pybn.framework.train import Trainer, register_averages_updater
 from pybn.framework.variables import restored_on_error
 
@@ -42,8 +43,8 @@ def update_averages(
     Parameters
     ----------
     trainer : whose model and context are used; no weight changes
-    one_epoch_dataset : re-iterable; each `iter()` starts an epoch of the same examples (their order does
-        not matter, but shuffling with drop_last would leave out others in each pass)
+    one_epoch_dataset : re-iterable, with labels or without; each `iter()` starts an epoch of the same
+        examples (their order does not matter, but shuffling with drop_last would leave out others in each pass)
     method : "exact" pools each layer's input over the whole data set, depth by depth, with every
         earlier layer already in inference on its own exact averages: the result is what inference
         will see, whatever the batches.  One pass per depth.  Which layer feeds which is read off the
@@ -261,7 +262,7 @@ def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Ep
     def epoch(text: str) -> Iterator[Any]:
         nonlocal total
         done = 0
-        for done, (inputs, _) in enumerate(dataset, start=1):
+        for done, inputs in enumerate(map(inputs_of, dataset), start=1):
             if done > max_batches:
                 raise ValueError(f"the data set gave more than max_batches={max_batches} batches: is it endless?")
             yield inputs

@@ -58,7 +58,7 @@ def test_no_l2_unless_asked_for(amount):
 
 
 def test_l2_in_the_trainer(rng):
-    """The step's loss has the penalty; the evaluation's has not."""
+    """The step says it beside the loss, which is that of evaluation; it goes down the sum."""
     inputs, labels = examples(rng)
     subject = trainer(model(batchnorm, chain))
     plain = subject.eval_step(inputs, labels)["loss"]
@@ -66,5 +66,27 @@ def test_l2_in_the_trainer(rng):
     subject.context.set_param("l2_regularization", 0.125)
     assert subject.eval_step(inputs, labels)["loss"] == plain
     weights = [v for v in subject.context.variables() if v.name in ("scale", "weights")]
-    expected = free + 0.125 * sum((v.value**2).sum() for v in weights)
-    assert_close(subject.train_step(inputs, labels)["loss"], expected, "loss")
+    expected = 0.125 * sum((v.value**2).sum() for v in weights)
+    found = subject.train_step(inputs, labels)
+    assert_close(found["regularization"], expected, "regularization")
+    assert_close(found["loss"], free, "loss")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_l2_for_the_offset_where_asked(asked):
+    ctx = Context()
+    ctx.set_param("l2_regularization", 0.5)
+    with ctx.forward_pass(training=True) as run:
+        batchnorm.batch_norm(
+            ctx.with_initializer(lambda *_: np.full(3, 2.0), "offset"), np.ones((2, 3)), regularize_offset=asked
+        )
+        penalty = sum(float(each) for each in run.losses)
+    assert penalty == 0.5 * 3 * 1 + asked * 0.5 * 3 * 4
+
+
+def test_no_l2_for_an_offset_that_does_not_learn():
+    ctx = Context()
+    ctx.set_param("l2_regularization", 0.5)
+    with ctx.forward_pass(training=True) as run:
+        batchnorm.new(ctx, np.ones((2, 3))).center(False).regularize_offset(True).scale(False).done()
+        assert run.losses == []

@@ -212,8 +212,8 @@ SWITCHES = {
     ),
     "L2 on the offset": Mutant(
         "config.py",
-        "add_l2(ctx, scale)",
-        "add_l2(ctx, offset)",
+        "(scale, offset if self._regularize_offset else None)",
+        "(offset,)",
         lambda bn: l2.test_l2_is_on_the_scale_alone(bn, rng()),
     ),
 }

@@ -21,7 +21,7 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean
-from pybn.framework.structures import number_of_examples
+from pybn.framework.structures import labelled, number_of_examples
 from pybn.framework.train import Trainer
 from pybn.study.record import averages_kept, seen_in_inference
 
@@ -146,7 +146,7 @@ class Checkup:
 def check_up(trainer: Trainer, dataset: Dataset, max_batches: int) -> Checkup:
     """Measure everything on the first `max_batches` batches; ValueError where there are none."""
     with _left_as_it_was(trainer.context, dataset):
-        batches = list(islice(dataset, max_batches))
+        batches = [labelled(batch) for batch in islice(dataset, max_batches)]
         if not batches:
             raise ValueError("the data set gave no batch: there is nothing to examine the model on")
         look = _FirstLook()

@@ -11,6 +11,7 @@ import pytest
 
 from pybn.study.coursework import check_batch_norm
 from pybn.study.coursework.student.sandbox import run
+from tests.support.fresh import run_python
 from tests.support.students.right import einsum_backward, einsum_forward, staged_backward, staged_forward
 
 
@@ -47,6 +48,36 @@ def test_a_loop_is_ended(function):
     assert time.monotonic() - start < 2
     time.sleep(0.05)
     assert threading.active_count() == before
+
+
+WITHOUT_THREADS = """
+import sys
+from pybn.study.coursework import check_batch_norm
+from pybn.study.coursework.student import sandbox
+from tests.support.students.right import staged_backward, staged_forward
+
+def for_ever(*arguments):
+    while True:
+        len(arguments)
+
+def twice(dout, cache):
+    return tuple(2 * gradient for gradient in staged_backward(dout, cache))
+
+sandbox.HAS_THREADS = False
+outcome = sandbox.run(for_ever, limit=0.1)
+assert (outcome.failure, outcome.message) == ("hung", "did not return within 0.1 seconds"), outcome
+assert sys.gettrace() is None
+wrong, hangs = check_batch_norm(staged_forward, twice).text, check_batch_norm(staged_forward, for_ever).text
+sandbox.HAS_THREADS = True
+assert wrong == check_batch_norm(staged_forward, twice).text
+assert hangs == check_batch_norm(staged_forward, for_ever).text
+"""
+
+
+def test_without_threads_a_loop_ends_at_its_next_line_and_the_report_is_the_same():
+    """In a process of its own: Python 3.11 stands still when it traces after a thread was interrupted."""
+    result = run_python(WITHOUT_THREADS)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_sleep_is_left_behind():

@@ -129,7 +129,7 @@ class _Reader:
 
     def _array(self, dtype: str, shape: list[int]) -> np.ndarray:
         kind = np.dtype(dtype)
-        if kind.kind not in KINDS or any(not isinstance(size, int) or size < 0 for size in shape) or len(shape) > 32:
+        if kind.kind not in KINDS or any(size < 0 for size in shape) or len(shape) > 32:
             raise ValueError(f"no array: {dtype!r}, {shape!r}")
         count = 1
         for size in shape:

@@ -15,6 +15,8 @@ What is promised, in this process:
 
 What is not: memory, files, os._exit, code that changes NumPy or pybn for everybody.  `apart` runs a
 student in a process of its own, where these are limited too.
+
+Python in a browser has no threads: there a call runs where it is, and each of its lines looks at the clock.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,7 @@ GRACE = 0.5
 # A bare `except` swallows one exception; among many some arrive outside the `try`: the loop
 # `while True: try ... except: pass` ends after 2 s at Python's switch interval of 5 ms, after 0.01 s at this one.
 BETWEEN_INTERRUPTS = 0.00005
+HAS_THREADS = sys.platform != "emscripten"
 
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
@@ -107,7 +111,8 @@ class _Call(threading.Thread):
             self.done.set()
 
     def _call(self) -> None:
-        sys.settrace(None)  # an exception that arrives in a tracer's own lines would never reach the loop
+        if HAS_THREADS:
+            sys.settrace(None)  # an exception that arrives in a tracer's own lines would never reach the loop
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
@@ -128,7 +133,7 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     """Call `function(*arguments)` for at most `limit` seconds; never raises what the function raises."""
     call, printed, before = _Call(function, arguments), Printed(), set(threading.enumerate())
     with _silence(printed):
-        call.start()
+        _start(call, limit)
         try:
             in_time = call.done.wait(limit)
         finally:  # also when the teacher presses Ctrl-C
@@ -141,6 +146,30 @@ def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     if call.error is not None:
         return _raised(call, said, threads)
     return Outcome(value=call.value, printed=said, threads=threads)
+
+
+def _start(call: _Call, limit: float) -> None:
+    """In its thread; where there are none, here and now, ended by the first line that is too late.
+
+    An exception from a trace function ends the tracing, so a bare `except` can go on for ever there: whoever
+    started that Python has to end it.
+    """
+    if HAS_THREADS:
+        call.start()
+        return
+    until = time.monotonic() + limit
+
+    def look_at_the_clock(frame: FrameType, event: str, argument: Any) -> Any:
+        if time.monotonic() > until:
+            raise TimeIsUp
+        return look_at_the_clock
+
+    before = sys.gettrace()
+    sys.settrace(look_at_the_clock)
+    try:
+        call.run()
+    finally:
+        sys.settrace(before)
 
 
 @contextlib.contextmanager
