@@ -185,6 +185,7 @@ class Loop:
         self.step = 0
         self.epoch = 0
         self.end_step: int | None = None  # where the run under way will end, if that is known
+        self._stopped = False
         self._hooks: dict[str, list[tuple[int, Hook]]] = {"start": [], "step": [], "end": []}
 
     def on_start(self, hook: Hook, priority: int = 0) -> None:
@@ -196,8 +197,15 @@ class Loop:
         self._add("step", hook, priority)
 
     def on_end(self, hook: Hook, priority: int = 0) -> None:
-        """Call `hook` after the last step of a run that ended well."""
+        """Call `hook` after the last step of a run that ended well, or was stopped."""
         self._add("end", hook, priority)
+
+    def stop(self) -> None:
+        """End the run under way after this step; for a hook that has seen enough.
+
+        The other hooks of the step and those of `on_end` are called as ever.  The next run begins anew.
+        """
+        self._stopped = True
 
     def run_steps(self, dataset: Dataset, steps: int) -> dict[str, float]:
         """Train for `steps` batches; returns the last metrics.
@@ -214,13 +222,15 @@ class Loop:
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
 
     def _run(self, batches: Any, end_step: int | None) -> dict[str, float]:
-        self.end_step = end_step
+        self.end_step, self._stopped = end_step, False
         metrics: dict[str, float] = {}
         self._call("start", metrics)
-        for inputs, labels in map(labelled, batches):
-            metrics = self.trainer.train_step(inputs, labels)
+        for batch in () if self._stopped else batches:
+            metrics = self.trainer.train_step(*labelled(batch))
             self.step += 1
             self._call("step", metrics)
+            if self._stopped:  # before the next batch is asked for, with which an epoch might begin
+                break
         self._call("end", metrics)
         return metrics
 

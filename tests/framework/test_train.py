@@ -606,3 +606,33 @@ def test_a_state_that_is_nan_already_is_named_before_it_reaches_the_weights():
     with pytest.raises(NonFiniteUpdateError, match=r"/optimizer/dense/bias/first_moment .* It is so already"):
         trainer.train_step(x, y)
     assert everything(ctx) == before
+
+
+# --- a hook that ends the run -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["run_steps", "run_epochs"])
+def test_a_hook_stops_the_run_after_its_step(batch, run):
+    loop, seen = Loop(trainer_for()), []
+    data = InMemoryDataset(*batch, batch_size=2)
+    loop.on_step(lambda loop, metrics: loop.stop() if loop.step == 2 else None, priority=-1)
+    loop.on_step(lambda loop, metrics: seen.append(loop.step))
+    loop.on_end(lambda loop, metrics: seen.append(("end", metrics["loss"])))
+    last = getattr(loop, run)(data, 5)
+    assert seen == [1, 2, ("end", last["loss"])]
+    assert loop.step == 2
+    getattr(loop, run)(data, 1)  # the next run begins anew
+    assert loop.step > 2
+
+
+def test_a_run_that_is_stopped_before_its_first_step_takes_none(batch):
+    loop, ended = Loop(trainer_for()), []
+    loop.on_start(lambda loop, metrics: loop.stop())
+    loop.on_end(lambda loop, metrics: ended.append(loop.step))
+    assert loop.run_steps(InMemoryDataset(*batch), 3) == {}
+    assert ended == [0]
+
+
+def test_none_is_no_end_of_a_data_set():
+    with pytest.raises(TypeError, match=r"must yield pairs .* got a NoneType"):
+        Loop(trainer_for()).run_epochs([None], 1)

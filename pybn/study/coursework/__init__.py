@@ -21,7 +21,7 @@ from pybn.study.coursework import command
 from pybn.study.coursework.apart.host import Host, NoVerdict
 from pybn.study.coursework.averages.judge import CONVENTIONS, judge_statistics, measure_statistics
 from pybn.study.coursework.gradient.judge import judge_backward
-from pybn.study.coursework.images import judge_spatial
+from pybn.study.coursework.images.judge import judge_spatial
 from pybn.study.coursework.output.edges import backward_edges, habits, judge_edges
 from pybn.study.coursework.output.inference import judge_test, judge_test_of
 from pybn.study.coursework.output.training import judge_training

@@ -236,9 +236,62 @@ def sp_bwd(dout, cache):
     dx, dgamma, dbeta = bn_bwd(flat(dout), cache)
     return unflat(dx, dout), dgamma, dbeta
 """,
+    "one dict": """
+def bn_fwd(x, gamma, beta, bn_param):
+    mode=bn_param['mode']; eps=bn_param.get('eps',1e-5); mom=bn_param.get('momentum',0.9)
+    N,D=x.shape
+    rm=bn_param.get('running_mean',np.zeros(D,dtype=x.dtype)); rv=bn_param.get('running_var',np.zeros(D,dtype=x.dtype))
+    if mode=='train':
+        mu=x.sum(axis=0)/N; v=((x-mu)**2).sum(axis=0)/N
+        std=np.sqrt(v+eps); xn=(x-mu)/std; out=gamma*xn+beta
+        rm=mom*rm+(1-mom)*mu; rv=mom*rv+(1-mom)*v
+        cache=dict(std=std,xn=xn,gamma=gamma,N=N)
+    else:
+        out=gamma*(x-rm)/np.sqrt(rv+eps)+beta; cache=None
+    bn_param['running_mean']=rm; bn_param['running_var']=rv
+    return out,cache
+
+def bn_bwd(dout, cache):
+    std,xn,gamma,N=cache['std'],cache['xn'],cache['gamma'],cache['N']
+    dg=(dout*xn).sum(0); db=dout.sum(0)
+    dx=(gamma/(N*std))*(N*dout-xn*dg-db)
+    return dx,dg,db
+""",
+    "tiles": """
+def bn_fwd(x, gamma, beta, bn_param):
+    mode=bn_param['mode']; eps=bn_param.get('eps',1e-5); mom=bn_param.get('momentum',0.9)
+    N,D=x.shape
+    rm=bn_param.get('running_mean',np.zeros(D,dtype=x.dtype)); rv=bn_param.get('running_var',np.zeros(D,dtype=x.dtype))
+    if mode=='train':
+        mu=x.sum(axis=0)/N; v=((x-mu)**2).sum(axis=0)/N
+        std=np.sqrt(v+eps); xn=(x-mu)/std; out=gamma*xn+beta
+        rm=mom*rm+(1-mom)*mu; rv=mom*rv+(1-mom)*v
+        cache=dict(std=std,xn=xn,gamma=gamma,N=N)
+    else:
+        out=gamma*(x-rm)/np.sqrt(rv+eps)+beta; cache=None
+    bn_param['running_mean']=rm; bn_param['running_var']=rv
+    return out,cache
+
+def bn_bwd(dout, cache):
+    std,xn,g,N=cache['std'],cache['xn'],cache['gamma'],cache['N']
+    d=dout*g
+    dx=(d - np.tile(d.mean(0),(N,1)) - xn*np.tile((d*xn).mean(0),(N,1)))/std
+    return dx, np.einsum('ij,ij->j',dout,xn), np.einsum('ij->j',dout)
+""",
+    "width first": """
+def sp_fwd(x,g,b,p):
+    N,C,H,W=x.shape
+    o,c=bn_fwd(np.transpose(x,(0,3,2,1)).reshape(N*H*W,C),g,b,p)
+    return np.transpose(o.reshape(N,W,H,C),(0,3,2,1)),c
+
+def sp_bwd(d,c):
+    N,C,H,W=d.shape
+    dx,a,b=bn_bwd(np.transpose(d,(0,3,2,1)).reshape(N*H*W,C),c)
+    return np.transpose(dx.reshape(N,W,H,C),(0,3,2,1)),a,b
+""",
 }
 # Solutions of images that need a 2-D one beside them.
-BESIDE = {"images rearranged": "compact"}
+BESIDE = {"images rearranged": "compact", "width first": "one dict"}
 ROLES = {"forward": "bn_fwd", "backward": "bn_bwd", "spatial_forward": "sp_fwd", "spatial_backward": "sp_bwd"}
 
 
@@ -548,5 +601,134 @@ SLIPS = [
         "images rearranged",
         [("return unflat(dx, dout), dgamma", "return dx.reshape(dout.shape), dgamma")],
         {"spatial": {"images-dx-put-back"}},
+    ),
+    # Written after those above had been taught.
+    (
+        "one dict",
+        [("v=((x-mu)**2).sum(axis=0)/N", "v=np.sqrt(((x-mu)**2).sum(axis=0)/N)")],
+        {"training": {"deviation-under-root"}, "statistics": {"deviation-stored"}},
+    ),
+    (
+        "one dict",
+        [("v=((x-mu)**2).sum(axis=0)/N", "v=((x-mu)**2).sum(axis=0)/(N-1)")],
+        {"training": {"sample-variance"}},
+    ),
+    (
+        "one dict",
+        [("std=np.sqrt(v+eps)", "std=np.sqrt(v+eps)+eps")],
+        {"training": {"epsilon-outside", "epsilon-twice", "epsilon-unknown"}},
+    ),
+    ("one dict", [("xn=(x-mu)/std", "xn=x-mu/std")], {"training": {"mean-divided"}}),
+    ("one dict", [("out=gamma*xn+beta", "out=gamma*xn+beta*xn")], {"training": {"*"}}),
+    ("one dict", [("out=gamma*xn+beta", "out=xn*beta+gamma")], {"training": {"offset-for-scale", "scale-for-offset"}}),
+    ("one dict", [("mu=x.sum(axis=0)/N", "mu=x.sum(axis=1).sum()/N")], {"training": {"*"}, "statistics": {"*"}}),
+    ("one dict", [("rm=mom*rm+(1-mom)*mu", "rm=mom*mu+(1-mom)*rm")], {"statistics": {"momentum-swapped"}}),
+    ("one dict", [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*v*v")], {"statistics": {"variance-squared-stored"}}),
+    ("one dict", [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*std**2")], {"statistics": {"epsilon-in-variance"}}),
+    (
+        "one dict",
+        [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*std**2"), ("/np.sqrt(rv+eps)", "/np.sqrt(rv)")],
+        {"statistics": {"epsilon-in-variance"}},
+    ),
+    (
+        "one dict",
+        [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*std"), ("/np.sqrt(rv+eps)", "/(rv+eps)")],
+        {"statistics": {"deviation-stored"}, "test": {"epsilon-twice", "epsilon-outside"}},
+    ),
+    ("one dict", [("/np.sqrt(rv+eps)+beta", "/np.sqrt(rv+eps)")], {"test": {"offset-missing"}}),
+    (
+        "one dict",
+        [("out=gamma*(x-rm)/np.sqrt(rv+eps)+beta", "out=(x-rm)/np.sqrt(rv+eps)")],
+        {"test": {"affine-missing"}},
+    ),
+    (
+        "one dict",
+        [("out=gamma*(x-rm)/np.sqrt(rv+eps)+beta", "out=gamma*(x-rm/np.sqrt(rv+eps))+beta")],
+        {"test": {"mean-divided"}},
+    ),
+    (
+        "one dict",
+        [("    else:\n", "    else:\n        rm=mom*rm+(1-mom)*x.mean(0); rv=mom*rv+(1-mom)*x.var(0)\n")],
+        {"test": {"averages-move-in-test", "test-after-update"}},
+    ),
+    (
+        "one dict",
+        [("    bn_param['running_mean']=rm; bn_param['running_var']=rv\n", "    bn_param['running_mean']=rm\n")],
+        {"statistics": {"averages-never-updated"}},
+    ),
+    (
+        "one dict",
+        [
+            ("mu=x.sum(axis=0)/N", "mu=x.sum(axis=0,keepdims=True)/N"),
+            ("v=((x-mu)**2).sum(axis=0)/N", "v=((x-mu)**2).sum(axis=0,keepdims=True)/N"),
+        ],
+        {"statistics": {"average-shape"}},
+    ),
+    ("one dict", [("rm=mom*rm+(1-mom)*mu", "rm=(rm+mu)/2")], {"statistics": {"momentum-fixed"}}),
+    ("one dict", [("return dx,dg,db", "return dx,dg")], {"backward": {"type"}}),
+    ("one dict", [("return dx,dg,db", "return dx,dg/N,db/N")], {"backward": {"gradients-averaged"}}),
+    ("one dict", [("return dx,dg,db", "return dx,db,dg")], {"backward": {"parameters-swapped"}}),
+    ("one dict", [("(gamma/(N*std))", "(gamma*std/N)")], {"backward": {"deviation-power-in-dx"}}),
+    ("one dict", [("N*dout-xn*dg-db", "N*dout-xn*dg+db")], {"backward": {"mean-path-sign"}}),
+    ("one dict", [("N*dout-xn*dg-db", "N*dout-dg-db")], {"backward": {"variance-path-uncentred"}}),
+    ("one dict", [("N*dout-xn*dg-db", "N*dout-xn*db-dg")], {"backward": {"*"}}),
+    ("one dict", [("N*dout-xn*dg-db", "N*dout-xn*dg.sum()-db")], {"backward": {"features-mixed-in-dx"}}),
+    ("one dict", [("dg=(dout*xn).sum(0)", "dg=dout*xn")], {"backward": {"gradient-not-summed", "variance-not-summed"}}),
+    (
+        "one dict",
+        [("dg=(dout*xn).sum(0); db=dout.sum(0)", "dg=(dout*xn).sum(1); db=dout.sum(1)")],
+        {"backward": {"raised"}},
+    ),
+    ("one dict", [("(gamma/(N*std))", "(1/(N*std))")], {"backward": {"scale-missing-in-dx"}}),
+    (
+        "one dict",
+        [
+            (
+                "std,xn,gamma,N=cache['std'],cache['xn'],cache['gamma'],cache['N']",
+                "gamma,xn,std,N=cache['std'],cache['xn'],cache['gamma'],cache['N']",
+            )
+        ],
+        {"backward": {"cache-order"}},
+    ),
+    (
+        "one dict",
+        [("dx=(gamma/(N*std))*(N*dout-xn*dg-db)", "dx=gamma*dout/std")],
+        {"backward": {"statistics-constant"}},
+    ),
+    (
+        "one dict",
+        [("dx=(gamma/(N*std))*(N*dout-xn*dg-db)", "dx=gamma/std*(1-1/N-xn**2/N)*dout")],
+        {"backward": {"diagonal-only"}},
+    ),
+    (
+        "one dict",
+        [("dx=(gamma/(N*std))*(N*dout-xn*dg-db)", "dx=(gamma/(N*std))*(N*dout-xn*dg-db); dx[:]=0")],
+        {"backward": {"dx-zero"}},
+    ),
+    (
+        "one dict",
+        [("db=dout.sum(0)", "db=np.ones_like(gamma)")],
+        {"backward": {"parameter-ignores-dout", "mean-path-missing"}},
+    ),
+    ("one dict", [("return dx,dg,db", "return dx,gamma*dg,db")], {"backward": {"parameter-times-scale"}}),
+    ("one dict", [("N*dout-xn*dg-db", "N*dout-xn*dg-db+1")], {"backward": {"not-linear", "dout-ignored"}}),
+    ("tiles", [("d.mean(0)", "d.sum(0)")], {"backward": {"mean-path-factor"}}),
+    ("tiles", [("(d*xn).mean(0)", "(d*xn*xn).mean(0)")], {"backward": {"variance-sum-without-factor"}}),
+    ("tiles", [("d=dout*g\n", "d=dout*g*g\n")], {"backward": {"scale-power-in-dx"}}),
+    (
+        "width first",
+        [("np.transpose(x,(0,3,2,1)).reshape(N*H*W,C)", "x.reshape(N*H*W,C)")],
+        {"spatial": {"channels-mixed", "put-back-wrong"}},
+    ),
+    (
+        "width first",
+        [("np.transpose(x,(0,3,2,1)).reshape(N*H*W,C)", "np.transpose(x,(0,2,3,1)).reshape(N*H*W,C)")],
+        {"spatial": {"put-back-wrong"}},
+    ),
+    ("width first", [("(0,3,2,1)),a,b", "(0,3,1,2)),a,b")], {"spatial": {"dx-missing", "images-dx-put-back"}}),
+    (
+        "width first",
+        [("np.transpose(d,(0,3,2,1)).reshape(N*H*W,C)", "np.transpose(d,(0,2,3,1)).reshape(N*H*W,C)")],
+        {"spatial": {"images-dout-gathered", "images-dx"}},
     ),
 ]

@@ -190,7 +190,10 @@ class Rule:
     @property
     def kept(self) -> Callable[[np.ndarray, float], np.ndarray] | None:
         """What stands in running_var for a variance, where that is not the variance."""
-        return (lambda v, e: v + e) if self.epsilon and not self.statistic.code else self.statistic.kept
+        kept = self.statistic.kept or (None if self.statistic.code else lambda v, e: v)
+        if kept is None or not self.epsilon:
+            return self.statistic.kept
+        return lambda v, e: kept(v, e) + e
 
     @property
     def words(self) -> str:

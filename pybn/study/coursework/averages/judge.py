@@ -25,6 +25,7 @@ from pybn.study.coursework.averages.fit import (
 )
 from pybn.study.coursework.output.training import Judged
 from pybn.study.coursework.report.findings import Said, finding, first_difference, merged
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.student import Student
 
 
@@ -47,6 +48,7 @@ CONVENTIONS = {
     "pybn": Convention("pybn's", RIGHT, False, None, debiased=True),
 }
 NAMES = ("running_mean", "running_var")
+FOLLOWS = known("follows-convention")
 
 
 def measure_statistics(student: Student, training: Judged) -> Stored | None:
@@ -78,7 +80,7 @@ def judge_statistics(
     if convention is not None:
         said += _by(CONVENTIONS[convention], stored)
     else:
-        said += _by_the_nearest(stored, torch)
+        said += [each for each in _by_the_nearest(stored, torch) if not (said and each.code == FOLLOWS)]
     return Judged(merged("statistics", said), steps=training.steps)
 
 
@@ -95,7 +97,7 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
 
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
     codes = [rule.statistic.code, rule.factor.code]
-    if rule.epsilon:
+    if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)
     if rule.sense not in (RIGHT, SWAPPED) and not debiased:
         codes.append(rule.sense.code)
@@ -133,7 +135,7 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
 
 
 def _follows(convention: str) -> Said:
-    return Said("follows-convention", "", values={"convention": CONVENTIONS[convention].name})
+    return Said(FOLLOWS, "", values={"convention": CONVENTIONS[convention].name})
 
 
 def _by(convention: Convention, stored: Stored) -> list[Said]:

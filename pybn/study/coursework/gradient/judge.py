@@ -30,12 +30,12 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     if broken:
         return Judged([failed(role, student.name(role), broken)])
     odd = _not_numbers(role, found, training) or _not_linear(student, role, found[0])
-    if odd:
-        return Judged(odd)
     own = None if training.right or training.trivial else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
     findings = judge_parameters(student, role, found, own, matrices, training)
-    findings += _inputs(student, role, found, training, matrices, own)
+    if odd and any(each.code.startswith("follows") for each in odd):
+        return Judged(odd)  # the forward's own NaN is in everything
+    findings += odd or _inputs(student, role, found, training, matrices, own)
     return Judged(_named_once(_beside(findings, training, role)) + _second_call(student, role))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.coursework.gradient.fit import DIFFERENCES, ROUNDING, Backward, Factor, Matrices, factor
-from pybn.study.coursework.gradient.terms import deviations, own_units
+from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.fit import SINGLE
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
@@ -45,7 +45,7 @@ def judge_parameters(
     yours = {name: [getattr(each, attribute) for each in found] for name, attribute in NAMES.items()}
     wrong = [name for name in NAMES if not _agrees(yours[name], rights[name], own, name)]
     if len(wrong) == 2:
-        swapped = _swapped(role, yours, rights, own)
+        swapped = _swapped(role, yours, rights, own, training)
         if swapped:
             return swapped
     said = [_explain(student, role, name, yours[name], rights[name][0], own, matrices, training) for name in wrong]
@@ -81,7 +81,7 @@ def _close(yours: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
     return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
 
 
-def _swapped(role: str, yours: Mapping[str, Any], rights, own: Own) -> list[Finding]:
+def _swapped(role: str, yours: Mapping[str, Any], rights, own: Own, training: Judged) -> list[Finding]:
     """Whether each is what the other must be, or that over n."""
     counts = [float(probe.count) for probe in PROBES]
     evidence = first_difference("dgamma", _array(yours["dgamma"][0]), rights["dgamma"][0])
@@ -90,6 +90,9 @@ def _swapped(role: str, yours: Mapping[str, Any], rights, own: Own) -> list[Find
             yours["dbeta"], rights["dgamma"], own, "dgamma", times
         ):
             return merged(role, [Said("parameters-swapped", "dgamma and dbeta", evidence), *more])
+    # Beside a wrong forward dgamma has no right value; dbeta has, and here stands in the other's place.
+    if not training.right and _agrees(yours["dgamma"], rights["dbeta"], None, "dbeta"):
+        return merged(role, [Said("parameters-swapped", "dgamma and dbeta", evidence)])
     return []
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -23,14 +22,11 @@ from pybn.study.coursework.gradient.fit import (
     coefficients,
     factor,
 )
-from pybn.study.coursework.output import candidates
-from pybn.study.coursework.output.candidates import GAINS, SHIFTS
-from pybn.study.coursework.output.fit import Formula
+from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, finding
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
-from pybn.study.coursework.student.student import Step
 
 # A set of slips that asks this much is no explanation; what follows from elsewhere asks little.
 UNCERTAIN = 10.0
@@ -101,23 +97,17 @@ def _by_own_units(role, matrices, training: Judged, evidence) -> list[list[Findi
     """The book's formula fed with what the own forward normalized to: its slips, and that it follows the forward."""
     if not training.formula:
         return []
-    units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
-    terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
-    if not _complete(terms):
-        return []
+    own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+    # The denominator may be the book's where the forward forgot to divide by it.
+    divided = [Units(unit.normalized, book_units(probe).gain) for unit, probe in zip(own, PROBES, strict=True)]
     only_epsilon = all(found.kind == "epsilon" for found in training.findings)
     follows = finding("follows-forward-epsilon" if only_epsilon else "follows-forward", role, evidence)
-    return [[follows, *_slips(role, terms, None, {}, evidence, certain=False)]]
-
-
-def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
-    """x-hat and scale / denominator as the student's forward has them."""
-    centred = probe.x - probe.mean
-    slope = (centred * step.out).sum(0) / (centred**2).sum(0)
-    denominator = GAINS[formula.gain.row].of(probe, step) / slope
-    parts = candidates.Line(probe.scale, probe.offset, slope, probe.epsilon)
-    shift = probe.offset if formula.shift.row < 0 else SHIFTS[formula.shift.row].of(parts)
-    return Units((step.out - shift) / (slope * denominator), probe.scale / denominator)
+    readings = []
+    for units in (own, divided):
+        terms = [coefficients(each.dx, unit) for each, unit in zip(matrices, units, strict=True)]
+        if _complete(terms):
+            readings.append([follows, *_slips(role, terms, None, {}, evidence, certain=False)])
+    return readings
 
 
 def _weight(findings: list[Finding]) -> float:
@@ -269,6 +259,9 @@ def _substituted(role, ratios, evidence) -> list[Finding]:
             ):
                 code = "offset-in-dx" if (wrong, right) == ("beta", "gamma") else "cache-order"
                 return [finding(code, role, evidence, wrong=wrong, right=right)]
+    swapped = [(probe.deviation / probe.scale) ** 2 for probe in PROBES]
+    if all(np.allclose(r[0], m, rtol=1e-5) for r, m in zip(ratios, swapped, strict=True)):
+        return [finding("cache-order", role, evidence, wrong="sqrt(variance + eps)", right="gamma (and the reverse)")]
     return []
 
 
@@ -335,27 +328,3 @@ def _shown(ratio: np.ndarray) -> str:
     names = ("dout", "-mean(dout)", "-x_hat * mean(dout * x_hat)")
     shown = ", ".join(f"{value:.4g} x [{name}]" for value, name in zip(values, names, strict=True))
     return f"(times gamma/sqrt(variance + eps), feature {feature}): {shown}"
-
-
-def _with_epsilon(epsilon: float, probe: Probe) -> np.ndarray:
-    return np.sqrt(probe.variance + epsilon)
-
-
-def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
-    """Denominators that may stand in the backward for sqrt(variance + eps), by code, on each probe."""
-    makers: dict[str, Callable[[Probe], np.ndarray]] = {
-        known("epsilon-missing"): lambda p: np.sqrt(p.variance),
-        known("epsilon-outside"): lambda p: np.sqrt(p.variance) + p.epsilon,
-        known("epsilon-twice"): lambda p: np.sqrt(p.variance + 2 * p.epsilon),
-        known("epsilon-squared"): lambda p: np.sqrt(p.variance + p.epsilon**2),
-    }
-    for value in (1e-5, 1e-8, 1e-3, 1e-7, 1e-6, 1e-4, 1e-10, 1e-12):
-        makers[f"epsilon-fixed {value:g}"] = partial(_with_epsilon, value)
-    makers[known("sample-variance-in-backward")] = lambda p: np.sqrt(p.variance * p.count / (p.count - 1) + p.epsilon)
-    found = {name: [make(probe) for probe in PROBES] for name, make in makers.items()}
-    if training is not None and training.formula:
-        own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
-        found[known("follows-forward")] = [
-            np.abs(probe.scale / unit.gain) for unit, probe in zip(own, PROBES, strict=True)
-        ]
-    return found

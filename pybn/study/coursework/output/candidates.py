@@ -135,6 +135,7 @@ def _about(p: Probe, centre: Array) -> Array:
 TRAINING_SPREADS = (
     Candidate("", lambda p, step: p.variance),
     Candidate("variance-uncentred", lambda p, step: (p.x**2).mean(0)),
+    Candidate("epsilon-twice", lambda p, step: p.variance + p.epsilon),  # and once more: sqrt(variance + eps) + eps
     Candidate("mean-for-variance", lambda p, step: p.mean),
     Candidate("averages-in-training", lambda p, step: p.averages[1]),
     Candidate("averages-in-training", lambda p, step: _or(step.variance, p.averages[1])),
@@ -150,6 +151,7 @@ TRAINING_CENTRES = (
     Candidate("averages-in-training", lambda p, step: p.averages[0]),
     Candidate("averages-in-training", lambda p, step: _or(step.mean, p.averages[0])),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.mean())),
+    Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),
     Candidate("mean-added", lambda p, step: -p.mean),
     Candidate("mean-divided", lambda p, step: p.mean / p.deviation),
@@ -173,6 +175,7 @@ BOTH = known("batch-statistics-in-test")
 TEST_SPREADS = (
     Candidate("", lambda p, step: p.averages[1]),
     Candidate(HALF, lambda p, step: p.variance),
+    Candidate("epsilon-twice", lambda p, step: p.averages[1] + p.epsilon),
     Candidate("mean-for-variance", lambda p, step: p.averages[0]),
     Candidate(HALF, lambda p, step: (p.x**2).mean(0)),
     Candidate(HALF, lambda p, step: np.abs(p.x - p.mean).mean(0)),

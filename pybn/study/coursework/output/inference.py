@@ -21,6 +21,7 @@ from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Step, Student
 
 MOVES = known("averages-move-in-test")
+NO_ROOT = known("no-root")
 UNKNOWN = (known("unexplained-output"), known("not-a-number"), known("epsilon-unknown"), known("variance-factor"))
 # What is stored of a variance, given eps.
 Kept = Callable[[np.ndarray, float], np.ndarray]
@@ -41,7 +42,9 @@ def judge_test_of(student: Student, judged: Judged, kept: Kept | None) -> tuple[
         return judged, False
     own, moves = _judge(student, kept), [each for each in judged.findings if each.code == MOVES]
     unknown = any(step.failure for step in own.steps) or any(each.code in UNKNOWN for each in own.findings)
-    if unknown or len(own.findings) >= len(judged.findings) - len(moves):
+    by_book = [each for each in judged.findings if each not in moves]
+    contradicted = any(each.code == NO_ROOT for each in by_book)  # what is kept has its root already
+    if unknown or len(own.findings) >= len(by_book) + 2 * contradicted:
         return judged, False
     return replace(own, findings=[*moves, *own.findings, finding("right-for-stored", "test")]), True
 

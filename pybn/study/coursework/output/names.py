@@ -31,6 +31,7 @@ def formula_findings(
     if first.form is None and first.centre.code == "mean-not-subtracted" and np.isclose(first.constant, 1, rtol=1e-4):
         return [finding("input-returned", part, evidence)]
     codes = [*_sources(first), *_denominator(formula, probes, tolerance), *_affine(first)]
+    codes = list({code: (code, values) for code, values in codes}.values())
     if first.shift.code == "epsilon-on-quotient":  # what is missing in the root stands there instead
         codes = [(code, values) for code, values in codes if code != "epsilon-missing"]
     findings = [finding(code, part, evidence, **values) for code, values in codes]

@@ -31,6 +31,8 @@ from pybn.study.coursework.student.student import Step, Student
 
 PROBES = (LARGE_EPSILON, SMALL_EPSILON)
 
+# Formulas with more departures than this are chance: two odd numbers (3 each), or six slips.
+TOO_MANY = 5.5
 # Outputs that hold no statistics of the batch: what is "right for" them is nothing learned.
 _TRIVIAL = ("output-constant", "input-returned")
 
@@ -106,7 +108,9 @@ def simplest(found: Sequence[Line | None], probes, steps, places: Places, tolera
         return ()
     asked = zip(lines, probes, steps, strict=True)
     held = common([explanations(each, probe, step, places, tolerance) for each, probe, step in asked])
-    return min(held, key=lambda formula: departures(formula, probes, tolerance), default=())
+    asked_for = [(departures(formula, probes, tolerance), formula) for formula in held]
+    fewest, formula = min(asked_for, key=lambda each: each[0], default=(0.0, ()))
+    return formula if fewest <= TOO_MANY else ()
 
 
 def unexplained(part: str, probe: Probe, out: np.ndarray, right: np.ndarray) -> Finding:

@@ -2,8 +2,8 @@
 
 A spatial version usually calls the 2-D one; then it treats the axes rightly if it equals that one on the
 rearranged array, whatever the 2-D one does, and a 2-D slip is not counted twice.  A layer for images alone
-has no such pair: it is held against the book, never against itself.  Here is the geometry of axes alone
-(which of them share statistics, in what order they are flattened); what an output or a gradient of one
+has no such pair: it is held against the book, never against itself.  The geometry of axes is in `axes`;
+what an output or a gradient of one
 pixel an image does wrong is asked of the 2-D judges.
 
 An example: of shape (2, 3, 4, 5) an output that is right for statistics of shape (3, 4, 5) had them taken
@@ -12,9 +12,8 @@ over the batch only; one that does not change in image 0 with image 1 normalizes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, permutations
 
 import numpy as np
 
@@ -22,34 +21,15 @@ from pybn.study.adapters import one_pixel
 from pybn.study.coursework.averages.judge import NAMES, judge_statistics, measure_statistics, missing
 from pybn.study.coursework.gradient.fit import Units, book_units, coefficients, measure, right_for_own
 from pybn.study.coursework.gradient.judge import judge_backward
-from pybn.study.coursework.output.fit import EXACT, SINGLE, agree
+from pybn.study.coursework.images.axes import CHANNELS, ROWS, SHAPE, candidates, close, gathered, images, rows
+from pybn.study.coursework.output.fit import EXACT, agree
 from pybn.study.coursework.output.inference import judge_test
 from pybn.study.coursework.output.training import Judged, judge_training
 from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference, merged
 from pybn.study.coursework.report.words import known
-from pybn.study.coursework.student.probes import probe
 from pybn.study.coursework.student.student import Failure, Gradients, Step, Student
 
-SHAPE = (2, 3, 4, 5)  # every size differs, so no wrong axis fits by chance
-CHANNELS = SHAPE[1]
-ROWS = probe(4, 40, epsilon=0.3, momentum=0.7, features=CHANNELS)
 IMAGES_OWN = (known("count-without-positions"), known("images-dx-put-back"))  # a single pixel cannot show these
-RULES = {
-    (0, 1): known("instance-statistics"),
-    (1, 2, 3): known("position-statistics"),
-    (0, 2, 3): known("channel-axis"),
-}
-
-
-def images(rows: np.ndarray) -> np.ndarray:
-    """Rows (n h w, c) as an array (n, c, h, w)."""
-    n, c, h, w = SHAPE
-    return rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-
-
-def rows(array: np.ndarray) -> np.ndarray:
-    """(n, c, h, w) as rows (n h w, c)."""
-    return array.transpose(0, 2, 3, 1).reshape(-1, array.shape[1])
 
 
 @dataclass
@@ -62,9 +42,9 @@ class Pair:
 
     def matches(self, yours: np.ndarray | None, book: np.ndarray, *own: np.ndarray | None) -> bool:
         """By the book or by the student's own 2-D version; which, is kept."""
-        if yours is None or _close(yours, book):
+        if yours is None or close(yours, book):
             return yours is not None
-        alike = any(_close(yours, right) for right in own if right is not None and not _constant(right))
+        alike = any(close(yours, right) for right in own if right is not None and not _constant(right))
         self.by_own = self.by_own or alike
         return alike
 
@@ -132,11 +112,6 @@ def _constant(array: np.ndarray) -> bool:
     return agree(rows(array), np.broadcast_to(rows(array)[:1], ROWS.x.shape), EXACT)
 
 
-def _close(yours: np.ndarray, right: np.ndarray, tolerance: float = SINGLE) -> bool:
-    """Within `tolerance` of the largest; NaN equals nothing, NaN neither."""
-    return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
-
-
 def _output(student: Student, pair: Pair, same_layer: bool) -> list[Finding]:
     out = pair.spatial.out
     assert out is not None
@@ -152,8 +127,8 @@ def _output(student: Student, pair: Pair, same_layer: bool) -> list[Finding]:
 
 def _axes(student: Student, out: np.ndarray, evidence: str, same_layer: bool = False) -> list[Finding]:
     """Statistics kept apart along other axes, or axes in another order."""
-    for code, axes, candidate in _candidates(student, same_layer):
-        if _close(out, candidate):
+    for code, axes, candidate in candidates(_normalizers(student, same_layer)):
+        if close(out, candidate):
             return [finding(code, "spatial", evidence, axes=axes)]
     return []
 
@@ -163,14 +138,6 @@ def _as_flat(student: Student, judge: Callable[[Student], list[Finding]]) -> lis
     forward, backward = one_pixel(student.function("spatial_forward"), student.functions["spatial_backward"])
     pair = Student({"forward": forward, "backward": backward}, student.limit)
     return [replace(found, part="spatial") for found in judge(pair) if found.kind in ("mistake", "epsilon")]
-
-
-def _candidates(student: Student, same_layer: bool) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
-    """Outputs with the statistics kept apart along other axes, and with the axes in another order."""
-    for normalize in _normalizers(student, same_layer):
-        for axes in chain.from_iterable(combinations(range(4), size) for size in range(5)):
-            yield from _kept_apart(axes, normalize)
-        yield from _reordered(normalize)
 
 
 def _normalizers(student: Student, same_layer: bool):
@@ -185,39 +152,6 @@ def _normalizers(student: Student, same_layer: bool):
         return scale * (array - array.mean(0)) / np.sqrt(array.var(0) + ROWS.epsilon) + offset
 
     return (own, book) if student.has("forward") and not same_layer else (book,)
-
-
-def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
-    """Statistics for each index along `axes`, scale and offset for each channel."""
-    x, order = images(ROWS.x), [axis for axis in range(4) if axis not in axes] + list(axes)
-    moved = x.transpose(order)
-    flat = moved.reshape(-1, int(np.prod([SHAPE[axis] for axis in axes], dtype=int)))
-    width = flat.shape[1]
-    normalized = normalize(flat, np.ones(width), np.zeros(width)).reshape(moved.shape).transpose(np.argsort(order))
-    channel = (1, CHANNELS, 1, 1)
-    out = normalized * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
-    if axes != (1,):
-        yield RULES.get(axes, "wrong-axes"), axes, out
-
-
-def _reordered(normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
-    """Every order of axes before flattening to (-1, c), and every order of putting it back."""
-    x = images(ROWS.x)
-    for order in permutations(range(4)):
-        moved = x.transpose(order)
-        out = normalize(moved.reshape(-1, CHANNELS), ROWS.scale, ROWS.offset)
-        code = "put-back-wrong" if order[-1] == 1 else "channels-mixed"
-        for back in _put_back(out):
-            yield code, (), back
-    moved = x.transpose(1, 0, 2, 3).reshape(CHANNELS, -1).reshape(-1, CHANNELS)
-    yield "channels-mixed", (), normalize(moved, ROWS.scale, ROWS.offset).reshape(SHAPE)
-
-
-def _put_back(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Flat numbers as (n, c, h, w) by every order of axes."""
-    for order in permutations(range(4)):
-        sizes = [SHAPE[axis] for axis in order]
-        yield flat.reshape(sizes).transpose(np.argsort(order))
 
 
 def _statistics(student: Student, pair: Pair) -> list[Finding]:
@@ -266,7 +200,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     findings = _dx(student, pair, got, own, forward_right) + _parameters(pair, got, own, forward_right)
     if not forward_right or not findings or any(found.code in IMAGES_OWN for found in findings):
         return findings
-    if findings[0].code == "images-dx" and _gathered(got.dx):
+    if findings[0].code == "images-dx" and gathered(got.dx):
         return [finding("images-dout-gathered", "spatial", findings[0].evidence)]
     return _as_flat(student, lambda pair: judge_backward(pair, "backward", judge_training(pair)).findings) or findings
 
@@ -276,17 +210,6 @@ def _not_a_number(dx: np.ndarray, own: list[Gradients]) -> Finding:
     alike = any(np.array_equal(np.isnan(dx), np.isnan(images(each.dx))) for each in own if each.dx is not None)
     detail = ", as your 2-D one that it calls" if alike else ""
     return finding("images-dx-not-a-number", "spatial", first_difference("dx", dx, images(ROWS.dx)), detail=detail)
-
-
-def _gathered(dx: np.ndarray) -> bool:
-    """Whether dx is the right formula on a dout whose axes were brought into another order."""
-    dy, gain = images(ROWS.dy), ROWS.scale / ROWS.deviation
-    for order in permutations(range(4)):
-        d = dy.transpose(order).reshape(-1, CHANNELS)
-        flat = gain * (d - d.mean(0) - ROWS.normalized * (d * ROWS.normalized).mean(0))
-        if any(_close(dx, back) for back in _put_back(flat)):
-            return True
-    return False
 
 
 def _own_backwards(student: Student, pair: Pair) -> list[Gradients]:
@@ -372,7 +295,7 @@ def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right:
         value = getattr(got, name)
         if value is None and any(getattr(each, name) is None for each in own):
             continue  # the 2-D one gives none either
-        if value is None or not any(right is not None and _close(value, right) for right in rights):
+        if value is None or not any(right is not None and close(value, right) for right in rights):
             evidence = "" if value is None else first_difference(shown, value, book[name])
             findings.append(finding("images-parameter", "spatial", evidence, name=shown))
     return findings
