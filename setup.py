@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -33,6 +34,9 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fvisibility=hidden",
+    # What Cython writes: temporaries that nothing reads, and a fused function for two types that never meet.
+    "-Wno-unused-function",
+    "-Wno-unused-but-set-variable",
     "-fno-tree-loop-distribute-patterns",  # gcc: a memset of one tile costs 8 % of its sums
     "-g0",  # Python's own flags ask for debugging symbols: 12.6 s of gcc instead of 8.6, and a file of twice the size
 ]
@@ -168,9 +172,20 @@ class Build(build_ext):
     def known(self, flags):
         """Those of `flags` that the compiler takes without a word: asked together, and one by one where it objects."""
         program = "int main(void) { return 0; }"
-        if self.status_of(program, ["-Werror", *flags]) == 0:
+        if self.compiles(program, ["-Werror", *flags]):
             return flags
-        return [flag for flag in flags if self.status_of(program, ["-Werror", flag]) == 0]
+        return [flag for flag in flags if self.compiles(program, ["-Werror", flag])]
+
+    def compiles(self, program, flags):
+        """Whether it does, without a word where -Werror is among the flags; it is not run, nor linked."""
+        with tempfile.TemporaryDirectory() as directory:
+            source = Path(directory, "probe.c")
+            source.write_text(program, encoding="utf-8")
+            try:
+                self.compiler.compile([str(source)], output_dir=directory, extra_postargs=flags)
+            except Exception:  # whatever a compiler can do wrong
+                return False
+            return True
 
     def status_of(self, program, flags):
         """What `program`, compiled with `flags`, returns; None where it does not compile, link or run."""
@@ -236,7 +251,7 @@ def extensions():
             [f"pybn_ext/{name}.pyx"],
             depends=included,
             include_dirs=[numpy.get_include()],
-            define_macros=macros,
+            define_macros=list(macros),  # its own: each gets flags of its own
             py_limited_api=LIMITED_API,
             optional=not REQUIRED,
         )
@@ -244,7 +259,15 @@ def extensions():
     ]
 
 
+def description():
+    """README.md; what it names by a path in the clone is named by an address, for the package index."""
+    home = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Homepage"]
+    return re.sub(r"\]\((?!https?:|#)", f"]({home}/raw/main/", Path("README.md").read_text(encoding="utf-8"))
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     ext_modules=extensions(),
     cmdclass={"build_ext": Build},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},

@@ -4,12 +4,15 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 sys.path.append(str(HERE.parent))  # last: an installed pybn brings its compiled twin, the tree may lack it
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pybn_lessons import first_cell  # noqa: E402
 
 import pybn  # noqa: E402
 import pybn.lessons  # noqa: E402
@@ -39,6 +42,9 @@ extensions = [
     "pybn_directives",
     "pybn_player",
     "pybn_playground",
+    "pybn_check",
+    "pybn_lessons",
+    "pybn_anchors",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own
@@ -57,6 +63,10 @@ pygments_dark_style = "a11y-high-contrast-dark"
 mathjax_path = "tex-svg.js"
 # The accessible MathML that comes with it would be another file, fetched when first needed.
 mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "global"}}
+
+# Where "Check my code" finds Python for the browser: Pyodide's own address, or a folder of the site ("pyodide/") into
+# which `python docs/pyodide.py DIR` has copied it, for a school without a network.
+pyodide_base = "https://cdn.jsdelivr.net/pyodide/v0.27.7/full/"
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # a module's page lists its __all__, where it has one
@@ -77,6 +87,11 @@ toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # the class shows them itself
 numpydoc_xref_param_type = False
 
+# The forge's address stands in pyproject.toml alone.  The built site is published on its branch gh-pages, from where
+# Colab and Binder open the notebooks; their first cell installs pybn from the forge.
+pybn_repository = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Homepage"]
+pybn_requirement = f"pybn-batchnorm[plots] @ git+{pybn_repository}"
+
 sphinx_gallery_conf = {
     "examples_dirs": "../tutorials",
     "gallery_dirs": "gallery",
@@ -92,8 +107,5 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,  # a page that would fetch its table from elsewhere
     "plot_gallery": "True",
-    "first_notebook_cell": (
-        "# In a clone of pybn, `pip install -e '.[notebook]'` brings everything that this lesson needs.\n"
-        "%matplotlib inline"
-    ),
+    "first_notebook_cell": first_cell(pybn_requirement),
 }

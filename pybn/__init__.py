@@ -1,11 +1,12 @@
 """pybn: batch normalization to read, to run and to teach with.
 
 `pybn.reference` holds the equations on NumPy arrays, `pybn_ext` its compiled twin,
-`pybn.batchnorm` the layer, `pybn.framework` the small training library that it lives in, and
-`pybn.study` the tools to hold implementations and models against it.
+`pybn.batchnorm` the layer, `pybn.framework` the small training library that it lives in,
+`pybn.distributed` what takes more than one worker or more than one memory, and `pybn.study` the
+tools to hold implementations and models against it.
 """
 
-from pybn import batchnorm, reference, study
+from pybn import batchnorm, distributed, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
 from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
@@ -13,10 +14,12 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.progress import ProgressBar, progress_bar
+from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
     Loop,
     NonFiniteGradientError,
     NonFiniteLossError,
+    NonFiniteUpdateError,
     Trainer,
     every_n_steps,
     exponential_callback,
@@ -26,6 +29,7 @@ from pybn.framework.variables import Variable
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConcurrentTrainingError",
     "Context",
     "InMemoryDataset",
     "Loop",
@@ -33,6 +37,7 @@ __all__ = [
     "NonFiniteGradientError",
     "NonFiniteLossError",
     "NonFiniteStatisticsError",
+    "NonFiniteUpdateError",
     "ProgressBar",
     "SmallBatchWarning",
     "Trainer",
@@ -42,6 +47,7 @@ __all__ = [
     "batchnorm",
     "checkpoints",
     "datasets",
+    "distributed",
     "every_n_steps",
     "exponential_callback",
     "gradient",

@@ -5,13 +5,13 @@ NumPy's own `ArrayLike` lets a string pass, and a single number; an operation ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol, SupportsIndex, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 # The site shows these; the two arrays that results are, it would take for classes with signatures.
-__all__ = ["ArrayLike", "FeatureAxis", "MaskLike", "NestedFloats", "SupportsArray"]
+__all__ = ["ArrayLike", "FeatureAxis", "MaskLike", "SupportsArray"]
 
 
 class SupportsArray(Protocol):
@@ -19,29 +19,6 @@ class SupportsArray(Protocol):
 
     def __array__(self) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
         """As an array."""
-        ...
-
-
-class NestedFloats(Protocol):
-    """Lists or tuples of Python's floats, of any depth.
-
-    A string is told apart by `__contains__`, which takes strings alone, an array by `__reversed__`, which it lacks.
-    """
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def __getitem__(self, index: SupportsIndex, /) -> float | NestedFloats:
-        """A number, or a list of the next depth."""
-        ...
-
-    def __contains__(self, value: object, /) -> bool:
-        """Whether there is such an element."""
-        ...
-
-    def __reversed__(self) -> Iterator[Any]:
-        """From the last to the first."""
         ...
 
 
@@ -53,11 +30,16 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: An array of float64: every statistic.
 Float64Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-#: Floating-point numbers: an array, what NumPy makes one of, or lists of Python's floats.
-ArrayLike: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]] | SupportsArray | NestedFloats
+# Rank by rank: in a type that holds itself, a string would be a list of strings, which are lists of strings.
+_Rank1: TypeAlias = Sequence[float]
+_Rank2: TypeAlias = Sequence[_Rank1]
+_Lists: TypeAlias = _Rank1 | _Rank2 | Sequence[_Rank2] | Sequence[Sequence[_Rank2]]
+
+#: Floating-point numbers: an array, what NumPy makes one of, or lists of Python's floats, to rank 4.
+ArrayLike: TypeAlias = np.ndarray[Any, np.dtype[np.floating[Any]]] | SupportsArray | _Lists
 
 #: Booleans over the axes that are not features, or numbers 0 and 1; True is a real element.
-MaskLike: TypeAlias = Array | SupportsArray | NestedFloats
+MaskLike: TypeAlias = Array | SupportsArray | _Lists
 
 #: The axis, or axes, that are NOT reduced.
 FeatureAxis: TypeAlias = int | tuple[int, ...]

@@ -34,13 +34,26 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """The tests that are about the compiled module alone, where it was said that there is none."""
+    """Students' solutions, some of which need PyTorch; what is about the compiled module, where there is none."""
+    if collection_path.match("tests/support/students"):
+        return True
     if config.getoption("--reference-only") and collection_path.match("tests/ext"):
         return True
     return None
 
 
 def pytest_report_header(config):
+    """Which tests run, and on what."""
+    return [_selection(config), _implementation(config)]
+
+
+def _selection(config):
+    if config.option.markexpr == "not slow":
+        return 'pybn: without the tests marked slow; all of them: pytest -m ""'
+    return f"pybn: the tests marked {config.option.markexpr}" if config.option.markexpr else "pybn: all tests"
+
+
+def _implementation(config):
     if config.getoption("--reference-only"):
         return "pybn: --reference-only was given: the compiled implementation is NOT tested"
     try:

@@ -5,14 +5,23 @@ mypy is run from an empty folder, so that it finds the packages where they are i
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mypy", reason="types are tested with the linters: pip install -e '.[lint]'")
-pytestmark = pytest.mark.slow
+import pybn_ext
+from pybn import reference
+
+ROOT = Path(__file__).parents[1]
+needs_mypy = pytest.mark.skipif(
+    find_spec("mypy") is None, reason="mypy comes with the linters: pip install -e '.[lint]'"
+)
 
 RIGHT = """
 import numpy as np
@@ -52,13 +61,15 @@ reference.moments("x")                                            # arg-type
 reference.moments(x, feature_axis="last")                         # arg-type
 reference.moments(x, mask="all")                                  # arg-type
 reference.moments(np.arange(6).reshape(2, 3))                     # arg-type
-reference.moments([["1.0", "2.0"]])                               # list-item
+reference.moments([["1.0", "2.0"]])                               # arg-type
 reference.batch_norm_training(x, None, None, eps=1e-3)            # call-arg
 reference.batch_norm_gradient(x, None, x[0], x[0])                # call-arg
 mean, variance = pybn_ext.batch_norm_training(x, None, None)      # misc
 pybn_ext.set_num_threads("2")                                     # arg-type
 pybn_ext.fast_training                                            # attr-defined
 pybn.batch_norm(x)                                                # call-arg arg-type
+pybn.batch_norm(pybn.Context(), "x")                              # arg-type
+pybn.layers.dense(pybn.Context(), x, "64")                        # arg-type
 pybn.batchnorm.new(pybn.Context(), x).momentum("0.9")             # arg-type
 """
 
@@ -70,12 +81,49 @@ def mypy(folder, *arguments):
     )
 
 
+def stub(name):
+    """A stub's functions, {name: its parameters as text}, and its __all__."""
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    functions = {node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)}
+    (listed,) = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+    return functions, ast.literal_eval(listed)
+
+
+def parameters(arguments):
+    """(name, whether it is given by name alone, default) of each, from a stub."""
+    positional = [(each.arg, False, None) for each in arguments.args]
+    defaults = [None if value is None else ast.literal_eval(value) for value in arguments.kw_defaults]
+    return positional + [(each.arg, True, value) for each, value in zip(arguments.kwonlyargs, defaults, strict=True)]
+
+
+def test_the_stub_of_the_reference_has_its_functions_with_their_parameters():
+    functions, listed = stub("pybn/reference.pyi")
+    assert sorted(listed) == sorted(reference.__all__)
+    assert set(functions) == {name for name in reference.__all__ if inspect.isfunction(getattr(reference, name))}
+    for name, arguments in functions.items():
+        real = inspect.signature(getattr(reference, name)).parameters.values()
+        assert parameters(arguments) == [
+            (each.name, each.kind is each.KEYWORD_ONLY, None if each.default is each.empty else each.default)
+            for each in real
+        ], name
+
+
+def test_the_stub_of_the_twin_names_what_it_has():
+    functions, listed = stub("pybn_ext/__init__.pyi")
+    assert sorted(listed) == sorted(pybn_ext.__all__)
+    assert set(functions) == set(pybn_ext.__all__) - set(reference.__all__)
+
+
+@pytest.mark.slow
+@needs_mypy
 def test_a_right_script_passes(tmp_path):
     (tmp_path / "user.py").write_text(RIGHT)
     done = mypy(tmp_path, "mypy", "--strict", "user.py")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@needs_mypy
 def test_a_wrong_line_is_an_error_there_and_no_other_is(tmp_path):
     (tmp_path / "user.py").write_text(WRONG)
     done = mypy(tmp_path, "mypy", "--strict", "user.py")
@@ -85,6 +133,8 @@ def test_a_wrong_line_is_an_error_there_and_no_other_is(tmp_path):
     assert found == wanted, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@needs_mypy
 def test_the_stubs_say_what_the_modules_have(tmp_path):
     """Names, parameters, their order and their defaults."""
     done = mypy(tmp_path, "mypy.stubtest", "pybn.reference", "pybn_ext")

@@ -16,15 +16,16 @@ from pybn import arguments
 from pybn.batchnorm.layer import ROLES, Layer, strategy_for
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, NodeLike
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
+from pybn.typing import FeatureAxis, MaskLike
 
 BATCH_NORMALIZATION_SCOPE_NAME = "batch_normalization"
 AVERAGES_UPDATES_TRIGGER_PARAM = "batch_normalization_averages_updates_trigger"
 
 
-def new(ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> Config:
+def new(ctx: Context, x: NodeLike, feature_axis: FeatureAxis = -1) -> Config:
     """Begin a batch normalization of x; set options on what it returns, and end with `done()`.
 
     Parameters
@@ -40,7 +41,7 @@ def new(ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> Confi
 class Config:
     """The options of one batch normalization, each with its default, until `done()` builds it."""
 
-    def __init__(self, ctx: Context, x: Any, feature_axis: int | tuple[int, ...] = -1) -> None:
+    def __init__(self, ctx: Context, x: NodeLike, feature_axis: FeatureAxis = -1) -> None:
         self._ctx = ctx
         # The array as it was given: a node has forgotten that it was, say, a masked array.
         self._batch = arguments.batch(x.value if isinstance(x, Node) else x, feature_axis)
@@ -49,7 +50,7 @@ class Config:
         self._momentum = 0.99
         self._epsilon = 1e-3
         self._center = self._scale = self._trainable = self._backend_inference = True
-        self._frozen_averages = self._current_scope = self._done = False
+        self._frozen_averages = self._current_scope = self._regularize_offset = self._done = False
         self._mask: Any = None
 
     def momentum(self, value: float) -> Self:
@@ -61,17 +62,24 @@ class Config:
         return self
 
     def epsilon(self, value: float) -> Self:
-        """Added to the variance under the root, >= 0; default 1e-3."""
+        """ε, added to the variance under the root, >= 0; default 1e-3, as in Keras and GoMLX (PyTorch: 1e-5)."""
         self._epsilon = arguments.epsilon(value)
         return self
 
     def center(self, value: bool) -> Self:
-        """Whether to learn an offset; default True."""
+        """Whether to add β, the learnable offset (PyTorch's bias); default True.  It starts at 0.
+
+        `ctx.with_initializer(initializer, "offset")` lets it start otherwise.
+        """
         self._center = _switch("center", value)
         return self
 
     def scale(self, value: bool) -> Self:
-        """Whether to learn a scale; default True."""
+        """Whether to multiply by γ, the learnable scale (PyTorch's weight); default True.  It starts at 1.
+
+        `ctx.with_initializer(initializers.zeros, "scale")` lets it start at 0, as the last one of a
+        residual block often does: the block is then the identity at first.
+        """
         self._scale = _switch("scale", value)
         return self
 
@@ -92,6 +100,14 @@ class Config:
         self._frozen_averages = _switch("frozen_averages", value)
         return self
 
+    def regularize_offset(self, value: bool) -> Self:
+        """Whether the context parameter `l2_regularization` holds for the offset too; default False.
+
+        It holds for the scale in any case.
+        """
+        self._regularize_offset = _switch("regularize_offset", value)
+        return self
+
     def current_scope(self) -> Self:
         """Put the variables straight into ctx's scope, without a sub-scope of their own."""
         self._current_scope = True
@@ -102,7 +118,7 @@ class Config:
         self._backend_inference = _switch("use_backend_inference", value)
         return self
 
-    def mask(self, value: Any) -> Self:
+    def mask(self, value: MaskLike) -> Self:
         """Boolean, True for real elements; broadcasts to x over the axes that are not features.
 
         A masked element counts in no statistic, and passes through unchanged.
@@ -121,6 +137,16 @@ class Config:
             layer.ctx.in_absolute_path("/").set_param(AVERAGES_UPDATES_TRIGGER_PARAM, True)
         return strategy_for(layer)(layer, self._x)
 
+    def __repr__(self) -> str:
+        mask = None if self._mask is None else f"<{np.asarray(self._mask).shape}>"
+        return (
+            f"Config({self._ctx.scope}, x {self._x.dtype} {self._x.shape}, feature_axis={self._feature_axis}, "
+            f"momentum={self._momentum}, epsilon={self._epsilon}, center={self._center}, scale={self._scale}, "
+            f"trainable={self._trainable}, frozen_averages={self._frozen_averages}, "
+            f"regularize_offset={self._regularize_offset}, current_scope={self._current_scope}, "
+            f"use_backend_inference={self._backend_inference}, mask={mask})"
+        )
+
     def _layer(self) -> Layer:
         ctx = self._ctx if self._current_scope else self._ctx.in_scope(BATCH_NORMALIZATION_SCOPE_NAME)
         parameter_dtype = np.promote_types(self._x.dtype, np.float32)
@@ -131,8 +157,9 @@ class Config:
         for parameter in (scale, offset):
             if parameter is not None:
                 parameter.trainable = self._trainable
-        if scale is not None:
-            add_l2(ctx, scale)
+        for parameter in (scale, offset if self._regularize_offset else None):
+            if parameter is not None:
+                add_l2(ctx, parameter)
         return Layer(
             ctx=ctx,
             scale=scale,
@@ -160,8 +187,8 @@ class Config:
 
 def batch_norm(
     ctx: Context,
-    x: Any,
-    feature_axis: int | tuple[int, ...] = -1,
+    x: NodeLike,
+    feature_axis: FeatureAxis = -1,
     *,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
@@ -169,13 +196,15 @@ def batch_norm(
     scale: bool = True,
     trainable: bool = True,
     frozen_averages: bool = False,
+    regularize_offset: bool = False,
     current_scope: bool = False,
     use_backend_inference: bool = True,
-    mask: Any = None,
+    mask: MaskLike | None = None,
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)
     config.trainable(trainable).frozen_averages(frozen_averages).use_backend_inference(use_backend_inference)
+    config.regularize_offset(regularize_offset)
     if mask is not None:
         config.mask(mask)
     if _switch("current_scope", current_scope):

@@ -7,14 +7,17 @@ read and checked completely before the context is touched.
 from __future__ import annotations
 
 import json
+import math
 import os
-import secrets
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pybn.framework.context import Context
+from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
 
 FORMAT = "pybn checkpoint"
@@ -27,43 +30,42 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
-    """Write every variable and parameter of ctx's store to `path`; returns the path."""
+    """Write every variable and parameter of ctx's store to `path`; returns the path.
+
+    All values are of one moment, also while another thread trains.  A file that is there keeps its
+    mode, and a symbolic link goes on pointing where it points.
+    """
     target = Path(path)
     values = ctx.in_absolute_path("/").values()
-    variables = list(values)
-    arrays = {f"variable_{i}": value for i, value in enumerate(values.values())}
-    arrays[_HEADER] = np.array(_encoded(ctx, variables))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    arrays = {_member(i): value for i, value in enumerate(values.values())}
+    arrays[_HEADER] = np.array(_encoded(ctx, list(values)))
+    with replacing(target) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     return target
 
 
 def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
-    """Read variables and parameters from `path` into ctx's store.
+    """Read variables and parameters from `path` into ctx's store, all or nothing.
 
     Raises CheckpointError, with ctx untouched, where the file is not a whole checkpoint or ctx
-    holds a variable that the file lacks or has in another shape; FileNotFoundError as usual.
+    holds a variable that the file lacks or has in another shape; FileNotFoundError as usual.  After
+    an interrupt, too, the context is as it was.
     """
-    header, values = _read(Path(path))
     root = ctx.in_absolute_path("/")
-    loaded, parameters = _contents(path, root, header, values)
-    with root.changing("load_checkpoint"), root.restored_on_error():
-        for variable, array in _assignments(path, {each.path: each for each in root.variables()}, loaded):
-            saved = loaded.pop(variable.path)
-            variable.hold(array)
-            variable.trainable, variable.role = saved.trainable, saved.role
-        for variable in loaded.values():
-            root.add_variable(variable)
-        for scope, settings in parameters:
-            scope.set_params(settings)
+    with root.changing("load_checkpoint"):
+        existing = {variable.path: variable for variable in root.variables()}
+        header, values = _read(Path(path), existing)
+        loaded, parameters = _contents(path, root, header, values)
+        assignments = _assignments(path, existing, loaded)
+        with root.restored_on_error():
+            for variable, array in assignments:
+                saved = loaded.pop(variable.path)
+                variable.hold(array)
+                variable.trainable, variable.role = saved.trainable, saved.role
+            for variable in loaded.values():
+                root.add_variable(variable)
+            for scope, settings in parameters:
+                scope.set_params(settings)
 
 
 def _encoded(ctx: Context, variables: list[Variable]) -> str:
@@ -88,21 +90,69 @@ def _must_survive(scope: str, key: str, value: Any) -> None:
         )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The header and every array, each checked against the archive's checksums."""
+def _member(number: int) -> str:
+    """The name of a variable's array within the file."""
+    return f"variable_{number}"
+
+
+def _read(path: Path, existing: Mapping[str, Variable]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The header and every array, each checked against the archive's checksums.
+
+    No array is unpacked before all of them are known to fit.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(str(archive[_HEADER]))
-            if header["format"] != FORMAT or header["version"] != VERSION:
-                raise CheckpointError(
-                    f"{path} has format {header['format']!r} version {header['version']!r}, "
-                    f"this reads {FORMAT!r} version {VERSION}"
-                )
-            return header, [archive[f"variable_{i}"] for i in range(len(header["variables"]))]
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                shapes = _announced(archive)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                header = json.loads(str(arrays[_HEADER]))
+                if header["format"] != FORMAT or header["version"] != VERSION:
+                    raise CheckpointError(
+                        f"{path} has format {header['format']!r} version {header['version']!r}, "
+                        f"this reads {FORMAT!r} version {VERSION}"
+                    )
+                members = [_member(i) for i in range(len(header["variables"]))]
+                _compare(path, existing, header["variables"], [shapes[each] for each in members])
+                return header, [arrays[each] for each in members]
     except (CheckpointError, FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged archive raises a dozen kinds, from BadZipFile to NotImplementedError
         raise CheckpointError(f"{path} is not a whole checkpoint of pybn: {type(error).__name__}: {error}") from error
+
+
+def _announced(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
+    """The shape of each array in the file, from the arrays' own headers; ValueError where one has not that size.
+
+    Checkpoints are stored as they are: 195 kB that unpack into 400 MB are none of ours.
+    """
+    shapes = {}
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{member.filename} is compressed, and pybn stores its arrays as they are")
+        with archive.open(member) as file:
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+            if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+                raise ValueError(f"{member.filename} has {member.file_size} bytes, not those of {shape} {dtype}")
+        shapes[member.filename.removesuffix(".npy")] = shape
+    return shapes
+
+
+def _compare(
+    path: Path, existing: Mapping[str, Variable], described: list[Any], announced: list[tuple[int, ...]]
+) -> None:
+    """Raise CheckpointError where the context holds a variable that the file lacks or has in another shape."""
+    try:
+        shapes = {each["path"]: shape for each, shape in zip(described, announced, strict=True)}
+    except (KeyError, TypeError) as error:
+        raise _no_context(path, error) from error
+    missing = sorted(set(existing) - set(shapes))
+    if missing:
+        raise CheckpointError(f"{path} lacks variables that the context has: {', '.join(missing)}")
+    for name, variable in existing.items():
+        if shapes[name] != variable.shape:
+            raise CheckpointError(f"{path} has {name} with shape {shapes[name]}, the context {variable.shape}")
 
 
 def _contents(
@@ -116,21 +166,20 @@ def _contents(
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} has a header that does not describe a context: {error}") from error
+        raise _no_context(path, error) from error
     return {variable.path: variable for variable in variables}, parameters
+
+
+def _no_context(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} has a header that does not describe a context: {error}")
 
 
 def _assignments(
     path: str | os.PathLike[str], existing: dict[str, Variable], loaded: dict[str, Variable]
 ) -> list[tuple[Variable, np.ndarray]]:
-    """What each variable of the context is to hold; CheckpointError where that is not there or does not fit."""
-    missing = sorted(set(existing) - set(loaded))
-    if missing:
-        raise CheckpointError(f"{path} lacks variables that the context has: {', '.join(missing)}")
+    """What each variable of the context is to hold; CheckpointError where its type does not fit."""
     for name, variable in existing.items():
         saved = loaded[name]
-        if saved.shape != variable.shape:
-            raise CheckpointError(f"{path} has {name} with shape {saved.shape}, the context {variable.shape}")
         if not np.can_cast(saved.dtype, variable.dtype, "same_kind"):
             raise CheckpointError(f"{path} has {name} with type {saved.dtype}, the context {variable.dtype}")
     return [(variable, _narrowed(path, variable, loaded[name].value)) for name, variable in existing.items()]

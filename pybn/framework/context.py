@@ -10,7 +10,6 @@ that trains; two that change the context at once are an error.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -21,8 +20,9 @@ import numpy as np
 from pybn.framework import initializers
 from pybn.framework.blocks import Blocks
 from pybn.framework.graph import Node
+from pybn.framework.parameters import Parameters
 from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
-from pybn.framework.variables import ROOT, NewValues, Variable, as_they_are, restored_on_error
+from pybn.framework.variables import ROOT, NewValues, Variable, as_they_are, as_they_were, put_back, restored_on_error
 
 # Where optimizers keep what they remember of a variable: under this and its path.
 OPTIMIZER_SCOPE = "/optimizer"
@@ -32,7 +32,7 @@ _RUN = "the run under way"
 class _Store:
     def __init__(self, rng: np.random.Generator) -> None:
         self.variables: dict[str, Variable] = {}
-        self.parameters: dict[str, dict[str, Any]] = {}  # by key, and by scope
+        self.parameters = Parameters()
         self.rng = rng
         self.notified: set[tuple[str, str]] = set()
         self.blocks = Blocks()  # what the blocks around a line set, the run among it
@@ -60,6 +60,7 @@ class Context:
         self._reuse = False
         self._checked = True
         self._initializer: initializers.Initializer = initializers.default
+        self._initializers: dict[str, initializers.Initializer] = {}  # by the variable's name
 
     # --- where: scopes ----------------------------------------------------------------------
 
@@ -90,9 +91,22 @@ class Context:
         """The scope with, or without, the check that a run uses each variable once."""
         return self._with(_checked=check)
 
-    def with_initializer(self, initializer: initializers.Initializer) -> Context:
-        """The scope, where new variables start as `initializer` says (default: He for matrices, else 0)."""
-        return self._with(_initializer=initializer)
+    def with_initializer(self, initializer: initializers.Initializer, name: str | None = None) -> Context:
+        """The scope, where new variables start as `initializer` says (default: He for matrices, else 0).
+
+        Without `name`, those that have no first value of their own: the weights of dense and conv2d, and what
+        is asked for with `variable` and no initializer.  Biases, scales, offsets and statistics have one.
+        With `name`, every new variable of that name, whatever its layer would start it with:
+
+        >>> from pybn import batch_norm
+        >>> ctx = Context(0)
+        >>> y = batch_norm(ctx.with_initializer(initializers.zeros, "scale"), np.ones((4, 2)))
+        >>> ctx.get_variable("/batch_normalization/scale").value
+        array([0., 0.])
+        """
+        if name is None:
+            return self._with(_initializer=initializer)
+        return self._with(_initializers=self._initializers | {name: initializer})
 
     @property
     def reuses(self) -> bool:
@@ -130,7 +144,8 @@ class Context:
             with self._store.lock:  # two threads may ask at once: the second one gets what the first one made
                 variable = self._store.variables.get(path)
                 if variable is None:
-                    value = self._first_value(path, tuple(shape), np.dtype(dtype), initializer or self._initializer)
+                    initializer = self._initializers.get(name, initializer or self._initializer)
+                    value = self._first_value(path, tuple(shape), np.dtype(dtype), initializer)
                     variable = self._store.variables[path] = Variable(path, value, trainable, role)
         if variable.shape != tuple(shape):
             raise ValueError(f"{path} exists with shape {variable.shape}, but {tuple(shape)} was asked for")
@@ -191,17 +206,11 @@ class Context:
 
     def get_param(self, key: str, default: Any = None) -> Any:
         """The parameter `key` of this scope or of the nearest one above that sets it."""
-        by_scope = self._store.parameters.get(key)
-        if by_scope is None:  # set nowhere, as most are
-            return default
-        prefix = self._prefix
-        while prefix and prefix not in by_scope:
-            prefix = prefix.rpartition("/")[0]
-        return by_scope.get(prefix or ROOT, default)
+        return self._store.parameters.get(key, self._prefix, default)
 
     def set_param(self, key: str, value: Any) -> None:
         """Set a parameter for this scope and those under it."""
-        self._store.parameters.setdefault(key, {})[self.scope] = value
+        self._store.parameters.set(key, self._prefix, value)
 
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Set several parameters for this scope and those under it."""
@@ -211,11 +220,7 @@ class Context:
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Every parameter that is set, by scope; a copy."""
-        found: dict[str, dict[str, Any]] = {}
-        for key, by_scope in self._store.parameters.items():
-            for scope, value in by_scope.items():
-                found.setdefault(scope, {})[key] = copy.deepcopy(value)
-        return found
+        return self._store.parameters.by_scope()
 
     def service(self, key: str, default: Any = None) -> Any:
         """What the innermost `offering` of `key` around this line offers, to this thread or task alone."""
@@ -313,14 +318,14 @@ class Context:
         """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""
         store = self._store
         with store.lock:
-            variables = dict(store.variables)
-            parameters = {key: dict(by_scope) for key, by_scope in store.parameters.items()}
-            with restored_on_error(variables.values()):
-                try:
-                    yield
-                except BaseException:
-                    store.variables, store.parameters = variables, parameters
-                    raise
+            variables, parameters = dict(store.variables), store.parameters.copy()
+            before = as_they_were(variables.values())
+            try:  # one for all: an interrupt may come between two
+                yield
+            except BaseException:
+                store.variables, store.parameters = variables, parameters
+                put_back(before)
+                raise
 
     def add_loss(self, loss: Node) -> None:
         """Add a scalar to the loss of this run (a regularizer)."""

@@ -1,4 +1,7 @@
-"""Data sets: anything that can be iterated again and again and yields (inputs, labels)."""
+"""Data sets: anything that can be iterated again and again and yields (inputs, labels).
+
+Where labels are not needed, as in `update_averages`, it may yield (inputs,) or the inputs alone.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ A node holds its value, its parents, and for each parent a vector-Jacobian produ
 from dy, the gradient that arrives at the node, to the gradient that leaves for the parent.  Both
 are nodes, so the gradient of a gradient is asked for in the same way, to any order.
 
+A gradient on its way is never narrower than float32, whatever the nodes it passes are: a float32
+weight behind float16 activations would get infinity where 70 000 rows of 1 are added up.
+
 Gradients are returned, never stored on nodes; a node knows its parents and nothing knows its
 children, so a step's whole graph is gone as soon as its loss is.
 """
@@ -12,10 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pybn.typing import ArrayLike
+
+#: A node, or numbers that become one.
+NodeLike: TypeAlias = "Node | ArrayLike"
 VectorJacobianProduct = Callable[["Node"], "Node"]
 JointProduct = Callable[["Node"], Sequence["Node | None"]]
 
@@ -115,7 +122,7 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
 
     Returns
     -------
-    list of Node : one for each of `nodes`, of its shape; zeros where y does not depend on it
+    list of Node : one for each of `nodes`, of its shape and type; zeros where y does not depend on it
 
     >>> from pybn.framework import ops
     >>> x = Node(np.array([1.0, 2.0]))
@@ -124,6 +131,12 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
     >>> slope.value, curvature.value
     (array([ 3., 12.]), array([ 6., 12.]))
     """
+    found = travelling_gradient(y, nodes, dy, partial=partial)
+    return [each.astype(node.value.dtype) for each, node in zip(found, nodes, strict=True)]
+
+
+def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = False) -> list[Node]:
+    """As `gradient`, in the types in which gradients travel: for derivatives that are made of gradients."""
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"gradient needs Nodes to differentiate by, got {type(node).__name__}; see Variable.node")
@@ -138,20 +151,25 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
         here = arriving[node] if node in wanted else arriving.pop(node)
         for parent, leaving in _leaving(node, here, on_path):
             if leaving.value.dtype != parent.value.dtype:  # float32 beside float64 made float64
-                leaving = leaving.astype(parent.value.dtype)
+                leaving = leaving.astype(wide(parent.value.dtype))
             arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
     return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
+
+
+def wide(dtype: Any) -> np.dtype:
+    """The type in which a gradient of `dtype` travels, and sums of it are taken: float32 or wider."""
+    return np.promote_types(dtype, np.float32)
 
 
 def _seed(y: Node, dy: Any) -> Node:
     if dy is None:
         if y.size != 1:
             raise ValueError(f"gradient needs a scalar, or dy for an output of shape {y.shape}")
-        return Node(np.ones_like(y.value))
+        return Node(np.ones_like(y.value, dtype=wide(y.dtype)))
     dy = dy if isinstance(dy, Node) else Node(np.asarray(dy))
     if dy.shape != y.shape:
         raise ValueError(f"dy must have the shape of y {y.shape}, got {dy.shape}")
-    return dy.astype(y.dtype)
+    return dy.astype(wide(y.dtype))
 
 
 def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> Iterator[tuple[Node, Node]]:

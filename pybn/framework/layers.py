@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.ops import relu
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
@@ -16,12 +14,12 @@ from pybn.framework.variables import Variable
 __all__ = ["average_pool", "conv2d", "dense", "dropout", "flatten", "layer_norm", "max_pool", "relu"]
 
 
-def flatten(x: Any) -> Node:
+def flatten(x: NodeLike) -> Node:
     """Every axis but the first as one: (N, ...) becomes (N, features)."""
     return ops.flatten(ops.as_node(x))
 
 
-def dense(ctx: Context, x: Any, features: int, use_bias: bool = True) -> Node:
+def dense(ctx: Context, x: NodeLike, features: int, use_bias: bool = True) -> Node:
     """x @ weights + bias: (N, inputs) -> (N, features), in ctx's scope "dense"."""
     x = ops.as_node(x)
     if x.ndim != 2:
@@ -33,7 +31,7 @@ def dense(ctx: Context, x: Any, features: int, use_bias: bool = True) -> Node:
 
 def conv2d(
     ctx: Context,
-    x: Any,
+    x: NodeLike,
     filters: int,
     kernel_size: int | tuple[int, int] = 3,
     strides: int | tuple[int, int] = 1,
@@ -54,17 +52,17 @@ def conv2d(
     return ops.reshape(_with_bias(ctx, y, use_bias), (*patches.shape[:3], filters))
 
 
-def max_pool(x: Any, size: int | tuple[int, int] = 2, strides: int | tuple[int, int] | None = None) -> Node:
+def max_pool(x: NodeLike, size: int | tuple[int, int] = 2, strides: int | tuple[int, int] | None = None) -> Node:
     """The largest element of each window of an image (N, H, W, C)."""
     return ops.max(_pool_windows("max_pool", x, size, strides), axis=3)
 
 
-def average_pool(x: Any, size: int | tuple[int, int] = 2, strides: int | tuple[int, int] | None = None) -> Node:
+def average_pool(x: NodeLike, size: int | tuple[int, int] = 2, strides: int | tuple[int, int] | None = None) -> Node:
     """The mean of each window of an image (N, H, W, C)."""
     return ops.mean(_pool_windows("average_pool", x, size, strides), axis=3)
 
 
-def dropout(ctx: Context, x: Any, rate: float) -> Node:
+def dropout(ctx: Context, x: NodeLike, rate: float) -> Node:
     """In training, 0 with probability `rate` and x / (1 - rate) otherwise; x in evaluation."""
     if not 0 <= rate < 1:
         raise ValueError(f"dropout's rate must lie in [0, 1), got {rate!r}")
@@ -75,12 +73,13 @@ def dropout(ctx: Context, x: Any, rate: float) -> Node:
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 
-def layer_norm(ctx: Context, x: Any, epsilon: float = 1e-3) -> Node:
+def layer_norm(ctx: Context, x: NodeLike, epsilon: float = 1e-3) -> Node:
     """Normalize each example over its last axis (Ba et al. 2016): the contrast to batch normalization."""
     x = ops.as_node(x)
+    x = x.astype(_weight_dtype(x))  # the square of 300 is beyond float16
     ctx = ctx.in_scope("layer_norm")
-    scale = ctx.variable("scale", x.shape[-1:], _weight_dtype(x), initializers.ones)
-    offset = ctx.variable("offset", x.shape[-1:], _weight_dtype(x), initializers.zeros)
+    scale = ctx.variable("scale", x.shape[-1:], x.dtype, initializers.ones)
+    offset = ctx.variable("offset", x.shape[-1:], x.dtype, initializers.zeros)
     centred = x - ops.mean(x, axis=-1, keepdims=True)
     variance = ops.mean(centred * centred, axis=-1, keepdims=True)
     return centred / ops.sqrt(variance + epsilon) * scale.node + offset.node
@@ -100,17 +99,17 @@ def _with_bias(ctx: Context, y: Node, use_bias: bool) -> Node:
 
 def _weight_dtype(x: Node) -> np.dtype:
     """Weights have the type of x, but never less than float32: small steps would be lost."""
-    return np.promote_types(x.dtype, np.float32)
+    return wide(x.dtype)
 
 
-def _images(layer: str, x: Any) -> Node:
+def _images(layer: str, x: NodeLike) -> Node:
     x = ops.as_node(x)
     if x.ndim != 4:
         raise ValueError(f"{layer} takes images of shape (N, height, width, channels), got {x.shape}")
     return x
 
 
-def _pool_windows(layer: str, x: Any, size: int | tuple[int, int], strides: int | tuple[int, int] | None) -> Node:
+def _pool_windows(layer: str, x: NodeLike, size: int | tuple[int, int], strides: int | tuple[int, int] | None) -> Node:
     """(N, H', W', elements of a window, C)."""
     size = _two(size)
     patches = ops.windows(_images(layer, x), size, size if strides is None else _two(strides))

@@ -1,4 +1,8 @@
-"""Losses: functions (labels, predictions) -> a scalar node, the mean over the batch."""
+"""Losses: functions (labels, predictions) -> a scalar node, the mean over the batch.
+
+Predictions of float16 are taken to float32 first: a loss is a number of its own, and the square of
+300 is beyond float16.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from pybn.framework import ops
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 from pybn.framework.ops.softmax import mean_cross_entropy
 
 
 def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
     """Mean of -log softmax(logits) at each label: integer labels (N,), logits (N, classes)."""
-    labels, logits = _labels(labels), ops.as_node(logits)
+    labels, logits = _labels(labels), _predictions(logits)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, one class for each example, got {labels.dtype}")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -25,7 +29,7 @@ def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
 
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
-    predictions = ops.as_node(predictions)
+    predictions = _predictions(predictions)
     labels = _labels(labels).astype(predictions.dtype)
     if labels.shape != predictions.shape:
         raise ValueError(f"labels must have the shape of the predictions {predictions.shape}, got {labels.shape}")
@@ -37,6 +41,11 @@ def _labels(labels: Any) -> np.ndarray:
     if isinstance(labels, Node):
         raise TypeError("a loss takes (labels, predictions) in this order, got a Node for the labels")
     return np.asarray(labels)
+
+
+def _predictions(predictions: Any) -> Node:
+    node = ops.as_node(predictions)
+    return node.astype(wide(node.dtype))
 
 
 def _range_of(labels: np.ndarray) -> str:

@@ -10,11 +10,13 @@ from pybn.framework.graph import Node
 
 
 def accuracy(labels: Any, logits: Node) -> float:
-    """The fraction of examples whose largest logit is their label's."""
+    """The fraction of examples whose largest logit is their label's; one with a NaN among its logits is wrong."""
     labels = np.asarray(labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels must have one class for each example {logits.shape[:-1]}, got shape {labels.shape}")
-    return float(np.mean(np.argmax(logits.value, axis=-1) == labels))
+    right = np.argmax(logits.value, axis=-1) == labels
+    # argmax takes the first NaN for the largest, and would be right wherever it stands at the label.
+    return float(np.mean(right & ~np.isnan(logits.value).any(axis=-1)))
 
 
 class WeightedMean:
@@ -36,6 +38,14 @@ class WeightedMean:
         for name, value in values.items():
             self._totals[name] = self._totals.get(name, 0.0) + value * weight
         self._weight += weight
+
+    def __add__(self, other: WeightedMean) -> WeightedMean:
+        """The means over the examples of both."""
+        both = WeightedMean()
+        both._weight = self._weight + other._weight
+        names = dict.fromkeys([*self._totals, *other._totals])
+        both._totals = {name: self._totals.get(name, 0.0) + other._totals.get(name, 0.0) for name in names}
+        return both
 
     def result(self) -> dict[str, float]:
         """The means so far; ValueError before the first batch."""

@@ -6,12 +6,13 @@ should become, and `Context.apply` assigns all of it together with the moving av
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
+from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
 from pybn.framework.variables import NewValues, Variable
 
@@ -39,7 +40,7 @@ class SGD:
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step down the gradient."""
         new: NewValues = {}
-        for variable, gradient in zip(variables, gradients, strict=True):
+        for variable, gradient in _in_wide(variables, gradients):
             step = gradient
             if self.momentum:
                 velocity = state(ctx, variable, "velocity")
@@ -61,7 +62,7 @@ class Adam:
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step with the moments of each gradient, corrected for their start at 0."""
         new: NewValues = {}
-        for variable, gradient in zip(variables, gradients, strict=True):
+        for variable, gradient in _in_wide(variables, gradients):
             first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
             steps = state(ctx, variable, "steps", shape=())
             t = new[steps] = steps.value + 1
@@ -73,11 +74,17 @@ class Adam:
 
 
 def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
-    """What an optimizer keeps for a variable: a variable of the same shape, saved with the others."""
+    """What an optimizer keeps for a variable: one of the same shape, float32 or wider, saved with the others."""
     scope = ctx.in_absolute_path(OPTIMIZER_SCOPE + variable.path).checked(False)
     if shape is None:
-        return scope.variable(name, variable.shape, variable.dtype, zeros, trainable=False)
+        return scope.variable(name, variable.shape, wide(variable.dtype), zeros, trainable=False)
     return scope.variable(name, shape, np.float64, zeros, trainable=False)
+
+
+def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> Iterator[tuple[Variable, np.ndarray]]:
+    """Each variable with its gradient; that of a float16 one as float32, in which its square is finite."""
+    for variable, gradient in zip(variables, gradients, strict=True):
+        yield variable, gradient.astype(np.float32) if gradient.dtype == np.float16 else gradient
 
 
 def _not_negative(name: str, value: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pybn.framework import ops
 from pybn.framework.context import Context
+from pybn.framework.graph import wide
 from pybn.framework.variables import Variable
 
 L2_PARAM = "l2_regularization"
@@ -20,4 +21,4 @@ def add_l2(ctx: Context, variable: Variable) -> None:
         raise ValueError(f"the parameter {L2_PARAM} must be 0 or more, got {amount!r}")
     if amount and ctx.is_training and variable.trainable and variable.path not in ctx.run.regularized:
         ctx.run.regularized.add(variable.path)
-        ctx.add_loss(amount * ops.sum(variable.node**2))
+        ctx.add_loss(amount * ops.sum(ops.cast(variable.node, wide(variable.dtype)) ** 2))

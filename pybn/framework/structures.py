@@ -25,11 +25,57 @@ def number_of_examples(batch: Any) -> int:
     return len(batch)
 
 
+def labelled(batch: Any) -> tuple[Any, Any]:
+    """The two parts of a batch (inputs, labels); TypeError, saying what was got, for anything else."""
+    if _is_tuple_of(2, batch):
+        return batch[0], batch[1]
+    raise TypeError(f"the data set must yield pairs (inputs, labels) here, got {described(batch)}")
+
+
+def inputs_of(batch: Any) -> Any:
+    """The inputs of a batch, where labels are not needed: of (inputs, labels), of (inputs,), or the batch itself."""
+    if _is_tuple_of(2, batch) or _is_tuple_of(1, batch):
+        return batch[0]
+    if isinstance(batch, tuple | list) and not _is_array(batch):
+        raise TypeError(f"the data set must yield (inputs, labels), (inputs,) or inputs here, got {described(batch)}")
+    return batch
+
+
+def described(batch: Any) -> str:
+    """What a batch is, for a sentence about what it should be."""
+    if isinstance(batch, dict):
+        return f"a dict with the keys {list(batch)}"
+    if isinstance(batch, tuple | list) and not _is_array(batch):
+        kinds = ", ".join(described(each) for each in batch[:4]) + (", ..." if len(batch) > 4 else "")
+        return f"a {type(batch).__name__} of {len(batch)}: {kinds}"
+    if hasattr(batch, "shape") or isinstance(batch, list):
+        shape = tuple(np.shape(batch))
+        rows = " (two rows are no pair)" if shape[:1] == (2,) else ""
+        return f"a {type(batch).__name__} of shape {shape}{rows}"
+    return f"a {type(batch).__name__}"
+
+
 def plain_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array; TypeError for a masked one, whose masked values would be taken for real ones."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be plain arrays, got a numpy.ma.MaskedArray; pass (x, mask) and .mask(mask)")
     return np.asarray(value)
+
+
+def _is_tuple_of(count: int, batch: Any) -> bool:
+    """Whether it is a tuple of so many, or the list that some data sets give in its place."""
+    return isinstance(batch, tuple | list) and len(batch) == count and not _is_array(batch)
+
+
+def _is_array(batch: tuple[Any, ...] | list[Any]) -> bool:
+    """Whether it is numbers written by hand, rows of one length: an array, and no pair."""
+    if not _is_numbers(batch):
+        return False
+    try:
+        np.asarray(batch)
+    except ValueError:  # rows of inputs beside a row of labels
+        return False
+    return True
 
 
 def _is_numbers(value: Any) -> bool:

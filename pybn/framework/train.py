@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
-from pybn.framework.structures import map_arrays, number_of_examples, plain_array
-from pybn.framework.variables import Variable
+from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
+from pybn.framework.variables import NewValues, Variable
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
@@ -41,6 +42,10 @@ class NonFiniteLossError(ArithmeticError):
 
 class NonFiniteGradientError(ArithmeticError):
     """The loss is finite but a gradient is NaN or infinite; nothing was changed."""
+
+
+class NonFiniteUpdateError(NonFiniteGradientError):
+    """The gradients are finite, but a weight or the optimizer's state would be NaN or infinite; nothing was changed."""
 
 
 class Trainer:
@@ -79,8 +84,12 @@ class Trainer:
     def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
         """One step of the optimizer on one batch; returns the loss and the metrics before it.
 
-        Raises NonFiniteLossError, NonFiniteGradientError, ConcurrentTrainingError where the context is
-        being trained already, or what the model raises, and then nothing has changed.
+        "loss" is what loss_fn says, as in evaluation; the step goes down the sum of it and of
+        "regularization", which is there where a layer adds to the loss (L2).
+
+        Raises NonFiniteLossError, NonFiniteGradientError (NonFiniteUpdateError where finite gradients would
+        make a weight or the optimizer's state such), ConcurrentTrainingError where the context is being
+        trained already, or what the model raises, and then nothing has changed.
         """
         if self.optimizer is None:
             raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
@@ -88,15 +97,11 @@ class Trainer:
         with ctx.changing("a training step"), ctx.forward_pass(training=True) as run:
             predictions, loss = self._forward(inputs, labels)
             values = self._measured(labels, predictions, loss)
-            if not math.isfinite(values["loss"]):
-                raise NonFiniteLossError(
-                    f"the loss of this batch is {values['loss']}; nothing was changed. "
-                    "Look for NaN in the data, or lower the learning rate"
-                )
+            total = self._with_regularizers(loss, values)
+            check_loss(float(total))
             variables = [variable for variable in run.claimed.values() if variable.trainable]
-            gradients = [each.value for each in gradient(loss, [variable.node for variable in variables])]
-            _check_finite(variables, gradients)
-            ctx.apply(self.optimizer.new_values(ctx, variables, gradients))
+            gradients = [each.value for each in gradient(total, [variable.node for variable in variables])]
+            ctx.apply(next_values(self.optimizer, ctx, variables, gradients))
             self.observed = run.observed
         return values
 
@@ -109,18 +114,31 @@ class Trainer:
     def eval(self, dataset: Dataset) -> dict[str, float]:
         """The loss and the metrics over a data set, each example counting alike."""
         mean = WeightedMean()
-        for inputs, labels in dataset:
+        for inputs, labels in map(labelled, dataset):
             mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
         return mean.result()
 
     def predict(self, inputs: Any) -> Any:
-        """The predictions for one batch in evaluation, as arrays."""
+        """The predictions for one batch in evaluation, as arrays.
+
+        `inputs` are what model_fn takes, or an unlabelled batch (inputs,) as a data set without labels yields it.
+        """
+        if isinstance(inputs, tuple | list) and len(inputs) == 1:
+            inputs = inputs_of(inputs)
         with self.context.forward_pass(training=False):
             return map_arrays(_as_array, self.run_model(inputs))
 
     def run_model(self, inputs: Any) -> Any:
         """model_fn on a batch, in the run that is under way."""
         return self.model_fn(self.context, map_arrays(_as_input, inputs))
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block that ends for all workers of this trainer if it ends for one; here there is one."""
+        return nullcontext()
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The `value` of each worker of this trainer, in their order; here there is one."""
+        return [value]
 
     def batch_normalization_averages_update(self, dataset: Dataset | None, **options: Any) -> bool:
         """Recompute the moving averages over one epoch, as `pybn.update_averages` says; its options too.
@@ -132,12 +150,18 @@ class Trainer:
 
     def _forward(self, inputs: Any, labels: Any) -> tuple[Any, Node]:
         predictions = self.run_model(inputs)
-        loss = self.loss_fn(labels, predictions)
-        if not isinstance(loss, Node) or loss.size != 1:
-            raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
-        for regularizer in self.context.run.losses:
-            loss = loss + regularizer
-        return predictions, loss
+        return predictions, scalar(self.loss_fn(labels, predictions))
+
+    def _with_regularizers(self, loss: Node, values: dict[str, float]) -> Node:
+        """The loss and what layers add to it, which is noted in `values`."""
+        added = self.context.run.losses
+        if not added:
+            return loss
+        regularization = added[0]
+        for each in added[1:]:
+            regularization = regularization + each
+        values["regularization"] = float(regularization)
+        return loss + regularization
 
     def _measured(self, labels: Any, predictions: Any, loss: Node) -> dict[str, float]:
         return {"loss": float(loss), **{name: metric(labels, predictions) for name, metric in self.metrics.items()}}
@@ -159,6 +183,7 @@ class Loop:
         self.step = 0
         self.epoch = 0
         self.end_step: int | None = None  # where the run under way will end, if that is known
+        self._stopped = False
         self._hooks: dict[str, list[tuple[int, Hook]]] = {"start": [], "step": [], "end": []}
 
     def on_start(self, hook: Hook, priority: int = 0) -> None:
@@ -170,8 +195,15 @@ class Loop:
         self._add("step", hook, priority)
 
     def on_end(self, hook: Hook, priority: int = 0) -> None:
-        """Call `hook` after the last step of a run that ended well."""
+        """Call `hook` after the last step of a run that ended well, or was stopped."""
         self._add("end", hook, priority)
+
+    def stop(self) -> None:
+        """End the run under way after this step; for a hook that has seen enough.
+
+        The other hooks of the step and those of `on_end` are called as ever.  The next run begins anew.
+        """
+        self._stopped = True
 
     def run_steps(self, dataset: Dataset, steps: int) -> dict[str, float]:
         """Train for `steps` batches; returns the last metrics.
@@ -188,13 +220,15 @@ class Loop:
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
 
     def _run(self, batches: Any, end_step: int | None) -> dict[str, float]:
-        self.end_step = end_step
+        self.end_step, self._stopped = end_step, False
         metrics: dict[str, float] = {}
         self._call("start", metrics)
-        for inputs, labels in batches:
-            metrics = self.trainer.train_step(inputs, labels)
+        for batch in () if self._stopped else batches:
+            metrics = self.trainer.train_step(*labelled(batch))
             self.step += 1
             self._call("step", metrics)
+            if self._stopped:  # before the next batch is asked for, with which an epoch might begin
+                break
         self._call("end", metrics)
         return metrics
 
@@ -217,6 +251,33 @@ class Loop:
             hook(self, metrics)
 
 
+def scalar(loss: Any) -> Node:
+    """What a loss function returned, if it is a scalar Node; TypeError otherwise."""
+    if not isinstance(loss, Node) or loss.size != 1:
+        raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
+    return loss
+
+
+def check_loss(value: float) -> None:
+    """Raise NonFiniteLossError where a step has nothing to go down."""
+    if not math.isfinite(value):
+        raise NonFiniteLossError(
+            f"the loss of this batch is {value}; nothing was changed. "
+            "Look for NaN in the data, or lower the learning rate"
+        )
+
+
+def next_values(
+    optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]
+) -> NewValues:
+    """What a step of the optimizer makes of variables and its own memory, all of it known to be finite."""
+    _check_finite(variables, gradients)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        new = optimizer.new_values(ctx, variables, gradients)
+        _check_update(new)
+    return new
+
+
 def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> None:
     """Raise where a gradient would write NaN or infinity into its variable."""
     for variable, values in zip(variables, gradients, strict=True):
@@ -226,6 +287,21 @@ def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> Non
                 f"the gradient of {variable.path} is NaN or infinite although the loss is finite; nothing was changed. "
                 "Look for a derivative that does not exist, such as that of sqrt at 0, or lower the learning rate"
             )
+
+
+def _check_update(new_values: NewValues) -> None:
+    """Raise where a weight or the optimizer's memory would be NaN or infinite, and stay so for ever."""
+    for variable, value in new_values.items():
+        held = np.asarray(value, variable.dtype)
+        if np.count_nonzero(np.isfinite(held)) < held.size:
+            raise NonFiniteUpdateError(
+                f"this step would make {variable.path} NaN or infinite although the gradients are finite; nothing was "
+                "changed. " + (_WAS_FINITE if np.isfinite(variable.value).all() else _WAS_NOT)
+            )
+
+
+_WAS_FINITE = "Look for a batch with far too large numbers, or lower the learning rate"
+_WAS_NOT = "It is so already: load a checkpoint from before, or delete the variable"
 
 
 def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:

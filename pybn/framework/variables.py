@@ -102,11 +102,24 @@ def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
 @contextmanager
 def restored_on_error(variables: Iterable[Variable]) -> Iterator[None]:
     """Put the variables back as they were if the block raises or is interrupted."""
-    before = [(variable, variable.value, variable.trainable, variable.role) for variable in variables]
+    before = as_they_were(variables)
     try:
         yield
     except BaseException:
-        for variable, array, trainable, role in before:
-            variable.hold(array)
-            variable.trainable, variable.role = trainable, role
+        put_back(before)
         raise
+
+
+Before = list[tuple[Variable, np.ndarray, bool, str]]
+
+
+def as_they_were(variables: Iterable[Variable]) -> Before:
+    """All that `put_back` needs."""
+    return [(variable, variable.value, variable.trainable, variable.role) for variable in variables]
+
+
+def put_back(before: Before) -> None:
+    """Make the variables what they were."""
+    for variable, array, trainable, role in before:
+        variable.hold(array)
+        variable.trainable, variable.role = trainable, role

@@ -24,7 +24,8 @@ from pybn.study.drawing import (
     percent,
     short_name,
 )
-from pybn.study.record import DataRecord, LayerRecord, replay
+from pybn.study.record import DataRecord, DataRecorder, LayerRecord, StatisticsRecorder, replay
+from pybn.study.records import data_of, layer_of, layers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,9 +55,9 @@ __all__ = [
 
 
 def moving_averages(
-    record: LayerRecord,
+    record: LayerRecord | StatisticsRecorder,
     momenta: Sequence[float] = (0.5, 0.9, 0.99),
-    data: DataRecord | None = None,
+    data: DataRecord | DataRecorder | None = None,
     feature: int | None = None,
     statistic: str = "mean",
     ax: Axes | None = None,
@@ -65,12 +66,12 @@ def moving_averages(
 
     Parameters
     ----------
-    record : of the layer; its averages are replayed with each of `momenta`
+    record : of the layer, or a recorder of one alone; its averages are replayed with each of `momenta`
     data : the data's own statistics, the black line
     feature : index; default: the one whose batch means moved furthest
     statistic : "mean" or "variance"
     """
-    ax = axes_of(ax)
+    ax, record = axes_of(ax), layer_of(record)
     feature = most_moved_feature(record) if feature is None else feature
     batches = columns(getattr(record, f"batch_{statistic}"))[:, feature]
     ax.plot(record.step, batches, ".", markersize=3.5, label=f"{statistic} of each batch", **NOISE)
@@ -78,6 +79,7 @@ def moving_averages(
         averages = columns(replay(record, momentum)[statistic == "variance"])[:, feature]
         ax.plot(record.step, averages, color=colour, linewidth=1.6, zorder=3, label=f"average, momentum {momentum:g}")
     if data is not None:
+        data = next(iter(data_of(data, {"": record}).values()))
         truth = columns(getattr(data, statistic))[:, feature]
         ax.plot(data.step, truth, label=f"{statistic} of the data", **TRUTH)
     label_axes(ax, "training step", f"{statistic} of feature {feature}\n(units of the layer's input)")
@@ -114,6 +116,10 @@ def gain(variances: Any, epsilons: Sequence[float] = (1e-1, 1e-3, 1e-5), ax: Axe
     """
     ax = axes_of(ax)
     variances = np.ravel(variances)
+    wrong = np.flatnonzero(~((variances >= 0) & (variances < np.inf)))
+    if wrong.size or not variances.any():
+        what = f"{variances[wrong[0]]} of feature {wrong[0]}" if wrong.size else "none above 0"
+        raise ValueError(f"variances must be finite, not negative, and one of them above 0; got {what}")
     alive = variances[variances > 0]
     lowest = min(alive.min(), min(epsilons)) / 10
     axis = np.geomspace(lowest, 10 * alive.max(), 300)
@@ -127,7 +133,7 @@ def gain(variances: Any, epsilons: Sequence[float] = (1e-1, 1e-3, 1e-5), ax: Axe
     return legend(ax, loc="upper right")
 
 
-def output_deviation(records: Mapping[float, LayerRecord], ax: Axes | None = None) -> Axes:
+def output_deviation(records: Mapping[float, LayerRecord | StatisticsRecorder], ax: Axes | None = None) -> Axes:
     """The deviation that a layer's normalized features have in training, by epsilon: median, and middle half.
 
     It is sigma / sqrt(sigma^2 + epsilon): 1 where epsilon is small against the variance.
@@ -135,6 +141,7 @@ def output_deviation(records: Mapping[float, LayerRecord], ax: Axes | None = Non
     ax = axes_of(ax)
     ax.axhline(1, **{**TRUTH, "linewidth": 1.2}, linestyle=":", label="1: epsilon does nothing")
     for colour, (epsilon, record) in zip(colours(records), records.items(), strict=True):
+        record = layer_of(record)
         variance = columns(record.batch_variance)
         band(ax, record.step, np.sqrt(variance / (variance + epsilon)), colour, f"epsilon {epsilon:g}")
     ax.set_ylim(0, 1.08)
@@ -146,23 +153,35 @@ def output_deviation(records: Mapping[float, LayerRecord], ax: Axes | None = Non
 
 
 def lag_in_deviations(record: LayerRecord, data: DataRecord) -> np.ndarray:
-    """How far the average mean is from the data's, in standard deviations: (T, features), at the steps of `data`."""
+    """How far the average mean is from the data's, in standard deviations: (T, features), at the steps of `data`.
+
+    0 for a feature that does not vary; NaN where a statistic is.
+    """
     at = np.searchsorted(record.step, data.step)
     distance = np.abs(columns(record.mean)[at] - columns(data.mean))
     deviation = np.sqrt(columns(data.variance))
-    return np.divide(distance, deviation, out=np.zeros_like(distance), where=deviation > 0)
+    return np.divide(distance, deviation, out=np.zeros_like(distance), where=~(deviation == 0))
 
 
 def lag(
-    records: Mapping[str, LayerRecord],
-    data: Mapping[str, DataRecord],
+    records: StatisticsRecorder | Mapping[str, LayerRecord] | LayerRecord,
+    data: DataRecorder | Mapping[str, DataRecord] | DataRecord | None = None,
     updates: Iterable[int] = (),
     ax: Axes | None = None,
 ) -> Axes:
     """How far each layer's averages are from the data, over the training: the mean over the features.
 
-    `updates`: the steps after which `update_averages` made the averages exact, so that nothing is behind.
+    Parameters
+    ----------
+    records : the StatisticsRecorder, its layers, or one layer
+    data : the DataRecorder, its layers, or one layer; left out, the batches around each step stand for the data
+    updates : the steps after which `update_averages` made the averages exact, so that nothing is behind
+
+    Raises TypeError for other records, ValueError where one is empty or lacks a layer.
     """
+    behind_what = "batches" if data is None else "data"
+    records = layers_of(records)
+    data = data_of(data, records)
     ax, updates = axes_of(ax), list(updates)
     for colour, (scope, record) in zip(colours(records), records.items(), strict=True):
         step, behind = data[scope].step, lag_in_deviations(record, data[scope]).mean(axis=1)
@@ -173,20 +192,31 @@ def lag(
         label = None if number else "update_averages"
         ax.axvline(update, color="black", linestyle="--", linewidth=1.2, label=label)
     ax.set_ylim(bottom=0)
-    label_axes(ax, "training step", "averages behind the data\n(standard deviations)")
+    label_axes(ax, "training step", f"averages behind the {behind_what}\n(standard deviations)")
     return legend(ax)
 
 
-def lag_map(records: Mapping[str, LayerRecord], data: Mapping[str, DataRecord], ax: Axes | None = None) -> Axes:
-    """The lag of the averages of a whole run, a row for each layer, as a heat map over the steps."""
-    ax = axes_of(ax, height=0.6 + 0.45 * len(records))
+def lag_map(
+    records: StatisticsRecorder | Mapping[str, LayerRecord] | LayerRecord,
+    data: DataRecorder | Mapping[str, DataRecord] | DataRecord | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The lag of the averages of a whole run, a row for each layer, as a heat map over the steps; see `lag`."""
+    behind_what = "batches" if data is None else "data"
+    records = layers_of(records)
+    data = data_of(data, records)
+    ax = axes_of(ax, height=1.2 + 0.45 * len(records))
     steps = next(iter(data.values())).step
     rows = [lag_in_deviations(record, data[scope]).mean(axis=1) for scope, record in records.items()]
-    mesh = ax.pcolormesh(steps, np.arange(len(rows)), rows, cmap="cividis", vmin=0, shading="nearest")
+    # Edges, not centres: a single row or step has no neighbour to take its height or width from.
+    edges = np.concatenate([[steps[0] - 0.5], (steps[1:] + steps[:-1]) / 2, [steps[-1] + 0.5]])
+    mesh = ax.pcolormesh(edges, np.arange(len(rows) + 1) - 0.5, rows, cmap="cividis", vmin=0)
     ax.set_yticks(np.arange(len(rows)), [short_name(scope) for scope in records])
     ax.invert_yaxis()
     ax.set_xlabel("training step")
-    ax.figure.colorbar(mesh, ax=ax, label="behind the data\n(standard deviations)")
+    bar = ax.figure.colorbar(mesh, ax=ax)
+    # Above the bar and not along it: a map of one layer is lower than the words are long.
+    bar.ax.set_title(f"behind the {behind_what}\n(deviations)", fontsize="small", loc="right")
     return ax
 
 

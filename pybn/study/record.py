@@ -20,6 +20,7 @@ from pybn.batchnorm.layer import ROLES, Layer, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
+from pybn.framework.structures import inputs_of
 from pybn.framework.train import Loop, Trainer, every_n_steps
 
 # What a layer keeps of the past, as against what it learns.
@@ -183,7 +184,7 @@ def seen_in_inference(trainer: Trainer, dataset: Dataset) -> dict[str, Moments]:
         seen[layer.scope] = backend.active().merge_moments(seen[layer.scope], batch) if layer.scope in seen else batch
         return layer.with_averages(x)
 
-    for inputs, _ in dataset:
+    for inputs in map(inputs_of, dataset):
         with trainer.context.forward_pass(), normalizing(trainer.context, measure):
             trainer.run_model(inputs)
     return seen

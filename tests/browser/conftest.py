@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.site import build, chromium, short_lessons
 
-LOCAL = ("file:", "data:", "blob:", "http://127.0.0.1:")
+LOCAL = ("about:", "file:", "data:", "blob:", "http://127.0.0.1:")
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
@@ -34,7 +34,11 @@ def browser():
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as driver:
         # As root, as in a container, Chromium has no sandbox of its own; the pages are ours.
-        launched = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        flags = [
+            "--no-sandbox",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ]  # no other machine has a name
+        launched = driver.chromium.launch(executable_path=path, args=flags)
         yield launched
         launched.close()
 
@@ -44,8 +48,8 @@ def opened(browser):
     """A function that opens an address without a network; the test fails where a page had an error."""
     contexts, errors = [], []
 
-    def open_page(address, size="desk", scheme="light", **options):
-        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, offline=True, **options)
+    def open_page(address, size="desk", scheme="light", offline=True, **options):
+        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, offline=offline, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -13,6 +13,9 @@ import pytest
 import pybn_ext
 from tests.support.fresh import ROOT, run_python
 
+for needed in ("Cython", "setuptools"):
+    pytest.importorskip(needed, reason=f"compiling needs it: pip install {needed.lower()}")
+
 SETUP = ROOT / "setup.py"
 pytestmark = pytest.mark.skipif(not SETUP.exists(), reason="setup.py is in a clone, and this is none")
 LOWEST = pybn_ext._LOWEST

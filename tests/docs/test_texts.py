@@ -1,4 +1,4 @@
-"""What the texts tell people to install is there: code, messages, tests, pages, lessons and scripts.
+"""What the texts tell people to install is there: code, messages, tests, pages and lessons.
 
 On the package index the name pybn is somebody else's, and ours is not there: from a clone, `.` works.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.commands import ROOT, install_targets, works_from_a_clone
 
-FOLDERS = ("pybn", "pybn_ext", "docs", "tutorials", "tests", ".ci", ".github")
+FOLDERS = ("pybn", "pybn_ext", "docs", "tutorials", "tests")  # what .ci says it does itself
 SUFFIXES = {"", ".py", ".pyi", ".pyx", ".pxi", ".pxd", ".rst", ".md", ".toml", ".yml", ".yaml", ".html", ".js", ".in"}
 GENERATED = {"_build", "gallery", "generated", "__pycache__"}
 THIS = Path(__file__)  # which holds what is wrong, to see it refused

@@ -127,3 +127,8 @@ def test_labels_and_predictions_in_the_wrong_order_are_named(rng):
 def test_a_node_tells_numpy_what_it_is(rng):
     with pytest.raises(TypeError, match=r"a Node is not an array: pass its \.value"):
         np.mean(Node(rng.normal(size=3)))
+
+
+def test_nan_is_never_the_right_class():
+    logits = np.array([[np.nan, 0.0], [0.0, np.nan], [np.nan, np.nan], [0.0, 1.0]])
+    assert metrics.accuracy(np.array([0, 1, 0, 1]), Node(logits)) == 0.25

@@ -16,6 +16,7 @@ from pybn import (
     NonFiniteGradientError,
     NonFiniteLossError,
     NonFiniteStatisticsError,
+    NonFiniteUpdateError,
     Trainer,
     batchnorm,
     every_n_steps,
@@ -112,14 +113,36 @@ def test_what_is_not_trainable_stays(batch):
     assert frozen.value is before
 
 
-def test_the_loss_includes_the_regularizers_in_training(batch):
+def test_loss_and_regularization_are_said_apart(batch):
+    """What loss_fn says is "loss", in training as in evaluation; the step goes down the sum."""
     trainer = trainer_for(optimizer=optimizers.SGD(0.0))
-    plain = trainer.train_step(*batch)["loss"]
+    plain = trainer.train_step(*batch)
+    assert list(plain) == ["loss"]
     trainer.context.set_param("l2_regularization", 0.5)
     weights = [trainer.context.get_variable(path).value for path in ("/first/dense/weights", "/second/dense/weights")]
     penalty = 0.5 * sum(float(np.sum(each.astype(float) ** 2)) for each in weights)
     penalty += 0.5 * 4  # the scale of the batch normalization, still 1
-    np.testing.assert_allclose(trainer.train_step(*batch)["loss"], plain + penalty, rtol=1e-5)
+    both = trainer.train_step(*batch)
+    assert list(both) == ["loss", "regularization"]
+    assert both["loss"] == plain["loss"]
+    np.testing.assert_allclose(both["regularization"], penalty, rtol=1e-5)
+    assert list(trainer.eval_step(*batch)) == ["loss"]
+    before = trainer.context.get_variable("/second/dense/weights").value
+    trainer.optimizer = optimizers.SGD(1.0)
+    trainer.loss_fn = lambda labels, predictions: ops.sum(predictions * 0.0)
+    trainer.train_step(*batch)
+    np.testing.assert_allclose(  # 2 * .5 * w is what L2's gradient takes off
+        trainer.context.get_variable("/second/dense/weights").value, 0 * before, atol=1e-7
+    )
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_an_infinite_regularization_is_a_loss_that_is_refused(batch):
+    trainer = trainer_for()
+    trainer.train_step(*batch)
+    trainer.context.set_param("l2_regularization", 1e39)
+    with pytest.raises(NonFiniteLossError, match="the loss of this batch is inf"):
+        trainer.train_step(*batch)
 
 
 def test_values_are_floats_by_name(batch):
@@ -535,3 +558,81 @@ def test_initial_values_do_not_depend_on_the_batch(data):
     np.testing.assert_array_equal(first(4), first(7))
     assert pybn.Trainer is Trainer
     assert initializers.he(np.random.default_rng(0), (5, 4), np.dtype(np.float32)).tolist() == first(4).tolist()
+
+
+# --- what would be stored is looked at, not the gradient alone ----------------------------------------------
+
+
+def linear(ctx, x):
+    return pybn.layers.dense(ctx, x, 1)
+
+
+def everything(ctx):
+    return {v.path: v.value.tobytes() for v in ctx.variables()}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "what"),
+    [
+        (optimizers.Adam(1e-3), "/optimizer/dense/weights/second_moment"),
+        (optimizers.SGD(1e30), "/dense/weights"),
+        (optimizers.SGD(1e30, momentum=0.9), "/dense/weights"),
+    ],
+    ids=["Adam", "SGD", "momentum"],
+)
+def test_a_step_that_would_store_infinity_is_refused(optimizer, what):
+    """The gradient, 1e20, is finite; its square, or a step of 1e30 times it, is not in float32."""
+    ctx = Context(0)
+    trainer = Trainer(ctx, linear, lambda labels, predictions: ops.mean(predictions * labels), optimizer)
+    x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    rate, optimizer.learning_rate = optimizer.learning_rate, 0.0
+    trainer.train_step(x, y)
+    optimizer.learning_rate = rate
+    before = everything(ctx)
+    with pytest.raises(NonFiniteUpdateError, match=f"would make {what} NaN or infinite although the gradients are fi"):
+        trainer.train_step(x, y * np.float32(1e20))
+    assert everything(ctx) == before
+    assert issubclass(NonFiniteUpdateError, NonFiniteGradientError)
+
+
+def test_a_state_that_is_nan_already_is_named_before_it_reaches_the_weights():
+    ctx = Context(0)
+    trainer = Trainer(ctx, linear, losses.mean_squared_error, optimizers.Adam(1e-3))
+    x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    trainer.train_step(x, y)
+    moment = ctx.get_variable("/optimizer/dense/bias/first_moment")
+    moment.value = [np.nan]
+    before = everything(ctx)
+    with pytest.raises(NonFiniteUpdateError, match=r"/optimizer/dense/bias/first_moment .* It is so already"):
+        trainer.train_step(x, y)
+    assert everything(ctx) == before
+
+
+# --- a hook that ends the run -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["run_steps", "run_epochs"])
+def test_a_hook_stops_the_run_after_its_step(batch, run):
+    loop, seen = Loop(trainer_for()), []
+    data = InMemoryDataset(*batch, batch_size=2)
+    loop.on_step(lambda loop, metrics: loop.stop() if loop.step == 2 else None, priority=-1)
+    loop.on_step(lambda loop, metrics: seen.append(loop.step))
+    loop.on_end(lambda loop, metrics: seen.append(("end", metrics["loss"])))
+    last = getattr(loop, run)(data, 5)
+    assert seen == [1, 2, ("end", last["loss"])]
+    assert loop.step == 2
+    getattr(loop, run)(data, 1)  # the next run begins anew
+    assert loop.step > 2
+
+
+def test_a_run_that_is_stopped_before_its_first_step_takes_none(batch):
+    loop, ended = Loop(trainer_for()), []
+    loop.on_start(lambda loop, metrics: loop.stop())
+    loop.on_end(lambda loop, metrics: ended.append(loop.step))
+    assert loop.run_steps(InMemoryDataset(*batch), 3) == {}
+    assert ended == [0]
+
+
+def test_none_is_no_end_of_a_data_set():
+    with pytest.raises(TypeError, match=r"must yield pairs .* got a NoneType"):
+        Loop(trainer_for()).run_epochs([None], 1)

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 import pybn
-from pybn import (
-    Context,
-    batchnorm,
-)
+from pybn import Context, batchnorm, gradient, initializers, layers, ops
 from tests.support.networks import assert_close, in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -23,6 +20,7 @@ OPTIONS = {
     "scale": True,
     "trainable": True,
     "frozen_averages": False,
+    "regularize_offset": False,
     "current_scope": False,
     "use_backend_inference": True,
     "mask": None,
@@ -179,3 +177,71 @@ def test_trigger():
             batchnorm.batch_norm(deep, np.ones((2, 3)), **options)
         assert ctx.parameters.get("/", {}).get(name, False) is expected
         assert "/a/b" not in ctx.parameters
+
+
+# --- first values, and what a Config says of itself -----------------------------------------------------
+
+
+def test_first_values_by_name(rng):
+    """A scale of zeros: the residual block begins as the identity, and learns."""
+    ctx = Context(0)
+    zero = ctx.with_initializer(initializers.zeros, "scale").with_initializer(lambda *_: np.full(3, 0.5), "offset")
+    x = ops.as_node(rng.standard_normal((8, 3)))
+    with ctx.forward_pass(training=True):
+        y = batchnorm.batch_norm(zero.in_scope("block"), x)
+    np.testing.assert_array_equal(y.value, 0.5)
+    scale = ctx.get_variable("/block/batch_normalization/scale")
+    (slope,) = gradient(ops.sum(y * x), [scale.node])
+    assert np.abs(slope.value).min() > 0.1
+    values = {each.name: each.value.ravel()[0] for each in ctx.variables()}
+    assert values == {"scale": 0, "offset": 0.5, "mean": 0, "variance": 1, "avg_weight": 0}
+
+
+def test_an_initializer_without_a_name_leaves_the_layer_alone():
+    ctx = Context(0)
+    layers.dense(ctx.with_initializer(lambda rng, shape, dtype: np.full(shape, 7.0)), np.ones((2, 3)), 2)
+    batchnorm.batch_norm(ctx.with_initializer(initializers.glorot), np.ones((2, 3)))
+    values = {each.name: each.value.ravel()[0] for each in ctx.variables()}
+    assert values == {"weights": 7, "bias": 0, "scale": 1, "offset": 0, "mean": 0, "variance": 1, "avg_weight": 0}
+
+
+def test_a_config_says_its_options():
+    config = batchnorm.new(Context(0).in_scope("layer_0"), np.ones((4, 2), np.float32))
+    assert repr(config) == (
+        "Config(/layer_0, x float32 (4, 2), feature_axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True, "
+        "trainable=True, frozen_averages=False, regularize_offset=False, current_scope=False, "
+        "use_backend_inference=True, mask=None)"
+    )
+    config.momentum(0.5).epsilon(1e-5).center(False).scale(False).trainable(False).frozen_averages(True)
+    config.regularize_offset(True).current_scope().use_backend_inference(False).mask(np.ones(4, bool))
+    assert repr(config) == (
+        "Config(/layer_0, x float32 (4, 2), feature_axis=-1, momentum=0.5, epsilon=1e-05, center=False, scale=False, "
+        "trainable=False, frozen_averages=True, regularize_offset=True, current_scope=True, "
+        "use_backend_inference=False, mask=<(4,)>)"
+    )
+
+
+def test_every_option_is_in_repr_and_in_the_one_call():
+    """An option that is added to the builder is added to both."""
+    options = {
+        name
+        for name, each in vars(batchnorm.Config).items()
+        if inspect.isfunction(each) and not name.startswith("_") and name != "done"
+    }
+    said = repr(batchnorm.new(Context(0), np.ones((4, 2))))
+    assert [name for name in options if f"{name}=" not in said] == []
+    keywords = {
+        name
+        for name, each in inspect.signature(batchnorm.batch_norm).parameters.items()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert keywords == options
+
+
+def test_the_words_of_the_paper_and_of_others_stand_where_they_are_looked_for():
+    docs = {name: getattr(batchnorm.Config, name).__doc__ for name in ("center", "scale", "epsilon")}
+    assert "β" in docs["center"]
+    assert "learnable offset" in docs["center"]
+    assert "γ" in docs["scale"]
+    assert "learnable scale" in docs["scale"]
+    assert "1e-5" in docs["epsilon"]

@@ -5,39 +5,121 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pybn import Context, batchnorm, gradient, ops
-from tests.layer import switches_checks as checks
-from tests.layer.switches_checks import ALL, METHODS, Subject, Switches
+from pybn import Context, Trainer, batchnorm, gradient, layers, losses, ops
 from tests.support.networks import assert_close, examples, normalized_first, trainer, unchanged
+from tests.support.switches import ALL, METHODS, Recording, Subject, Switches
 
 pytestmark = pytest.mark.usefixtures("backend")
+
 
 every_setting = pytest.mark.parametrize("switches", ALL, ids=str)
 
 
 @every_setting
-def test_variables(switches):
-    checks.check_variables(batchnorm, switches)
+def test_variables(bn, switches):
+    """Those that the switches leave, where they belong, and of what kind."""
+    subject = Subject(bn, switches)
+    there = {variable.path: variable for variable in subject.ctx.variables()}
+    names = ["mean", "variance", "avg_weight", *switches.parameters]
+    dense = {"/block/dense/weights", "/block/dense/bias"}
+    assert set(there) - dense == {switches.place + name for name in names}
+    for name in names:
+        may_learn = switches.trainable and name in ("scale", "offset")
+        assert there[switches.place + name].trainable == may_learn, name
+    trigger = subject.ctx.get_param(bn.AVERAGES_UPDATES_TRIGGER_PARAM, False)
+    assert trigger == switches.moves
 
 
 @every_setting
-def test_training(switches):
-    checks.check_training(batchnorm, switches)
+def test_training(bn, switches):
+    """What normalizes, which averages move, and what the optimizer gets and changes."""
+    subject = Subject(bn, switches).with_distinct_values()
+    x = subject.before_the_layer()
+    batch, moving = (x.mean(0), x.var(0)), (subject.value("mean"), subject.value("variance"))
+    expected = subject.expected(*(batch if switches.moves else moving))
+    parameters = {name: subject.value(name) for name in switches.parameters}
+    subject.trainer.train_step(subject.inputs, subject.labels)
+
+    assert_close(subject.predictions, expected, "training")
+    learnt = [switches.place + name for name in switches.parameters] if switches.trainable else []
+    assert sorted(subject.optimizer.paths) == sorted(["/block/dense/weights", "/block/dense/bias", *learnt])
+    for name, before in parameters.items():
+        assert (subject.value(name) != before).all() == switches.trainable, name
+    moved = [0.75 * old + 0.25 * new for old, new in zip(moving, batch, strict=True)]  # w = 3, so k = 1 - 1/4
+    for name, old, new in zip(("mean", "variance"), moving, moved, strict=True):
+        if switches.moves:
+            assert_close(subject.value(name), new, name)
+        else:
+            np.testing.assert_array_equal(subject.value(name), old)
+    assert subject.value("avg_weight") == (4 if switches.moves else 3)
 
 
 @every_setting
-def test_evaluation(switches):
-    checks.check_evaluation(batchnorm, switches)
+def test_evaluation(bn, switches):
+    """M and V normalize, and nothing changes."""
+    subject = Subject(bn, switches).with_distinct_values()
+    with unchanged(subject.ctx):
+        predictions = subject.trainer.predict(subject.inputs)
+        subject.trainer.eval(subject.dataset)
+    assert_close(predictions, subject.expected(subject.value("mean"), subject.value("variance")), "evaluation")
 
 
 @every_setting
 @pytest.mark.parametrize("method", METHODS)
-def test_update(switches, method):
-    checks.check_update(batchnorm, switches, method)
+def test_update(bn, switches, method):
+    """M and V are recomputed where they may move; otherwise the answer is False and nothing changes."""
+    subject = Subject(bn, switches).with_distinct_values()
+    if not switches.moves:
+        # Also where another layer once set the trigger, and where this one was trained before.
+        for trigger in (False, True):
+            subject.ctx.set_param(bn.AVERAGES_UPDATES_TRIGGER_PARAM, trigger)
+            with unchanged(subject.ctx):
+                assert bn.update_averages(subject.trainer, subject.dataset, method=method) is False
+        return
+    x, averages = subject.before_the_layer(), [switches.place + name for name in ("mean", "variance", "avg_weight")]
+    others = {v.path: v.value for v in subject.ctx.variables() if v.path not in averages}
+    assert bn.update_averages(subject.trainer, subject.dataset, method=method) is True
+    for path, value in others.items():
+        np.testing.assert_array_equal(subject.ctx.get_variable(path).value, value, err_msg=path)
+    if method == "two_phase":
+        batches = [x[:5], x[5:10], x[10:]]
+        x_mean, x_variance = (np.mean([getattr(b, f)(0) for b in batches], axis=0) for f in ("mean", "var"))
+    else:
+        x_mean, x_variance = x.mean(0), x.var(0)
+    assert_close(subject.value("mean"), x_mean, "mean")
+    assert_close(subject.value("variance"), x_variance, "variance")
+    assert subject.value("avg_weight") == (6 if method == "two_phase" else 3)
 
 
-def test_switching():
-    checks.check_switching(batchnorm)
+def test_switching(bn):
+    """Switches turned on a layer that has been trained: frozen, not trainable, and back."""
+    rng = np.random.default_rng(12)
+    inputs, labels = examples(rng, 12)
+    now = {}
+    optimizer = Recording()
+
+    def run(ctx, x):
+        return bn.batch_norm(ctx.in_scope("block"), layers.dense(ctx, x, 2), **now)
+
+    trainer = Trainer(Context(1), run, losses.mean_squared_error, optimizer)
+    places = {name: f"/block/batch_normalization/{name}" for name in ("scale", "offset", "mean", "variance")}
+
+    def changed_by_a_step(**switches):
+        now.clear()
+        now.update(switches)
+        before = {name: trainer.context.get_variable(path).value for name, path in places.items()}
+        trainer.train_step(inputs, labels)
+        return {name for name, old in before.items() if (trainer.context.get_variable(places[name]).value != old).any()}
+
+    trainer.train_step(inputs, labels)
+    assert changed_by_a_step() == {"scale", "offset", "mean", "variance"}
+    assert changed_by_a_step(frozen_averages=True) == {"scale", "offset"}
+    assert changed_by_a_step(trainable=False) == set()
+    assert changed_by_a_step(trainable=False, frozen_averages=True) == set()
+    assert changed_by_a_step() == {"scale", "offset", "mean", "variance"}
+    assert changed_by_a_step(scale=False) == {"offset", "mean", "variance"}
+    assert changed_by_a_step(center=False) == {"scale", "mean", "variance"}
+    assert trainer.context.get_variable("/block/batch_normalization/avg_weight").value == 5
 
 
 def test_current_scope_of_the_root():
@@ -149,8 +231,11 @@ def test_batch_statistics_in_a_block(rng):
 
 
 @pytest.mark.parametrize("switch", [{"trainable": False}, {"frozen_averages": True}], ids=str)
-def test_batch_statistics_leave_frozen_layers_alone(switch):
-    checks.check_batch_statistics_leave_frozen_layers_alone(batchnorm, switch)
+def test_batch_statistics_leave_frozen_layers_alone(bn, switch):
+    subject = Subject(bn, Switches(**switch)).with_distinct_values()
+    expected = subject.trainer.predict(subject.inputs)
+    with unchanged(subject.ctx), bn.batch_statistics(subject.ctx):
+        np.testing.assert_array_equal(subject.trainer.predict(subject.inputs), expected)
 
 
 def test_batch_statistics_end_with_an_error(rng):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from pybn import Context, InMemoryDataset, Trainer, batchnorm, checkpoints, layers, losses, ops, update_averages
-from tests.layer import update_checks as checks
-from tests.layer.update_checks import Batches, split
 from tests.support.networks import (
     DEPTHS,
+    ByHand,
     assert_close,
     averages,
     chain,
@@ -22,44 +21,151 @@ from tests.support.networks import (
     trainer,
     unchanged,
 )
+from tests.support.updates import Batches, TwoPhases, assert_averages, population, split
 
 pytestmark = pytest.mark.usefixtures("backend")
 
+
 METHODS = ("exact", "two_phase", "one_pass")
+
+
 every_method = pytest.mark.parametrize("method", METHODS)
+
+
 every_network = pytest.mark.parametrize("network", DEPTHS, ids=lambda network: network.__name__)
+
+
 SIZES = [(23,), (6, 6, 6, 5), (10, 10, 2, 1), (1,) * 23]
 
 
 @every_network
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_exact(network, sizes):
-    checks.check_exact(batchnorm, network, sizes)
+def test_exact(bn, network, sizes):
+    """The population statistics of what each layer sees in inference, for any batches in any order."""
+    rng = np.random.default_rng(20)
+    inputs, labels = examples(rng, 23)
+    subject = trained(model(bn, network), InMemoryDataset(inputs, labels, 6))
+    expected = population(subject.context, network, inputs)
+    order = rng.permutation(23)
+    dataset = Batches(split(inputs[order], labels[order], sizes))
+    weights = {v.path: v.value for v in subject.context.variables() if "batch_normalization/" not in v.path}
+    with unchanged(subject.context, "variables"):
+        assert bn.update_averages(subject, dataset) is True
+    assert_averages(subject.context, expected, len(sizes))
+    for path, value in weights.items():
+        np.testing.assert_array_equal(subject.context.get_variable(path).value, value, err_msg=path)
+    # One pass for each depth; one more `iter` looks whether the data set can be iterated again.
+    assert dataset.given == DEPTHS[network] * len(sizes)
+    # The proof: in inference, each layer's output over the data set has mean `offset` and deviation `scale`.
+    hand = ByHand(subject.context, lambda scope, x: averages(subject.context, scope)[:2])
+    assert_close(subject.predict(inputs), network(hand, inputs), "inference by hand", relative=1e-11)
 
 
 @every_network
 @pytest.mark.parametrize("sizes", SIZES[:3], ids=str)
-def test_one_pass(network, sizes):
-    checks.check_one_pass(batchnorm, network, sizes)
+def test_one_pass(bn, network, sizes):
+    """Each layer normalizes with its batch's statistics; pooled by count."""
+    rng = np.random.default_rng(21)
+    inputs, labels = examples(rng, 23)
+    subject = trained(model(bn, network), InMemoryDataset(inputs, labels, 6))
+    batches = split(inputs, labels, sizes)
+    seen = {}
+
+    def statistics(scope, x):
+        seen.setdefault(scope, []).append(x)
+        return x.mean(0), x.var(0)
+
+    for x, _ in batches:
+        network(ByHand(subject.context, statistics), x)
+    pooled = {scope: np.concatenate(xs) for scope, xs in seen.items()}
+    dataset = Batches(batches)
+    assert bn.update_averages(subject, dataset, method="one_pass") is True
+    assert_averages(subject.context, {scope: (x.mean(0), x.var(0)) for scope, x in pooled.items()}, len(sizes))
+    assert dataset.given == len(sizes)
 
 
 @every_network
 @pytest.mark.parametrize("sizes", [(23,), (6, 6, 6, 5), (2,) * 10 + (3,)], ids=str)
 @pytest.mark.parametrize("momentum", [0.5, 0.99])
-def test_two_phase(network, sizes, momentum):
-    checks.check_two_phase(batchnorm, network, sizes, momentum)
+def test_two_phase(bn, network, sizes, momentum):
+    """Batch by batch the same as the rule by hand."""
+    rng = np.random.default_rng(22)
+    inputs, labels = examples(rng, 23)
+    subject = trained(model(bn, network, momentum=momentum), InMemoryDataset(inputs, labels, 6))
+    batches = split(inputs, labels, sizes)
+    rule = TwoPhases(momentum)
+    for rule.phase in (0, 1):
+        for x, _ in batches:
+            network(ByHand(subject.context, rule), x)
+    dataset = Batches(batches)
+    assert bn.update_averages(subject, dataset, method="two_phase") is True
+    expected = {scope: (rule.mean[scope], rule.variance[scope]) for scope in rule.mean}
+    assert_averages(subject.context, expected, 2 * len(sizes))
+    assert dataset.given == 2 * len(sizes)
 
 
-def test_training_goes_on():
-    checks.check_training_goes_on(batchnorm)
+def test_training_goes_on(bn):
+    """The recomputed averages weigh as many batches as there were: the next step does not erase them."""
+    rng = np.random.default_rng(23)
+    inputs, labels = examples(rng, 23)
+    subject = trained(normalized_first(bn), InMemoryDataset(inputs, labels, 6))
+    bn.update_averages(subject, InMemoryDataset(inputs, labels, 6))
+    subject.train_step(inputs[:5] + 100, labels[:5])
+    mean, _, weight = averages(subject.context, "first")
+    assert weight == 5
+    assert_close(mean, 0.8 * inputs.mean(0) + 0.2 * (inputs[:5] + 100).mean(0), "mean")
 
 
-def test_shared_at_one_depth():
-    checks.check_shared_at_one_depth(batchnorm)
+def test_shared_at_one_depth(bn):
+    """A layer used on two parts of the data: its population is both."""
+    rng = np.random.default_rng(24)
+    inputs, labels = examples(rng, 23)
+    sizes = (5, 9, 9)
+
+    def run(ctx, x):
+        first = ctx.in_scope("first").checked(False)
+        y = bn.batch_norm(first, x) + bn.batch_norm(first, 3.0 * x + 1.0)
+        return layers.dense(ctx.in_scope("out"), bn.batch_norm(ctx.in_scope("second"), y), 2)
+
+    subject = trained(run, InMemoryDataset(inputs, labels, 6))
+    assert bn.update_averages(subject, Batches(split(inputs, labels, sizes))) is True
+    everything = np.concatenate([inputs, 3 * inputs + 1])
+    mean, variance = everything.mean(0), everything.var(0)
+    scale, offset = (subject.context.get_variable(f"/first/batch_normalization/{n}").value for n in ("scale", "offset"))
+    y = sum((part - mean) / np.sqrt(variance + 1e-3) * scale + offset for part in (inputs, 3 * inputs + 1))
+    expected = {"first": (mean, variance), "second": (y.mean(0), y.var(0))}
+    assert_averages(subject.context, expected, len(sizes))
 
 
-def test_frozen_between():
-    checks.check_frozen_between(batchnorm)
+def test_frozen_between(bn):
+    """A frozen layer keeps its averages, and those after it see what it makes in inference."""
+    rng = np.random.default_rng(25)
+    inputs, labels = examples(rng, 23)
+
+    def run(ctx, x):
+        x = bn.batch_norm(ctx.in_scope("frozen"), x, frozen_averages=True)
+        x = bn.batch_norm(ctx.in_scope("fixed"), x, trainable=False)
+        return layers.dense(ctx.in_scope("out"), bn.batch_norm(ctx.in_scope("free"), x), 2)
+
+    for method in ("exact", "one_pass"):
+        subject = trained(run, InMemoryDataset(inputs, labels, 6))
+        for scope in ("frozen", "fixed"):
+            for name, low in (("mean", -1), ("variance", 0.5), ("scale", 0.5)):
+                subject.context.get_variable(f"/{scope}/batch_normalization/{name}").value = rng.uniform(low, 2, 4)
+        before = {scope: averages(subject.context, scope) for scope in ("frozen", "fixed")}
+        dataset = Batches(split(inputs, labels, (7, 7, 9)))
+        assert bn.update_averages(subject, dataset, method=method) is True
+        assert dataset.given == 3, method
+        for scope, values in before.items():
+            for actual, kept in zip(averages(subject.context, scope), values, strict=True):
+                np.testing.assert_array_equal(actual, kept)
+
+        def own(scope, x, ctx=subject.context):
+            return averages(ctx, scope)[:2]
+
+        hand = ByHand(subject.context, own)
+        x = hand.normalize("fixed", hand.normalize("frozen", inputs))
+        assert_averages(subject.context, {"free": (x.mean(0), x.var(0))}, 3)
 
 
 def test_the_trainer_s_method_is_the_same():
@@ -105,7 +211,7 @@ def test_shared_over_depths(on_itself):
     second = np.maximum((2 * inputs - mean) / np.sqrt(variance + 1e-3) * scale + offset, 0)
     both = np.concatenate([inputs, second])
     expected = {"other": (mean, variance), "shared": (both.mean(0), both.var(0))}
-    checks.assert_averages(subject.context, expected, 3)
+    assert_averages(subject.context, expected, 3)
 
 
 def test_directly_on_itself():
@@ -136,8 +242,20 @@ def test_two_layers_on_each_other():
         update_averages(subject, dataset)
 
 
-def test_used_more_often_in_a_later_batch():
-    checks.check_used_more_often_in_a_later_batch(batchnorm)
+def test_used_more_often_in_a_later_batch(bn):
+    """A layer shared over time steps, whose number differs from batch to batch: every use counts."""
+    rng = np.random.default_rng(44)
+    batches = [(rng.normal(steps, 1, (4, steps, 3)), rng.normal(size=(4, 3))) for steps in (2, 5, 3)]
+
+    def run(ctx, x):
+        shared = ctx.in_scope("first").checked(False)
+        outputs = [bn.batch_norm(shared, x[:, t]) for t in range(x.shape[1])]
+        return sum(outputs[1:], outputs[0])
+
+    subject = trained(run, Batches(batches))
+    assert bn.update_averages(subject, Batches(batches)) is True
+    everything = np.concatenate([x.reshape(-1, 3) for x, _ in batches])
+    assert_averages(subject.context, {"first": (everything.mean(0), everything.var(0))}, 3)
 
 
 def test_a_layer_that_a_batch_leaves_out():
@@ -156,8 +274,21 @@ def test_a_layer_that_a_batch_leaves_out():
     assert update_averages(subject, Batches(batches), method="one_pass") is True
 
 
-def test_stops_at_the_layer_that_is_measured():
-    checks.check_stops_at_the_layer_that_is_measured(batchnorm)
+def test_stops_at_the_layer_that_is_measured(bn):
+    """What comes after the last layer is not computed: a model that would raise there does not."""
+    rng = np.random.default_rng(46)
+    inputs, labels = examples(rng)
+    runs = []
+
+    def run(ctx, x):
+        y = bn.batch_norm(ctx.in_scope("first"), x)
+        runs.append(ctx.is_training)
+        return layers.dense(ctx, y, 2)
+
+    subject = trained(run, InMemoryDataset(inputs, labels, 6))
+    runs.clear()
+    bn.update_averages(subject, InMemoryDataset(inputs, labels, 6))
+    assert runs == [False]  # the run that looks for the layers goes to the end
 
 
 def test_a_layer_that_the_first_batch_leaves_out():
@@ -218,8 +349,19 @@ def test_a_model_that_guards_itself():
 
 
 @every_method
-def test_dropout_is_off(method):
-    checks.check_dropout_is_off(batchnorm, method)
+def test_dropout_is_off(bn, method):
+    """The model runs in evaluation: no random number is drawn, and the pooled input is the whole one."""
+    rng = np.random.default_rng(48)
+    inputs, labels = examples(rng)
+
+    def run(ctx, x):
+        return layers.dense(ctx, bn.batch_norm(ctx.in_scope("first"), layers.dropout(ctx, x, 0.5)), 2)
+
+    subject = trained(run, InMemoryDataset(inputs, labels, 6))
+    with unchanged(subject.context, "variables"):
+        bn.update_averages(subject, InMemoryDataset(inputs, labels), method=method)
+    assert_close(averages(subject.context, "first")[0], inputs.mean(0), "mean")
+    assert_close(averages(subject.context, "first")[1], inputs.var(0), "variance")
 
 
 @every_method
@@ -245,7 +387,7 @@ def test_shuffled_and_augmented_epochs(method):
     subject = trained(normalized_first(batchnorm), InMemoryDataset(inputs, labels, 6))
     update_averages(subject, InMemoryDataset(inputs, labels, 6, shuffle=True, rng=1), method=method)
     if method != "two_phase":
-        checks.assert_averages(subject.context, {"first": (inputs.mean(0), inputs.var(0))}, 4)
+        assert_averages(subject.context, {"first": (inputs.mean(0), inputs.var(0))}, 4)
 
 
 def test_after_a_checkpoint(tmp_path):

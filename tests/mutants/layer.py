@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.layer import averages_checks as averages
-from tests.layer import switches_checks as switches
-from tests.layer import untouched_checks as untouched
-from tests.layer.switches_checks import Switches
+from tests.layer import test_averages as averages
+from tests.layer import test_l2 as l2
+from tests.layer import test_switches as switches
+from tests.layer import test_update_untouched as untouched
+from tests.support.switches import Switches
 
 
 class Mutant(NamedTuple):
@@ -37,64 +38,64 @@ RULE = {
         "averages.py",
         "return min(momentum, 1 - 1 / avg_weight)",
         "return min(1 - momentum, 1 - 1 / avg_weight)",
-        of(averages.check_rule, 0.9, "float64"),
+        of(averages.test_rule, 0.9, "float64"),
     ),
     "no plain mean at the start": Mutant(
-        "averages.py", "return min(momentum, 1 - 1 / avg_weight)", "return momentum", averages.check_worked_example
+        "averages.py", "return min(momentum, 1 - 1 / avg_weight)", "return momentum", averages.test_worked_example
     ),
     "never exponential": Mutant(
         "averages.py",
         "return min(momentum, 1 - 1 / avg_weight)",
         "return 1 - 1 / avg_weight",
-        averages.check_default_momentum,
+        averages.test_default_momentum,
     ),
     "the larger of the two": Mutant(
-        "averages.py", "return min(momentum,", "return max(momentum,", averages.check_worked_example
+        "averages.py", "return min(momentum,", "return max(momentum,", averages.test_worked_example
     ),
     "w not counted": Mutant(
         "averages.py",
         "            weight,\n        )",
         "            self.avg_weight,\n        )",
-        of(averages.check_rule, 0.9, "float32"),
+        of(averages.test_rule, 0.9, "float32"),
     ),
     "w one ahead": Mutant(
-        "averages.py", "weight = self.avg_weight + 1", "weight = self.avg_weight + 2", averages.check_worked_example
+        "averages.py", "weight = self.avg_weight + 1", "weight = self.avg_weight + 2", averages.test_worked_example
     ),
     "the mean for the variance": Mutant(
         "averages.py",
         "keep * self.variance + (1 - keep) * variance",
         "keep * self.variance + (1 - keep) * mean",
-        averages.check_worked_example,
+        averages.test_worked_example,
     ),
     "the deviation for the variance": Mutant(
         "averages.py",
         "keep * self.variance + (1 - keep) * variance",
         "keep * self.variance + (1 - keep) * np.sqrt(variance)",
-        of(averages.check_rule, 0.5, "float64"),
+        of(averages.test_rule, 0.5, "float64"),
     ),
     "what is multiplied by 0 stays": Mutant(
-        "averages.py", "if keep == 0:", "if False:", averages.check_first_values_leave_no_trace
+        "averages.py", "if keep == 0:", "if False:", averages.test_first_values_leave_no_trace
     ),
     "NaN let through": Mutant(
         "averages.py",
         "if np.count_nonzero(finite) == finite.size:",
         "if True:",
-        of(untouched.check_nan_in_the_data, "exact"),
+        of(untouched.test_nan_in_the_data, "exact"),
     ),
     "an infinite variance let through": Mutant(
         "averages.py",
         "np.isfinite(batch.mean) & np.isfinite(batch.variance)",
         "np.isfinite(batch.mean)",
-        averages.check_pooled_to_infinity,
+        averages.test_pooled_to_infinity,
     ),
     "averages in the type of x": Mutant(
         "config.py",
         'mean=_variable(ctx, "mean", np.float64,',
         'mean=_variable(ctx, "mean", parameter_dtype,',
-        of(averages.check_rule, 0.99, "float16"),
+        of(averages.test_rule, 0.99, "float16"),
     ),
     "momentum 0.9 by default": Mutant(
-        "config.py", "momentum: float = 0.99,", "momentum: float = 0.9,", averages.check_default_momentum
+        "config.py", "momentum: float = 0.99,", "momentum: float = 0.9,", averages.test_default_momentum
     ),
 }
 
@@ -103,7 +104,7 @@ WHEN = {
         "layer.py",
         "return self.ctx.is_training and self.moves",
         "return self.moves",
-        averages.check_nothing_else_moves,
+        averages.test_nothing_else_moves,
     ),
     "update before the step ends": Mutant(
         "layer.py",
@@ -111,31 +112,31 @@ WHEN = {
         "pending = _PendingUpdate(self, batch)\n"
         "            for variable, value in pending().items():\n"
         "                variable.value = value",
-        averages.check_abandoned_steps,
+        averages.test_abandoned_steps,
     ),
-    "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", averages.check_pooled_uses),
-    "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", averages.check_pooled_uses),
+    "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", averages.test_pooled_uses),
+    "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", averages.test_pooled_uses),
     "a move for each use": Mutant(
         "layer.py",
         "pending = run.after_step.get(self.scope)",
         "pending = None\n        while self.scope in run.after_step:\n            self.ctx.apply()",
-        averages.check_pooled_uses,
+        averages.test_pooled_uses,
     ),
-    "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", averages.check_reset),
+    "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", averages.test_reset),
     "reset of the whole store": Mutant(
-        "layer.py", "ctx.variables(role=", 'ctx.in_absolute_path("/").variables(role=', averages.check_reset
+        "layer.py", "ctx.variables(role=", 'ctx.in_absolute_path("/").variables(role=', averages.test_reset
     ),
     "reset by the spelling of the scope": Mutant(
         "layer.py",
         'ctx.variables(role=ROLES["avg_weight"]):',
         '[v for v in ctx.variables() if v.path.endswith("batch_normalization/avg_weight")]:',
-        averages.check_reset,
+        averages.test_reset,
     ),
     "reset by the variable's name": Mutant(
         "layer.py",
         'ctx.variables(role=ROLES["avg_weight"]):',
         '[v for v in ctx.variables() if v.name == "avg_weight"]:',
-        averages.check_reset,
+        averages.test_reset,
     ),
 }
 
@@ -144,75 +145,75 @@ SWITCHES = {
         "layer.py",
         "return self.ctx.is_training and self.moves",
         "return self.ctx.is_training",
-        of(switches.check_training, FROZEN),
+        of(switches.test_training, FROZEN),
     ),
     "frozen_averages ignored": Mutant(
         "config.py",
         "moves=self._trainable and not self._frozen_averages,",
         "moves=self._trainable,",
-        of(switches.check_training, FROZEN),
+        of(switches.test_training, FROZEN),
     ),
     "trainable(False) still moves": Mutant(
         "config.py",
         "moves=self._trainable and not self._frozen_averages,",
         "moves=not self._frozen_averages,",
-        of(switches.check_update, FIXED, "exact"),
+        of(switches.test_update, FIXED, "exact"),
     ),
     "trainable(False) still learns": Mutant(
         "config.py",
         "parameter.trainable = self._trainable",
         "parameter.trainable = True",
-        of(switches.check_training, FIXED),
+        of(switches.test_training, FIXED),
     ),
     "frozen averages stop the scale": Mutant(
         "config.py",
         "parameter.trainable = self._trainable",
         "parameter.trainable = self._trainable and not self._frozen_averages",
-        of(switches.check_training, FROZEN),
+        of(switches.test_training, FROZEN),
     ),
     "trainable for good": Mutant(
         "config.py",
         "parameter.trainable = self._trainable",
         "parameter.trainable = self._trainable and parameter.trainable",
-        switches.check_switching,
+        switches.test_switching,
     ),
     "the trigger set by frozen layers": Mutant(
-        "config.py", "        if layer.moves:\n", "        if True:\n", of(switches.check_variables, FROZEN)
+        "config.py", "        if layer.moves:\n", "        if True:\n", of(switches.test_variables, FROZEN)
     ),
     "center for scale": Mutant(
         "config.py",
         '"scale", parameter_dtype, initializers.ones, shape) if self._scale else',
         '"scale", parameter_dtype, initializers.ones, shape) if self._center else',
-        of(switches.check_variables, Switches(center=False)),
+        of(switches.test_variables, Switches(center=False)),
     ),
     "no current scope": Mutant(
         "config.py",
         "ctx = self._ctx if self._current_scope else",
         "ctx = self._ctx if False else",
-        of(switches.check_variables, Switches(current_scope=True)),
+        of(switches.test_variables, Switches(current_scope=True)),
     ),
     "M for V": Mutant(
         "layer.py",
         "statistics = self.mean.value, self.variance.value",
         "statistics = self.variance.value, self.mean.value",
-        of(switches.check_evaluation, Switches(use_backend_inference=False)),
+        of(switches.test_evaluation, Switches(use_backend_inference=False)),
     ),
     "no offset in inference": Mutant(
         "layer.py",
         "return infer(x, self.scale_node, self.offset_node,",
         "return infer(x, self.scale_node, None,",
-        of(switches.check_evaluation, Switches()),
+        of(switches.test_evaluation, Switches()),
     ),
     "batch statistics of frozen layers": Mutant(
         "layer.py",
         "return layer.with_batch_statistics(x)[0] if layer.moves else layer.with_averages(x)",
         "return layer.with_batch_statistics(x)[0]",
-        of(switches.check_batch_statistics_leave_frozen_layers_alone, {"frozen_averages": True}),
+        of(switches.test_batch_statistics_leave_frozen_layers_alone, {"frozen_averages": True}),
     ),
     "L2 on the offset": Mutant(
         "config.py",
-        "add_l2(ctx, scale)",
-        "add_l2(ctx, offset)",
-        lambda bn: switches.check_l2_is_on_the_scale_alone(bn, rng()),
+        "(scale, offset if self._regularize_offset else None)",
+        "(offset,)",
+        lambda bn: l2.test_l2_is_on_the_scale_alone(bn, rng()),
     ),
 }

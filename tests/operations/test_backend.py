@@ -3,6 +3,7 @@
 import shutil
 import sys
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_the_environment_variable_must_name_an_implementation():
 def without_extension(tmp_path):
     """A folder in which pybn_ext is as an installation without a compiler leaves it."""
     (tmp_path / "pybn_ext").mkdir()
-    shutil.copy(ROOT / "pybn_ext" / "__init__.py", tmp_path / "pybn_ext")
+    shutil.copy(find_spec("pybn_ext").origin, tmp_path / "pybn_ext")
     return tmp_path
 
 

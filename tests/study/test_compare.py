@@ -182,6 +182,21 @@ def test_plot():
     plt.close("all")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("result", [1, 2])
+def test_one_value_that_is_no_number_is_never_in_bounds(value, result):
+    """Also where a result before it is right: NaN is larger than nothing."""
+
+    def spoilt(*args, **options):
+        results = [np.array(each) for each in reference.batch_norm_training(*args, **options)]
+        results[result].flat[-1] = value
+        return tuple(results)
+
+    found = against(copy_of_reference(batch_norm_training=spoilt), operations=["batch_norm_training"])
+    assert not any(row.ok for row in found.rows)
+    assert {row.units for row in found.rows} == {np.inf}
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 

@@ -349,3 +349,94 @@ def test_text_dictionary_and_notebook_say_the_same(ill):
         assert each.sentence in report.text
         assert each.kind in report._repr_html_()
     assert str(report) == report.text
+
+
+# --- NaN is not compared away -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mean", "variance"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_averages_that_are_no_numbers_are_shown_and_build_no_other_finding(name, value, frozen):
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32, 32)), data.train)
+    variable = trainer.context.get_variable(f"/layer_0/batch_normalization/{name}")
+    variable.value = np.where(np.arange(32) == 7, value, variable.value)
+    trainer.model_fn = experiments.classifier((32, 32), frozen_averages=frozen)
+    report = examine(trainer, data.train, max_batches=4)
+    spoilt = [each for each in report.findings if each.layer == "/layer_0/batch_normalization"]
+    assert [each.kind for each in spoilt] == ["non_finite_averages"], report.text
+    shown = report.to_dict()["layers"]["/layer_0/batch_normalization"][
+        "mean_lag" if name == "mean" else "variance_ratio"
+    ]
+    if frozen:  # and its NaN reaches the next layer, so that no batch is left to measure
+        assert {each.kind for each in report.findings} == {"non_finite_averages", "non_finite_activations"} or shown
+    else:
+        assert not np.isfinite(shown)
+    assert "nan" not in " ".join(each.sentence for each in report.findings)
+
+
+@pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
+def test_a_weight_that_is_no_number_of_batches(weight):
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    trainer.context.get_variable("/layer_0/batch_normalization/avg_weight").value = weight
+    report = examine(trainer, data.train, max_batches=4)
+    assert kinds(report) == {"non_finite_averages"}
+    assert f"seen {weight:g} batches" in report.findings[0].sentence
+
+
+@pytest.mark.parametrize("path", ["/output/dense/weights", "/layer_0/batch_normalization/scale"])
+def test_nan_behind_the_last_layers_statistics_is_no_clean_bill(path):
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    variable = trainer.context.get_variable(path)
+    variable.value = np.full(variable.shape, np.nan)
+    report = examine(trainer, data.train, max_batches=4)
+    assert kinds(report) == {"non_finite_loss"}, report.text
+    assert f"{path} hold NaN" in report.findings[0].sentence
+
+
+def test_a_loss_that_is_not_finite_is_no_clean_bill():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    trainer.loss_fn = lambda labels, predictions: losses.softmax_cross_entropy(labels, predictions) * np.inf
+    report = examine(trainer, data.train, max_batches=4)
+    assert kinds(report) == {"non_finite_loss"}
+    assert "look for a logarithm" in report.findings[0].sentence
+
+
+# --- a gap that is seen is explained ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_demos_gap_is_explained(seed):
+    data = experiments.digits(seed)
+    trainer = experiments.trainer(seed, experiments.classifier((64, 64, 64)))
+    Loop(trainer).run_epochs(data.train, 10)
+    both = experiments.evaluate_both_ways(trainer, data.test)
+    report = examine(trainer, data.test)
+    assert report.ok
+    lost = both.averages["accuracy"] - both.batch["accuracy"]
+    assert lost < -0.01, "else there is no gap to explain"
+    assert f"{report.checkup.losses.lag:+.3g} (100% of the gap to training), of accuracy {lost:+.3f}" in report.text
+    assert "no mean off by more than 0.35 deviations" in report.text
+    assert report.to_dict()["metrics"]["accuracy"]["averages"] == both.averages["accuracy"]
+    update_averages(trainer, data.test)
+    assert examine(trainer, data.test)._verdict()[0].startswith("Nothing found: the averages describe these data")
+
+
+def test_metrics_are_split_as_the_loss_is(ill):
+    *_, report = ill
+    accuracy = report.checkup.metrics["accuracy"]
+    assert accuracy.training + accuracy.rest + accuracy.batch_noise + accuracy.lag == pytest.approx(accuracy.averages)
+    assert accuracy.lag < -0.01
+    assert "accuracy" in report.text.splitlines()[1]
+
+
+def test_no_share_is_named_where_another_step_is_for_the_better():
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((64, 64)), data.train)
+    losses_ = examine(trainer, data.train).checkup.losses
+    assert losses_.batch_noise < 0
+    assert "% of the gap" not in examine(trainer, data.train).text

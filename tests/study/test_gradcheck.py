@@ -322,3 +322,17 @@ def test_data_from_the_seed_of_the_check_is_no_trap():
     report = check_gradients(f, [x], vjp=without_variance_path, seed=3)
     assert not report.ok
     assert "variance" in report.text
+
+
+def test_the_worst_element_is_a_wrong_one_where_nothing_is_allowed():
+    """0 / 0 of the right elements would be the largest."""
+
+    def f(x):
+        return np.append(x[:2], 0 * x[2])
+
+    def twice(dy, x):
+        return 2 * np.append(dy[:2], [0, 0])
+
+    report = check_gradients(f, [np.arange(1.0, 5.0)], vjp=twice, atol=0, rtol=0)
+    assert not report.ok
+    assert report.inputs[0].index[0] < 2

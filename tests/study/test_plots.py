@@ -10,8 +10,10 @@ import pytest
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from pybn import reference
 from pybn.lessons import experiments, figures
-from pybn.study import plots
+from pybn.study import plots, records
+from pybn.study.compare import compare
 from pybn.study.record import DataRecord, LayerRecord, replay
 
 SCOPES = ("/layer_0/batch_normalization", "/layer_1/batch_normalization")
@@ -181,3 +183,168 @@ except ImportError as error:
     (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('gone', name='matplotlib')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "the figures need matplotlib, which is not installed: pip install matplotlib\n", done.stderr
+
+
+# --- what a figure can be given ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run():
+    return experiments.recorded(0, experiments.classifier((8, 8)), every=3).steps(12)
+
+
+@pytest.mark.parametrize("draw", [plots.lag, plots.lag_map])
+def test_a_recorder_its_layers_or_one_layer(draw, run):
+    def drawn(*arguments):
+        ax = draw(*arguments)
+        return [line.get_xydata().tolist() for line in ax.get_lines()] + [c.get_array() for c in ax.collections]
+
+    whole = drawn(run.statistics.layers, run.data.layers)
+    for given in ((run.statistics, run.data), (run.statistics, run.data.layers)):
+        np.testing.assert_equal(drawn(*given), whole)
+    one, data = run.statistics[SCOPES[0]], run.data[SCOPES[0]]
+    np.testing.assert_equal(drawn(one, data), drawn({SCOPES[0]: one}, {SCOPES[0]: data}))
+
+
+def test_a_map_of_one_layer_and_one_step_has_an_area(run):
+    one_step = {s: DataRecord(r.step[:1], r.mean[:1], r.variance[:1]) for s, r in run.data.layers.items()}
+    for ax in (plots.lag_map(run.statistics[SCOPES[0]]), plots.lag_map(run.statistics, one_step)):
+        box = ax.collections[0].get_datalim(ax.transData)
+        assert box.width > 0
+        assert box.height > 0
+
+
+@pytest.mark.parametrize("draw", [plots.lag, plots.lag_map])
+def test_without_the_datas_record_the_batches_stand_for_it(draw, run):
+    ax = draw(run.statistics)
+    said = " ".join(text.get_text() for text in ax.figure.findobj(mpl.text.Text))
+    assert "behind the batches" in said
+
+
+def test_the_batches_around_a_step_are_pooled(layer):
+    around = records.of_batches(layer)
+    mean, variance = layer.batch_mean[1:12], layer.batch_variance[1:12]
+    np.testing.assert_allclose(around.mean[6], mean.mean(axis=0))
+    np.testing.assert_allclose(around.variance[6], variance.mean(axis=0) + mean.var(axis=0))
+
+
+def test_one_layer_is_taken_out_of_a_recorder_of_one():
+    run = experiments.recorded(0, experiments.classifier((8,)), every=3).steps(4)
+    ax = plots.moving_averages(run.statistics, (0.9,), run.data)
+    assert len(ax.get_lines()) == 3
+    plots.output_deviation({1e-3: run.statistics})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda run: plots.lag([1, 2]),
+            "records must be a StatisticsRecorder, its layers, or one LayerRecord, got list",
+        ),
+        (lambda run: plots.lag({"a": 1}), "got dict of int"),
+        (lambda run: plots.lag(run.data), "got DataRecorder of DataRecord"),
+        (lambda run: plots.lag_map(run.statistics, run.statistics), "data must be a DataRecorder, .* got StatisticsR"),
+        (lambda run: plots.moving_averages(run.trainer), "records must be a StatisticsRecorder, .* got Trainer"),
+    ],
+)
+def test_anything_else_is_told_what_was_wanted(call, message, run):
+    with pytest.raises(TypeError, match=message):
+        call(run)
+
+
+def test_what_is_empty_or_lacks_a_layer_is_told(run):
+    fresh = experiments.recorded(0, experiments.classifier((8,)))
+    with pytest.raises(ValueError, match="make the StatisticsRecorder before the training runs"):
+        plots.lag(fresh.statistics)
+    with pytest.raises(ValueError, match="make the DataRecorder before the training runs"):
+        plots.lag(run.statistics, fresh.data)
+    part = {SCOPES[0]: run.data[SCOPES[0]]}
+    with pytest.raises(ValueError, match=r"lacks \['/layer_1/batch_normalization'\]"):
+        plots.lag_map(run.statistics, part)
+    with pytest.raises(ValueError, match=r"must be one layer's, as recorder\['/layer_0/batch_normalization'\]"):
+        plots.moving_averages(run.statistics)
+
+
+def test_nan_is_not_drawn_as_nothing_behind(layer, data):
+    spoilt = DataRecord(data.step, data.mean, data.variance.copy())
+    spoilt.variance[1, 0] = np.nan
+    behind = plots.lag_in_deviations(layer, spoilt)
+    assert np.isnan(behind[1, 0])
+    assert np.isfinite(np.delete(behind, 1, axis=0)).all()
+
+
+@pytest.mark.parametrize("variances", [[1, np.nan], [1, np.inf], [-1, 1], [0, 0]])
+def test_gain_refuses_what_is_no_variance(variances):
+    with pytest.raises(ValueError, match="variances must be finite, not negative, and one of them above 0"):
+        plots.gain(variances)
+
+
+# --- all words are on the page ------------------------------------------------------------------
+
+NAMES = dict.fromkeys(f"/block_{i}/a_rather_long_name_of_a_layer/batch_normalization" for i in range(3))
+SIZES = {"small": (4.5, 3.0), "page": (8.0, 4.0), "slide": (13.0, 7.5)}
+
+
+def _comparison(layer, data, ax):
+    options = {"shapes": [(3, 2)], "dtypes": ["float64"], "operations": ["moments", "batch_norm_training"], "turns": 1}
+    return compare({"reference": reference, "again": reference}, **options).plot(ax)
+
+
+ALL = FIGURES | {
+    "lag_of_many": lambda layer, data, ax: plots.lag(
+        dict.fromkeys(NAMES, layer), dict.fromkeys(NAMES, data), [6], ax=ax
+    ),
+    "lag_map_of_many": lambda layer, data, ax: plots.lag_map(dict.fromkeys(NAMES, layer), ax=ax),
+    "before_and_after": lambda layer, data, ax: plots.before_and_after({"a": (0.1, 0.9)}, "accuracy", 0.95, ax=ax),
+    "ratio_bars": lambda layer, data, ax: plots.ratio_bars({"a long name": 1.5, "b": 123.0}, "times as long", ax=ax),
+    "comparison": _comparison,
+}
+
+
+def assert_all_text_is_inside(figure):
+    """What is drawn, with the ticks within the limits alone, as matplotlib itself adds it up to trim a page."""
+    figure.canvas.draw()
+    width, height = figure.get_size_inches()
+    box = figure.get_tightbbox()
+    pixel = 1 / figure.dpi
+    inside = min(box.x0, box.y0) >= -pixel and box.x1 <= width + pixel and box.y1 <= height + pixel
+    assert inside, f"cut off: {box} is not within {width:g} by {height:g} inches"
+
+
+def test_every_function_that_draws_is_drawn():
+    drawn = {name for name in plots.__all__ if name.islower()} - {
+        "growing",
+        "panels",
+        "short_name",
+        "most_moved_feature",
+        "lag_in_deviations",
+    }
+    assert drawn <= set(ALL)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("draw", ALL.values(), ids=ALL)
+def test_no_word_is_cut_off(draw, size, layer, data):
+    ax = plots.panels()
+    ax.figure.set_size_inches(size)
+    draw(layer, data, ax)
+    assert_all_text_is_inside(ax.figure)
+
+
+@pytest.mark.parametrize("draw", ALL.values(), ids=ALL)
+def test_no_word_is_cut_off_in_a_figure_of_its_own(draw, layer, data):
+    assert_all_text_is_inside(draw(layer, data, None).figure)
+
+
+def test_a_word_that_is_cut_off_is_seen():
+    ax = plots.panels(height=1)
+    ax.set_ylabel("far too long for a figure that is one inch high")
+    with pytest.raises(AssertionError, match="cut off"):
+        assert_all_text_is_inside(ax.figure)
+
+
+def test_no_word_of_the_demos_figures_is_cut_off():
+    story = experiments.story(seed=0, stretch=4)
+    for draw in (figures.momentum_figure, figures.epsilon_figure, figures.update_figure):
+        assert_all_text_is_inside(draw(story))

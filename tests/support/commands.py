@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 _COMMAND = re.compile(r"""pip\ install((?:\s+(?:'[^'\s]+'|"[^"\s]+"|[^\s'"`;&|)\\]+))+)""")
 _WORD = re.compile(r"""'[^']+'|"[^"]+"|\S+""")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+_TOOLS = {"pre-commit"}  # on the index under these names, and needed by nothing here
 
 
 def install_targets(text: str) -> list[list[str]]:
@@ -25,7 +26,8 @@ def install_targets(text: str) -> list[list[str]]:
         for command in _COMMAND.finditer(line):
             words = [word.strip("'\"") for word in _WORD.findall(command[1])]
             values = {position + 1 for position, word in enumerate(words) if word in ("-r", "--requirement")}
-            found.append([w for position, w in enumerate(words) if w[0] != "-" and position not in values])
+            # "{" begins what a program fills in: where that is made it is tested.
+            found.append([w for position, w in enumerate(words) if w[0] not in "-{" and position not in values])
     return found
 
 
@@ -44,4 +46,5 @@ def works_from_a_clone(target: str) -> bool:
         return asked is not None and set((asked[1] or "").split(",")) <= {"", *extras}
     needs = [*about["dependencies"], *about["build"], *(need for extra in extras.values() for need in extra)]
     named = _NAME.match(target)
-    return named is not None and named[0] in {_NAME.match(need)[0] for need in needs} - {about["name"], "pybn"}
+    known = {_NAME.match(need)[0] for need in needs} | _TOOLS
+    return named is not None and named[0] in known - {about["name"], "pybn"}

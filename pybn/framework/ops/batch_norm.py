@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pybn import arguments, backend
-from pybn.framework.graph import Node, gradient
+from pybn.framework.graph import Node, travelling_gradient
 from pybn.framework.ops import shapes
 from pybn.framework.ops.elementwise import cast, sqrt, where
 
@@ -42,7 +42,8 @@ def batch_norm_training(
     y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options)
 
     def joint(dy: Node) -> list[Node]:
-        values = kernels.batch_norm_gradient(x.value, _value(scale), mean, variance, dy.value, **options)
+        wide_x, wide_scale, wide_dy = as_wide_as_any(x, scale, offset, dy)
+        values = kernels.batch_norm_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_training_gradient, x, scale, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
 
@@ -66,7 +67,8 @@ def batch_norm_inference(
     y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options)
 
     def joint(dy: Node) -> list[Node]:
-        values = kernels.batch_norm_inference_gradient(x.value, _value(scale), mean, variance, dy.value, **options)
+        wide_x, wide_scale, wide_dy = as_wide_as_any(x, scale, offset, dy)
+        values = kernels.batch_norm_inference_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_inference_gradient, x, scale, mean, variance, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
 
@@ -97,6 +99,20 @@ def composed_inference(
     return cast(_where_real(batch, y, _wide(x)), batch.x.dtype)
 
 
+def as_wide_as_any(
+    x: Node, scale: Node | None, offset: Node | None, dy: Node
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """x, scale and dy in the widest type of all.
+
+    The implementations give doffset in the type of scale, and take dy in that of x.
+    """
+    given = [node.dtype for node in (x, scale, offset, dy) if node is not None]
+    if given.count(given[0]) == len(given):
+        return x.value, _value(scale), dy.value
+    widest = np.result_type(*given)
+    return x.value.astype(widest), None if scale is None else scale.value.astype(widest), dy.value.astype(widest)
+
+
 def _as_nodes(
     values: Sequence[np.ndarray | None], composed: Composed, x: Node, scale: Node | None, offset: Node | None, dy: Node
 ) -> list[Node]:
@@ -105,7 +121,7 @@ def _as_nodes(
 
     def higher(which: int) -> Callable[[Node], list[Node]]:
         # Partial: x, scale and dy are this operation's arguments, whatever they depend on.
-        return lambda ddy: gradient(composed()[which], parents, ddy, partial=True)
+        return lambda ddy: travelling_gradient(composed()[which], parents, ddy, partial=True)
 
     return [
         Node.with_joint_product(values[which], parents, higher(which))
@@ -132,7 +148,7 @@ def _composed_training_gradient(
     dscale = _sum(real_dy * normalized, batch)
     gain = inverse if scale is None else inverse * _along_features(scale, batch)
     dx = gain * (real_dy - doffset * (1 / batch.count) - normalized * dscale * (1 / batch.count))
-    return _in_dtype_of(x, batch, _where_real(batch, dx, _wide(dy)), dscale, doffset)
+    return _like_parameters(batch, _where_real(batch, dx, _wide(dy)), dscale, doffset)
 
 
 def _composed_inference_gradient(
@@ -154,7 +170,7 @@ def _composed_inference_gradient(
 
     gain = inverse if scale is None else inverse * _along_features(scale, batch)
     dx = _where_real(batch, gain * real_dy, _wide(dy))
-    return _in_dtype_of(x, batch, dx, _sum(real_dy * normalized, batch), _sum(real_dy, batch))
+    return _like_parameters(batch, dx, _sum(real_dy * normalized, batch), _sum(real_dy, batch))
 
 
 def _inverse_deviation(variance: Node, epsilon: float) -> Node:
@@ -164,10 +180,9 @@ def _inverse_deviation(variance: Node, epsilon: float) -> Node:
     return where(zero, 0.0, 1.0 / sqrt(where(zero, 1.0, beneath)))
 
 
-def _in_dtype_of(x: Node, batch: arguments.Batch, dx: Node, dscale: Node, doffset: Node) -> tuple[Node, Node, Node]:
-    """The three results in x's dtype, those of the parameters in their shape."""
-    dscale, doffset = (shapes.reshape(each, batch.feature_shape) for each in (dscale, doffset))
-    return cast(dx, x.dtype), cast(dscale, x.dtype), cast(doffset, x.dtype)
+def _like_parameters(batch: arguments.Batch, dx: Node, dscale: Node, doffset: Node) -> tuple[Node, Node, Node]:
+    """The three results, those of the parameters in their shape; in float64, which `gradient` narrows at the end."""
+    return dx, shapes.reshape(dscale, batch.feature_shape), shapes.reshape(doffset, batch.feature_shape)
 
 
 def _sum(x: Node, batch: arguments.Batch) -> Node:

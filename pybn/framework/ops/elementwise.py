@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 from pybn.framework.ops.shapes import sum_to
 
 NUMBER = (int, float, np.integer, np.floating)  # a tuple: `int | float` would be made anew at each call
@@ -134,9 +134,9 @@ def where(condition: Any, a: Any, b: Any) -> Node:
 
 
 def cast(x: Any, dtype: Any) -> Node:
-    """x in another floating-point type; the gradient comes back in x's."""
+    """x in another floating-point type; the gradient comes back in x's, in float32 where that is float16."""
     x = as_node(x)
-    return x if x.dtype == dtype else Node(x.value.astype(dtype), (x, lambda dy: cast(dy, x.dtype)))
+    return x if x.dtype == dtype else Node(x.value.astype(dtype), (x, lambda dy: cast(dy, wide(x.dtype))))
 
 
 def stop_gradient(x: Any) -> Node:

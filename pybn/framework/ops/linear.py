@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 from pybn.framework.ops.elementwise import as_node
 
 
@@ -46,9 +46,9 @@ def windows(x: Node, size: tuple[int, int], strides: tuple[int, int]) -> Node:
 def add_windows(x: Node, shape: tuple[int, ...], strides: tuple[int, int]) -> Node:
     """Zeros of `shape` (N, H, W, C) with every window added where `windows` read it."""
     _, rows, columns, height, width, _ = x.shape
-    value = np.zeros(shape, x.dtype)
+    value = np.zeros(shape, wide(x.dtype))
     for i in range(height):
         for j in range(width):
             across = slice(j, j + columns * strides[1], strides[1])
             value[:, i : i + rows * strides[0] : strides[0], across] += x.value[:, :, :, i, j]
-    return Node(value, (x, lambda dy: windows(dy, (height, width), strides)))
+    return Node(value.astype(x.dtype, copy=False), (x, lambda dy: windows(dy, (height, width), strides)))

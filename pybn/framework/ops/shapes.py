@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 
 Axes = int | tuple[int, ...] | None
 
@@ -46,14 +46,14 @@ def sum_to(x: Node, like: Node) -> Node:
 def _sum_to(x: Node, shape: tuple[int, ...]) -> Node:
     extra = x.ndim - len(shape)
     repeated = tuple(axis for axis, size in enumerate(x.shape) if axis < extra or shape[axis - extra] != size)
-    value = x.value.sum(axis=repeated, keepdims=True).reshape(shape)
+    value = _added(x.value, repeated, True).reshape(shape)
     return Node(value, (x, lambda dy: broadcast_to(dy, x.shape)))
 
 
 def sum(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     """The sum over `axis` (all of them by default)."""
     kept = _kept_shape(x.shape, axis)
-    value = x.value.sum(axis=axis, keepdims=keepdims)
+    value = _added(x.value, axis, keepdims)
     return Node(value, (x, lambda dy: broadcast_to(reshape(dy, kept), x.shape)))
 
 
@@ -63,7 +63,7 @@ def mean(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     count = math.prod(size for size, left in zip(x.shape, kept, strict=True) if left == 1)
     if count == 0:
         raise ValueError(f"mean needs at least one element, got shape {x.shape} over axis {axis}")
-    value = x.value.sum(axis=axis, keepdims=keepdims) / count
+    value = _added(x.value, axis, keepdims, count)
     return Node(value, (x, lambda dy: broadcast_to(reshape(dy * (1.0 / count), kept), x.shape)))
 
 
@@ -74,7 +74,7 @@ def max(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
 
     def product(dy: Node) -> Node:
         largest = x.value == value.reshape(kept)
-        return reshape(dy, kept) * (largest / largest.sum(axis=axis, keepdims=True)).astype(x.dtype)
+        return reshape(dy, kept) * (largest / largest.sum(axis=axis, keepdims=True)).astype(dy.dtype)
 
     return Node(value, (x, product))
 
@@ -99,15 +99,24 @@ def take(x: Node, index: Any) -> Node:
 
 def put(x: Node, index: Any, shape: tuple[int, ...]) -> Node:
     """Zeros of `shape` with x added at [index]: what `take` read, put back."""
-    value = np.zeros(shape, x.dtype)
+    value = np.zeros(shape, wide(x.dtype))
     np.add.at(value, index, x.value)
-    return Node(value, (x, lambda dy: take(dy, index)))
+    return Node(value.astype(x.dtype, copy=False), (x, lambda dy: take(dy, index)))
 
 
 def pad(x: Node, widths: Sequence[tuple[int, int]]) -> Node:
     """Zeros around x: (before, after) for each axis."""
     inside = tuple(slice(before, before + size) for (before, _), size in zip(widths, x.shape, strict=True))
     return Node(np.pad(x.value, widths), (x, lambda dy: take(dy, inside)))
+
+
+def _added(x: np.ndarray, axis: Axes, keepdims: bool, count: int = 1) -> np.ndarray:
+    """The sum divided by `count`, in x's type; float16 is added up in float32, where 70 000 ones are not infinity."""
+    if x.dtype != np.float16:
+        total = x.sum(axis=axis, keepdims=keepdims)
+        return total / count if count != 1 else total
+    wider: np.ndarray = np.asarray(x.sum(axis=axis, keepdims=keepdims, dtype=np.float32) / count)
+    return wider.astype(x.dtype)
 
 
 def _kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:

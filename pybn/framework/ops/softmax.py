@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pybn.framework.graph import Node
+from pybn.framework.graph import Node, wide
 from pybn.framework.ops import shapes
 
 
@@ -56,4 +56,5 @@ def _cross_entropy(logits: Node, labels: np.ndarray) -> tuple[np.ndarray, Callab
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=wide(x.dtype))
+    return (shifted - np.log(total)).astype(x.dtype, copy=False)

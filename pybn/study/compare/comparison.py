@@ -236,6 +236,7 @@ def _difference(got: np.ndarray, right: np.ndarray, unit: np.ndarray) -> tuple[f
         difference = np.where((got == right) | (np.isnan(got) & np.isnan(right)), 0.0, difference)
         difference = np.where(np.isnan(difference), np.inf, difference)
         units = np.where(difference == 0, 0.0, difference / unit)
+        units = np.where(np.isnan(units), np.inf, units)  # NaN is larger than nothing, and would go unseen
     return float(difference.max(initial=0.0)), float(units.max(initial=0.0))
 
 

@@ -1,32 +1,40 @@
 """Someone else's batch normalization, held against the book: what is wrong, where, and what is right.
 
-`check_batch_norm` runs a student's functions on a few designed probes (`probes`), explains each answer
-(`formulas` for outputs, `averages` for what is stored, `jacobian` for gradients), and says it in words
-(`texts`).  It needs NumPy alone.
+`check_batch_norm` runs a student's functions on a few designed probes (`student`), explains each answer
+(`output` for what comes out, `averages` for what is stored, `gradient` for what flows back, `images` for
+arrays of four axes), and says it in words (`report`).  It needs NumPy alone.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from pybn.study import adapters
 from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework import command
-from pybn.study.coursework.edges import backward_edges, habits, judge_edges
-from pybn.study.coursework.examples import smallest
-from pybn.study.coursework.findings import Finding, not_judged
-from pybn.study.coursework.gradients import judge_backward
-from pybn.study.coursework.images import judge_spatial
-from pybn.study.coursework.inference import judge_test
-from pybn.study.coursework.report import Report, Verdict, make_report
-from pybn.study.coursework.stored import CONVENTIONS, judge_statistics
-from pybn.study.coursework.student import Student
-from pybn.study.coursework.training import judge_training
+from pybn.study.coursework.apart.host import Host, NoVerdict
+from pybn.study.coursework.averages.judge import CONVENTIONS, judge_statistics, measure_statistics
+from pybn.study.coursework.gradient.judge import judge_backward
+from pybn.study.coursework.images.judge import judge_spatial
+from pybn.study.coursework.output.edges import backward_edges, habits, judge_edges
+from pybn.study.coursework.output.inference import judge_test, judge_test_of
+from pybn.study.coursework.output.training import judge_training
+from pybn.study.coursework.report.examples import with_examples
+from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, not_judged
+from pybn.study.coursework.report.report import Report, Verdict, make_report
+from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.student import ROLES, Student
 
-__all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm", "main"]
+__all__ = ["CONVENTIONS", "Finding", "NoVerdict", "Report", "Verdict", "check_batch_norm", "check_file", "main"]
+
+
+MEMORY = 2000.0  # megabytes for a student's process: PyTorch takes 300 when it is imported, NumPy 50
 
 
 def check_batch_norm(
@@ -39,6 +47,9 @@ def check_batch_norm(
     convention: str | None = None,
     time_limit: float = 1.5,
     points: Mapping[str, float] | None = None,
+    names: Mapping[str, str] | None = None,
+    build: Callable[[int], Any] | None = None,
+    mode: str | Callable[[Any, bool], Any] | None = None,
 ) -> Report:
     """Check an implementation of batch normalization, and say how it departs.
 
@@ -51,19 +62,20 @@ def check_batch_norm(
     convention : "course", "keras", "pytorch", "paper", "pybn", or None to accept each of them
     time_limit : seconds that one call may take
     points : points of each part, where they shall not be the default
+    names, build, mode : what a class calls things, how its layers are made, and how they are told to
+        train, as in `course_functions`; said once, they hold for a whole course
 
     Returns
     -------
     Report : `ok`, `text`, `findings`, `parts`, `points`, `to_dict()`
 
-    Raises ValueError for an unknown convention and TypeError where nothing was handed in; what the
-    student's functions raise is in the report.
+    Raises ValueError for an unknown convention or a time limit that is not positive, and TypeError where
+    nothing was handed in; what the student's functions raise is in the report.
     """
-    if convention is not None and convention not in CONVENTIONS:
-        raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
     if forward is None and spatial_forward is None:
         raise TypeError("check_batch_norm needs forward or spatial_forward, got neither")
-    whole = CourseFunctions() if forward is None else course_functions(forward)
+    _valid(convention, time_limit)
+    whole = CourseFunctions() if forward is None else _adapted(forward, time_limit, names, build, mode)
     functions = {
         "forward": whole.forward,
         "backward": backward or whole.backward,
@@ -71,13 +83,82 @@ def check_batch_norm(
         "spatial_forward": spatial_forward or whole.spatial_forward,
         "spatial_backward": spatial_backward or whole.spatial_backward,
     }
+    return _report(functions, convention, time_limit, points)
+
+
+def check_file(
+    module: str,
+    functions: Mapping[str, str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    build: str | None = None,
+    mode: str | None = None,
+    convention: str | None = None,
+    time_limit: float = 1.5,
+    memory: float = MEMORY,
+    points: Mapping[str, float] | None = None,
+) -> Report:
+    """Check a stranger's file in a process of its own: it writes no files, and the verdict is formed outside of it.
+
+    Parameters
+    ----------
+    module : a file ("layers.py") or a module of this directory
+    functions : what is checked, by role: {"forward": "my_forward", "backward": "my_backward"}, or a class
+        as "forward"; by default what has the course's names
+    names, convention, time_limit, points : as in `check_batch_norm`
+    build, mode : as there, each a function as "course.py:its_name"; mode may be a name as well
+    memory : megabytes that the process may write to (on Linux)
+
+    Raises NoVerdict where there is nothing to judge: no such file, no such functions, an import that
+    raises or ends the process.
+    """
+    _valid(convention, time_limit)
+    if not memory > 0:
+        raise ValueError(f"memory must be a positive number of megabytes, got {memory!r}")
+    options = {"listed": dict(functions or {}), "names": dict(names or {}), "build": build, "mode": mode}
+    with Host(module, limit=time_limit, memory=int(memory * 1e6), options=options) as host:
+        found: dict[str, Any] = dict.fromkeys(ROLES)
+        found |= {_ROLE.get(role, role): function for role, function in host.functions.items()}
+        if found["forward"] is None and found["spatial_forward"] is None:
+            raise NoVerdict(f"{module} has no forward to check")
+        report = _report(found, convention, time_limit, points)
+    return replace(report, said=tuple(host.said))
+
+
+_ROLE = {"alternative_backward": "alternative"}
+
+
+def _valid(convention: str | None, time_limit: float) -> None:
+    if convention is not None and convention not in CONVENTIONS:
+        raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
+    if not time_limit > 0:
+        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+
+
+def _report(functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None) -> Report:
     start = time.perf_counter()
     student = Student(functions, time_limit)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
         found = _judged_alone(student, found)
-        found = {part: _with_example(student, part, findings) for part, findings in found.items()}
-    return make_report(found, time.perf_counter() - start, points)
+        found = {part: with_examples(student, findings) for part, findings in found.items()}
+    return make_report(found, time.perf_counter() - start, points, _named(student, found))
+
+
+# Getting acquainted with a class takes about a hundred calls of its forward, as a check of it does.
+ACQUAINTANCE = 4.0
+
+
+def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFunctions:
+    """The course's functions; a class that does not let itself be met within the limit is adapted by name alone."""
+    given = {"names": names, "build": build, "mode": mode}
+    if not inspect.isclass(implementation):
+        return course_functions(implementation, **given)
+    adapters.warm_up()
+    met = sandbox.run(lambda: course_functions(implementation, **given), limit=ACQUAINTANCE * limit)
+    if met.failure == "raised" and isinstance(met.error, TypeError | ValueError):
+        raise met.error
+    return met.value if not met.failure else course_functions(implementation, acquainted=False, **given)
 
 
 def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:
@@ -86,16 +167,25 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
     if student.has("forward"):
         training = judge_training(student)
         found["training"] = training.findings
-        found["statistics"] = judge_statistics(student, training, convention).findings
-        found["test"] = judge_test(student).findings
+        stored = measure_statistics(student, training)
+        kept = None if stored is None or stored.variance is None else stored.variance.kept
+        by_book = judge_test(student)
+        test, used = judge_test_of(student, by_book, kept)
+        taken = used or (False if by_book.right else None)  # whether test mode takes what is kept for what it is
+        found["statistics"] = judge_statistics(
+            student, training, stored, convention, used=taken, torch=student.counts_the_new
+        ).findings
+        found["test"] = test.findings
         for role in ("backward", "alternative"):
             if student.has(role):
                 found[role] = judge_backward(student, role, training).findings
                 found[role] += backward_edges(student, role) if training.right and not found[role] else []
         found["training"] += judge_edges(student, training)
     if student.has("spatial_forward"):
-        found["spatial"] = judge_spatial(student).findings
-    for habit in habits(student):
+        others = [each for findings in found.values() for each in findings]
+        right = not any(each.kind in DEPARTURES for each in others)
+        found["spatial"] = judge_spatial(student, same_layer=student.images_alone, others_right=right).findings
+    for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found
 
@@ -106,22 +196,32 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
     for record in student.not_judged:
         if record.part in kept:
             kept[record.part] = [each for each in kept[record.part] if not record.covers(each.code)]
+    told: set[str] = set()
     for record in student.not_judged:
-        if record.part in kept:
+        if record.part in kept and not (record.fixed and record.setting in told):
             kept[record.part].append(not_judged(record))
-    return kept
+            told.add(record.setting)
+    return {part: _without_followers(part, kept) for part in kept}
 
 
-def _with_example(student: Student, part: str, findings: list[Finding]) -> list[Finding]:
-    """The departures of a part, each with the smallest input that shows them."""
-    if all(found.kind in ("failure", "remark", "shape") for found in findings):
-        return findings
-    example = smallest(student, part)
-    return [
-        found if found.kind in ("failure", "remark", "shape") else found.with_example(example) for found in findings
-    ]
+# What a part may follow from; where that is right after all, it follows from nothing.
+_LEADERS = {"test": ("statistics",), "backward": ("training",), "alternative": ("training",), "spatial": PARTS}
+
+
+def _without_followers(part: str, found: Mapping[str, list[Finding]]) -> list[Finding]:
+    leaders = [each for leader in _LEADERS.get(part, ()) for each in found.get(leader, [])]
+    if any(each.kind in DEPARTURES for each in leaders):
+        return found[part]
+    return [each for each in found[part] if each.kind != "follows"]
+
+
+def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:
+    """What the student calls the function of each part."""
+    roles = {part: part if part in ("backward", "alternative") else "forward" for part in parts}
+    roles["spatial"] = "spatial_forward"
+    return {part: student.own_name(role) for part, role in roles.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m pybn check`: 0 if all is right, 1 if a mistake was found, 2 for wrong usage."""
-    return command.run(arguments, check_batch_norm, CONVENTIONS)
+    """`python -m pybn check`: 0 if all is right, 1 if a mistake was found, 2 for no verdict or wrong usage."""
+    return command.run(arguments, check_batch_norm, check_file, CONVENTIONS)

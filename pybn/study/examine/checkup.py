@@ -21,7 +21,7 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean
-from pybn.framework.structures import number_of_examples
+from pybn.framework.structures import labelled, number_of_examples
 from pybn.framework.train import Trainer
 from pybn.study.record import averages_kept, seen_in_inference
 
@@ -29,7 +29,7 @@ Batches = list[tuple[Any, Any]]
 
 
 class Losses(NamedTuple):
-    """The loss on the same batches in four ways; each step from one to the next has one reason.
+    """The loss, or a metric, on the same batches in four ways; each step from one to the next has one reason.
 
     training : as in training: batch statistics, and dropout and the like active
     batch : in evaluation, but with batch statistics
@@ -95,7 +95,14 @@ class LayerCheckup:
     def mean_lag(self) -> float:
         """How far M is from the data's mean, as a shift of what the layer puts out: root mean square, in deviations."""
         distance = np.abs(self.averages.mean - self.data_moments.mean)
-        return float(np.sqrt(np.mean(np.where(distance > 0, distance * self._gain, 0.0) ** 2)))
+        # NaN stays NaN; 0 stays 0 where the gain overflows.
+        return float(np.sqrt(np.mean(np.where(distance == 0, 0.0, distance * self._gain) ** 2)))
+
+    @property
+    def averages_are_numbers(self) -> bool:
+        """Whether M, V and their weight are finite, and V and the weight not negative."""
+        mean, variance, weight = self.averages
+        return bool(np.isfinite(mean).all() and np.all((variance >= 0) & (variance < np.inf)) and 0 <= weight < np.inf)
 
     @property
     def variance_ratio(self) -> float:
@@ -125,29 +132,34 @@ _TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class Checkup:
-    """All that was measured; `losses` is None where no batch was finite."""
+    """All that was measured; `losses` is None, and `metrics` empty, where no batch was finite."""
 
     layers: dict[str, LayerCheckup]
     batches: int
     not_finite_inputs: list[int]
     classes: tuple[float, int] | None  # different labels in a batch (mean), and in all
     losses: Losses | None
+    metrics: dict[str, Losses]  # the trainer's, in the same four ways
+    not_finite_variables: list[str]  # the paths of those that hold NaN or infinity, but for averages
 
 
 def check_up(trainer: Trainer, dataset: Dataset, max_batches: int) -> Checkup:
     """Measure everything on the first `max_batches` batches; ValueError where there are none."""
     with _left_as_it_was(trainer.context, dataset):
-        batches = list(islice(dataset, max_batches))
+        batches = [labelled(batch) for batch in islice(dataset, max_batches)]
         if not batches:
             raise ValueError("the data set gave no batch: there is nothing to examine the model on")
         look = _FirstLook()
         finite = [batch for number, batch in enumerate(batches) if look.at(trainer, number, batch)]
+        measured = _in_four_ways(trainer, finite, look.layers) if finite else {}
         return Checkup(
             look.checked(),
             len(batches),
             [number for number, (inputs, _) in enumerate(batches) if not _finite(inputs)],
             _classes(finite),
-            _in_four_ways(trainer, finite, look.layers) if finite else None,
+            measured.pop("loss", None),
+            measured,
+            [each.path for each in trainer.context.variables(trainable=True) if not np.isfinite(each.value).all()],
         )
 
 
@@ -191,26 +203,28 @@ def _as_found(layer: Layer) -> LayerCheckup:
     return LayerCheckup(layer.scope, layer.moves, layer.momentum, layer.options["epsilon"], layer.averages)
 
 
-def _in_four_ways(trainer: Trainer, batches: Batches, layers: dict[str, LayerCheckup]) -> Losses:
-    training = _loss(trainer, batches, in_batch_statistics, training=True)
-    batch = _loss(trainer, batches, in_batch_statistics)
-    averages = _loss(trainer, batches, in_mode)
+def _in_four_ways(trainer: Trainer, batches: Batches, layers: dict[str, LayerCheckup]) -> dict[str, Losses]:
+    training = _means(trainer, batches, in_batch_statistics, training=True)
+    batch = _means(trainer, batches, in_batch_statistics)
+    averages = _means(trainer, batches, in_mode)
     with averages_kept(trainer.context):
         update_averages(trainer, batches)
-        exact = _loss(trainer, batches, in_mode)
+        exact = _means(trainer, batches, in_mode)
         for scope, moments in seen_in_inference(trainer, batches).items():
             layers[scope].data = moments
-    return Losses(training, batch, exact, averages)
+    return {name: Losses(training[name], batch[name], exact[name], averages[name]) for name in training}
 
 
-def _loss(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool = False) -> float:
-    """The mean of the loss function, without regularizers, which are the same in every mode."""
+def _means(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool = False) -> dict[str, float]:
+    """The means of the loss function, without regularizers, which are the same in every mode, and of the metrics."""
     mean = WeightedMean()
     for inputs, labels in batches:
         with _evaluating(trainer.context, strategy, training):
-            loss = float(trainer.loss_fn(labels, trainer.run_model(inputs)))
-        mean.add({"loss": loss}, number_of_examples(labels))
-    return mean.result()["loss"]
+            predictions = trainer.run_model(inputs)
+            values = {name: float(metric(labels, predictions)) for name, metric in trainer.metrics.items()}
+            values["loss"] = float(trainer.loss_fn(labels, predictions))
+        mean.add(values, number_of_examples(labels))
+    return mean.result()
 
 
 @contextmanager
@@ -232,7 +246,8 @@ def _per_example(x: np.ndarray, feature_axis: int | tuple[int, ...]) -> np.ndarr
 def _spread(batches: Sequence[np.ndarray]) -> float:
     """The variance of the batches' means, over what it is for N examples drawn at random: variance / N.
 
-    The median over the features that vary, from batches of the usual size alone.
+    At the upper quarter of the features that vary: of a table sorted by its label few columns depend on it.  From
+    batches of the usual size alone.
     """
     usual = max(len(batch) for batch in batches)
     stacked = np.array([batch for batch in batches if len(batch) == usual])  # (batches, N, features)
@@ -241,7 +256,8 @@ def _spread(batches: Sequence[np.ndarray]) -> float:
     if len(stacked) < 2 or not varies.any():
         return float("nan")
     among_batches = stacked.mean(axis=1).var(axis=0, ddof=1)
-    return float(np.median(among_batches[varies] * usual / among_examples[varies]))
+    ratios = among_batches[varies] * usual / among_examples[varies]
+    return float(np.quantile(ratios, 0.75, method="higher"))
 
 
 def _classes(batches: Batches) -> tuple[float, int] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from pybn.framework.datasets import Dataset
 from pybn.framework.train import Trainer
 from pybn.study.examine.checkup import Checkup, LayerCheckup, check_up
+from pybn.study.examine.gap import explained
 from pybn.study.examine.symptoms import RULES, Symptom
 
 
@@ -37,6 +38,7 @@ class Examination:
             "findings": [asdict(finding) for finding in self.findings],
             "batches": self.checkup.batches,
             "losses": None if losses is None else losses._asdict(),
+            "metrics": {name: values._asdict() for name, values in self.checkup.metrics.items()},
             "gap": None if losses is None else {name: getattr(losses, name) for name in ("rest", "batch_noise", "lag")},
             "layers": {scope: _numbers(layer) for scope, layer in self.checkup.layers.items()},
         }
@@ -48,7 +50,7 @@ class Examination:
         items = "".join(
             f"<li><b>{html.escape(each.kind)}</b>: {html.escape(each.sentence)}</li>" for each in self.findings
         )
-        found = f"<ul>{items}</ul>" if items else f"<p>{self._verdict()[0]}</p>"
+        found = f"<ul>{items}</ul>" if items else f"<p>{html.escape(' '.join(self._verdict()))}</p>"
         return f"{found}<pre>{html.escape(chr(10).join([*self._head(), '', *self._table()]))}</pre>"
 
     def _head(self) -> list[str]:
@@ -56,14 +58,18 @@ class Examination:
         lines = [f"{len(checkup.layers)} batch normalizations, looked at on {checkup.batches} batches"]
         if losses is None:
             return [*lines, "no batch was finite, so no loss could be taken"]
-        return [
-            *lines,
-            f"loss {losses.training:9.4f}  as in training",
-            f"     {losses.rest:+9.4f}  what else evaluation does differently (dropout and the like)",
-            f"     {losses.batch_noise:+9.4f}  statistics of all the data in place of each batch's",
-            f"     {losses.lag:+9.4f}  moving averages in place of the data's statistics",
-            f"   = {losses.averages:9.4f}  in evaluation",
+        shown = {"loss": losses, **checkup.metrics}
+        steps = [
+            ("", "training", "as in training"),
+            ("+", "rest", "what else evaluation does differently (dropout and the like)"),
+            ("+", "batch_noise", "statistics of all the data in place of each batch's"),
+            ("+", "lag", "moving averages in place of the data's statistics"),
+            ("", "averages", "in evaluation: the sum"),
         ]
+        for sign, name, reason in steps:
+            numbers = "".join(f"{getattr(values, name):{sign}10.4f}" for values in shown.values())
+            lines.append(f"{numbers}  {reason}")
+        return [lines[0], "".join(f"{name[:9]:>10s}" for name in shown), *lines[1:]]
 
     def _table(self) -> list[str]:
         lines = [f"{'layer':32s} {'batches seen':>12s} {'n':>7s} {'mean off by':>12s} {'variance':>9s}"]
@@ -77,7 +83,7 @@ class Examination:
 
     def _verdict(self) -> list[str]:
         if self.ok:
-            return ["Nothing found: the averages describe these data, and the batches are as they should be."]
+            return explained(self.checkup)
         return [f"[{finding.kind}] {finding.sentence}" for finding in self.findings]
 
 

@@ -58,8 +58,14 @@ def not_finite(checkup: Checkup) -> Iterator[Symptom]:
 def averages_not_finite(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that cannot be statistics of anything."""
     for scope, layer in checkup.layers.items():
-        mean, variance, _ = layer.averages
+        mean, variance, weight = layer.averages
         wrong = int(np.sum(~np.isfinite(mean) | ~np.isfinite(variance) | (variance < 0)))
+        if not 0 <= weight < math.inf:
+            yield Symptom(
+                "non_finite_averages",
+                scope,
+                f"the averages of {scope} are said to have seen {weight:g} batches; update_averages counts them anew.",
+            )
         if wrong:
             yield Symptom(
                 "non_finite_averages",
@@ -67,6 +73,26 @@ def averages_not_finite(checkup: Checkup) -> Iterator[Symptom]:
                 f"{wrong} of the {mean.size} averages of {scope} are NaN, infinite or a negative variance; "
                 "update_averages measures them anew.",
             )
+
+
+def loss_not_finite(checkup: Checkup) -> Iterator[Symptom]:
+    """A loss of NaN or infinity that no layer's input and no average explains."""
+    explained = any(layer.not_finite or not layer.averages_are_numbers for layer in checkup.layers.values())
+    if checkup.losses is None or explained:
+        return
+    wrong = [name for name, loss in checkup.losses._asdict().items() if not math.isfinite(loss)]
+    if wrong:
+        held = ", ".join(checkup.not_finite_variables[:4])
+        yield Symptom(
+            "non_finite_loss",
+            "",
+            f"the loss is {getattr(checkup.losses, wrong[0])} although all that reaches the layers is finite; "
+            + (
+                f"{held} hold NaN or infinity: go back to a checkpoint and lower the learning rate."
+                if held
+                else "look for a logarithm or a square root of 0 behind the last layer, and in the labels."
+            ),
+        )
 
 
 def never_updated(checkup: Checkup) -> Iterator[Symptom]:
@@ -157,7 +183,7 @@ def large_epsilon(checkup: Checkup) -> Iterator[Symptom]:
 def frozen_elsewhere(checkup: Checkup) -> Iterator[Symptom]:
     """A frozen layer whose averages are those of other data."""
     for scope, layer in _measured(checkup):
-        if not layer.moves and layer.averages.avg_weight > 0 and _far_off(layer):
+        if not layer.moves and _compared(layer) and _far_off(layer):
             yield Symptom(
                 "frozen_on_other_data",
                 scope,
@@ -170,7 +196,7 @@ def lagging(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that are not the data's, under the weights as they are."""
     losses = checkup.losses
     costly = losses is not None and losses.lag > LOSS and losses.averages > LOSS_FACTOR * losses.training
-    moving = [(scope, layer) for scope, layer in _measured(checkup) if layer.moves and layer.averages.avg_weight > 0]
+    moving = [(scope, layer) for scope, layer in _measured(checkup) if layer.moves and _compared(layer)]
     worst = max((layer.mean_lag for _, layer in moving), default=math.nan)
     for scope, layer in moving:
         # Where it costs, those that are at least half as far off as the worst are named.
@@ -188,6 +214,7 @@ def lagging(checkup: Checkup) -> Iterator[Symptom]:
 RULES: tuple[Callable[[Checkup], Iterator[Symptom]], ...] = (
     not_finite,
     averages_not_finite,
+    loss_not_finite,
     never_updated,
     sorted_batches,
     small_batches,
@@ -203,6 +230,11 @@ RULES: tuple[Callable[[Checkup], Iterator[Symptom]], ...] = (
 
 def _measured(checkup: Checkup) -> Iterator[tuple[str, LayerCheckup]]:
     return ((scope, layer) for scope, layer in checkup.layers.items() if layer.data is not None)
+
+
+def _compared(layer: LayerCheckup) -> bool:
+    """Whether averages were made, and are numbers: how far NaN is off, nobody can say."""
+    return layer.averages_are_numbers and layer.averages.avg_weight > 0
 
 
 def _far_off(layer: LayerCheckup) -> bool:

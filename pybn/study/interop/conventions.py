@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pybn.study.interop.values import number
+
 # PyTorch's None: every batch counts alike.  It is a momentum there, so None cannot mean "the default" here.
 Momentum = float | None
 
@@ -132,6 +134,7 @@ def population_variance(variance: Any, count: float) -> np.ndarray:
 
 
 def _shrinkage(count: Any) -> float:
+    count = number(count)
     if isinstance(count, bool) or not isinstance(count, int | float | np.integer | np.floating):
         raise TypeError(f"count must be a number of elements, got {count!r}")
     if not (count >= 2 and (count == math.inf or count == int(count))):
@@ -140,6 +143,7 @@ def _shrinkage(count: Any) -> float:
 
 
 def _fraction(momentum: Any) -> float:
+    momentum = number(momentum)
     if isinstance(momentum, bool) or not isinstance(momentum, int | float | np.floating):
         raise TypeError(f"momentum must be a number, got {momentum!r}")
     if not 0 <= momentum <= 1:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pybn.framework.context import Context
 from pybn.framework.variables import Variable
-from pybn.study.interop.conventions import (
-    LIBRARIES,
-    Library,
-    Momentum,
-)
-from pybn.study.interop.state import Arrays, State, arrays_from, counted, expect_keys, state_from
+from pybn.study.interop.conventions import LIBRARIES, Library, Momentum
+from pybn.study.interop.names import at_stem, chosen, stem_of
+from pybn.study.interop.onnx_model import arrays_of, graph_of
+from pybn.study.interop.state import ALIKE, Arrays, State, arrays_from, counted, fitting, names_in, state_from
 
 
 def options(library: str, state: State) -> dict[str, Momentum]:
@@ -50,9 +50,10 @@ def from_pytorch(
         math.inf takes it as it is: evaluation then gives PyTorch's numbers.
     momentum, epsilon : what the layer was built with, in PyTorch's sense (they are not in the state_dict);
         momentum=None is the mean of all batches
-    avg_weight : how many batches the averages stand for; left out, num_batches_tracked, and where that is
-        missing or 0 (as after loading an old checkpoint) the length of momentum's memory, 1 / momentum
-    prefix : what the keys start with in a whole model's state_dict, as "bn1."; other keys are not looked at
+    avg_weight : how many batches the averages stand for; left out, num_batches_tracked, and at least the length of
+        momentum's memory, 1 / momentum: a fixed momentum does not look at the counter
+    prefix : what the keys start with in a whole model's state_dict, as "bn1."; other keys are not looked at, and
+        where one layer alone is in there it is found without
 
     Raises ValueError for a missing, unknown or misshapen array, and where count is needed and not given.
 
@@ -60,8 +61,7 @@ def from_pytorch(
     >>> state.variance, state.momentum, state.avg_weight
     (array([3.5, 3.5]), 0.9, 10.0)
     """
-    chosen = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-    return state_from("pytorch", chosen, momentum, epsilon, avg_weight, count)
+    return state_from("pytorch", _layer("pytorch", arrays, prefix), momentum, epsilon, avg_weight, count)
 
 
 def to_pytorch(state: State, *, count: float | None = None, dtype: Any = np.float32, prefix: str = "") -> Arrays:
@@ -77,15 +77,24 @@ def to_pytorch(state: State, *, count: float | None = None, dtype: Any = np.floa
 
 
 def from_keras(
-    arrays: Mapping[str, Any], *, momentum: float = 0.99, epsilon: float = 1e-3, avg_weight: float | None = None
+    arrays: Any,
+    *,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
-    """State of a `keras.layers.BatchNormalization`: `{w.name: w.numpy() for w in layer.weights}`.
+    """State of a `keras.layers.BatchNormalization`: `{w.path: w.numpy() for w in model.weights}`, or an open h5py file.
+
+    Names are taken as Keras 3, Keras 2 and tf.keras write them, such as "bn_1/gamma:0"; `prefix` is what those of the
+    layer begin with.  In a .weights.h5 file of Keras 3 ("layers/batch_normalization/vars") they are numbers: of four
+    arrays it is known which is which; name fewer yourself.
 
     Keras counts no batches: `avg_weight`, left out, is the length of momentum's memory, 1 / (1 - momentum),
     so that the next batch moves the averages as it would there.  (A weight of 0 would throw them away.)
     Under a mask Keras normalizes the padding too, which pybn gives back as it is.
     """
-    return state_from("keras", arrays, momentum, epsilon, avg_weight)
+    return state_from("keras", _layer("keras", arrays, prefix, by_place=True), momentum, epsilon, avg_weight)
 
 
 def to_keras(state: State, *, dtype: Any = np.float32) -> Arrays:
@@ -103,12 +112,19 @@ def from_flax(
     momentum: float = 0.99,
     epsilon: float = 1e-5,
     avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
     """State of a Flax linen `BatchNorm`: its own dicts from the collections "params" and "batch_stats".
 
+    With `prefix`, such as "BatchNorm_0", they are the whole model's.
     Flax counts no batches: see `from_keras`.
     """
-    return state_from("flax", {**params, **batch_stats}, momentum, epsilon, avg_weight)
+    (mean, variance), known = names_in("flax")
+    title = LIBRARIES["flax"].title
+    stats = chosen(f"{title}'s batch_stats", batch_stats, prefix, (mean, variance), (mean, variance))
+    stem = stem_of(f"{title}'s batch_stats", batch_stats, prefix, (mean, variance))
+    learned = at_stem(f"{title}'s params", params, stem, known[:2])
+    return state_from("flax", {**learned, **stats}, momentum, epsilon, avg_weight)
 
 
 def to_flax(state: State, *, dtype: Any = np.float32) -> tuple[Arrays, Arrays]:
@@ -119,14 +135,18 @@ def to_flax(state: State, *, dtype: Any = np.float32) -> tuple[Arrays, Arrays]:
 
 
 def from_nnx(
-    arrays: Mapping[str, Any], *, momentum: float = 0.99, epsilon: float = 1e-5, avg_weight: float | None = None
+    arrays: Any,
+    *,
+    momentum: float = 0.99,
+    epsilon: float = 1e-5,
+    avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
     """State of a Flax nnx `BatchNorm`: scale, bias, mean, var in one dict; what is None is absent.
 
-    Flax counts no batches: see `from_keras`.
+    Flax counts no batches: see `from_keras`; `prefix` is what the layer's names begin with.
     """
-    present = {name: values for name, values in arrays.items() if values is not None}
-    return state_from("flax", present, momentum, epsilon, avg_weight)
+    return state_from("flax", _layer("flax", arrays, prefix), momentum, epsilon, avg_weight)
 
 
 def to_nnx(state: State, *, dtype: Any = np.float32) -> Arrays:
@@ -135,14 +155,35 @@ def to_nnx(state: State, *, dtype: Any = np.float32) -> Arrays:
 
 
 def from_onnx(
-    arrays: Mapping[str, Any], *, momentum: float = 0.9, epsilon: float = 1e-5, avg_weight: float | None = None
+    arrays: Any,
+    *,
+    momentum: float | None = None,
+    epsilon: float | None = None,
+    avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
-    """State of an ONNX `BatchNormalization` node: its initializers, by the names of the operator's inputs.
+    """State of an ONNX `BatchNormalization` node: the model, or its initializers by the names of the operator's inputs.
 
-    That is {"scale", "B", "input_mean", "input_var"}; momentum and epsilon are the node's attributes.
+    Parameters
+    ----------
+    arrays : what `onnx.load(path)` gives, or {"scale", "B", "input_mean", "input_var"}
+    momentum, epsilon : left out, the attributes of the model's node, and where it has none ONNX's .9 and 1e-5
+    prefix : what the node's name, or the names of its arrays, begin with; "" where there is one such node
+
     ONNX counts no batches: see `from_keras`.
     """
-    return state_from("onnx", arrays, momentum, epsilon, avg_weight)
+    row = LIBRARIES["onnx"]
+    attributes: dict[str, Any] = {}
+    if (graph := graph_of(arrays)) is not None:
+        arrays, attributes = arrays_of(graph, prefix, (row.scale, row.offset, row.mean, row.variance))
+        prefix = ""
+    return state_from(
+        "onnx",
+        _layer("onnx", arrays, prefix),
+        attributes.get("momentum", row.momentum) if momentum is None else momentum,
+        attributes.get("epsilon", row.epsilon) if epsilon is None else epsilon,
+        avg_weight,
+    )
 
 
 def to_onnx(state: State, *, dtype: Any = np.float32) -> Arrays:
@@ -151,10 +192,18 @@ def to_onnx(state: State, *, dtype: Any = np.float32) -> Arrays:
 
 
 def from_gomlx(
-    arrays: Mapping[str, Any], *, momentum: float = 0.99, epsilon: float = 1e-3, avg_weight: float | None = None
+    arrays: Any,
+    *,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
-    """State of a GoMLX `batchnorm` layer; its avg_weight is a vector whose elements are all the same number."""
-    return state_from("gomlx", arrays, momentum, epsilon, avg_weight)
+    """State of a GoMLX `batchnorm` layer, by the names of its variables, which begin with `prefix`.
+
+    Its avg_weight is a vector whose elements are all the same number; 0 is taken as it is: nothing was averaged yet.
+    """
+    return state_from("gomlx", _layer("gomlx", arrays, prefix), momentum, epsilon, avg_weight)
 
 
 def to_gomlx(state: State, *, dtype: Any = np.float32) -> Arrays:
@@ -175,6 +224,7 @@ def from_haiku(
     decay_rate: float,
     epsilon: float = 1e-5,
     avg_weight: float | None = None,
+    prefix: str = "",
 ) -> State:
     """State of a Haiku `BatchNorm`: its parameters, and the states of its two moving averages.
 
@@ -183,12 +233,17 @@ def from_haiku(
     params : scale, offset, each as learned; shapes like (1, C) lose their ones
     mean_ema, var_ema : average, counter and hidden of each
     decay_rate : what the layer was built with (Haiku has no default)
+    prefix : of the layer, such as "batch_norm", where params and the two states are the whole net's
+
+    The averages stand for as many batches as make the next one move them as in Haiku; from the second on the two
+    rules differ by a little until `decay_rate`'s memory is full.
     """
-    arrays = {name: _without_ones(name, values) for name, values in params.items()}
-    for name, ema in (("mean_ema", mean_ema), ("var_ema", var_ema)):
-        expect_keys(f"Haiku's {name}", ema, required=("average", "counter"), known=("average", "counter", "hidden"))
-        arrays[name] = _without_ones(name, ema["average"])
-    arrays["counter"] = np.asarray(mean_ema["counter"])
+    (mean, variance), known = names_in("haiku")
+    arrays = at_stem("Haiku's params", params, f"{prefix}/" if prefix else "", known[:2])
+    for name, ema in ((mean, mean_ema), (variance, var_ema)):
+        inner = f"{prefix}/~/{name}" if prefix else ""
+        stored = chosen(f"Haiku's {name}", ema, inner, ("average", "counter"), ("average", "counter", "hidden"))
+        arrays[name], arrays["counter"] = stored["average"], stored["counter"]
     if counted("haiku", arrays) == 0:
         raise ValueError("Haiku's averages must have seen a batch (counter 1 or more): before it they are 0, got 0")
     return state_from("haiku", arrays, decay_rate, epsilon, avg_weight)
@@ -204,13 +259,24 @@ def to_haiku(state: State, *, ndim: int, feature_axis: int = -1, dtype: Any = np
     shape[feature_axis] = -1
     arrays = {name: values.reshape(shape) for name, values in arrays_from("haiku", state, dtype).items() if values.ndim}
     averages = {name: arrays.pop(name) for name in ("mean_ema", "var_ema")}
-    counter = np.int32(round(state.avg_weight))
-    weight = 1 - LIBRARIES["haiku"].to_pybn(state.momentum) ** int(counter)  # of the hidden sums, which start at 0
+    LIBRARIES["haiku"].from_pybn(state.momentum)  # momentum 1 is refused
+    counter = np.int32(_haiku_counter(state.avg_weight, state.momentum))
+    weight = 1 - state.momentum ** int(counter)  # of the hidden sums, which start at 0
     emas = (
         {"average": values, "hidden": (values * weight).astype(dtype), "counter": np.asarray(counter)}
         for values in averages.values()
     )
     return arrays, *emas
+
+
+def _haiku_counter(weight: float, momentum: float) -> int:
+    """The counter with which Haiku's next batch moves the averages as pybn's does after `weight` batches."""
+    counter, full = max(1, round(weight)), weight * (1 - momentum) >= momentum
+    if momentum == 0 or not full:
+        started = 1 - weight * (1 - momentum) / momentum if momentum else 0.0
+        return max(1, round(math.log(started) / math.log(momentum))) if started > 0 else counter
+    # Haiku nears momentum only slowly: as many batches as bring it there.
+    return max(counter, math.ceil(math.log(ALIKE / (1 - momentum)) / math.log(momentum)))
 
 
 # --- pybn's own layer -----------------------------------------------------------------------
@@ -241,9 +307,12 @@ def write_layer(ctx: Context, scope: str, state: State) -> None:
     """Put `state` into the variables of the layer in `scope`, all of them or, after an error, none.
 
     The layer must have run once, so that its variables exist; build it with `options("pybn", state)`.
-    A scale or offset that the state lacks becomes 1 or 0; one that the layer lacks is a ValueError.
+    A scale or offset that the state lacks becomes 1 or 0; one that the layer lacks is a ValueError.  So are NaN,
+    infinity and a negative variance, in a state whose arrays were changed in place too, with the array and the
+    features, and a number that is too large for the variable's type.
     """
-    values = {"mean": state.mean, "variance": state.variance, "avg_weight": state.avg_weight}
+    state = replace(state)  # arrays can be changed in place: checked again
+    values: dict[str, Any] = {"mean": state.mean, "variance": state.variance, "avg_weight": state.avg_weight}
     learned = {"scale": (state.scale, np.ones_like(state.mean)), "offset": (state.offset, np.zeros_like(state.mean))}
     for name, (given, neutral) in learned.items():
         if _find(ctx, f"{scope}/{name}") is not None:
@@ -251,9 +320,9 @@ def write_layer(ctx: Context, scope: str, state: State) -> None:
         elif given is not None:
             raise ValueError(f"the layer in {scope} learns no {name}, but the state has one: build it with one")
     variables = {name: ctx.get_variable(f"{scope}/{name}") for name in values}
-    checked = {name: variable.checked(values[name]) for name, variable in variables.items()}
-    for name, variable in variables.items():
-        variable.value = checked[name]
+    fresh = [(each, each.checked(fitting(name, values[name], each.dtype))) for name, each in variables.items()]
+    for variable, value in fresh:
+        variable.hold(value)
 
 
 def _find(ctx: Context, path: str) -> Variable | None:
@@ -263,11 +332,10 @@ def _find(ctx: Context, path: str) -> Variable | None:
         return None
 
 
-def _without_ones(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    if array.size != max(array.shape, default=1):
-        raise ValueError(f"{name} must have one axis larger than 1, the features, got shape {array.shape}")
-    return array.reshape(-1)
+def _layer(library: str, arrays: Any, prefix: str, by_place: bool = False) -> dict[str, Any]:
+    """One layer's arrays, by the library's names."""
+    required, known = names_in(library)
+    return chosen(LIBRARIES[library].title, arrays, prefix, required, known, known if by_place else ())
 
 
 def _library(name: str) -> Library:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pybn import arguments
 from pybn.study.interop.conventions import LIBRARIES, Library, Momentum, population_variance, sample_variance
+from pybn.study.interop.values import checked, features, number, plain
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,12 +25,14 @@ class State:
 
     Attributes
     ----------
-    mean, variance : float64 arrays (C,); the variance is the population's
-    scale, offset : float arrays (C,), or None where the layer learns none
+    mean, variance : float64 arrays of the features' shape, (C,) for one feature axis; the variance is the population's
+    scale, offset : float arrays of that shape, or None where the layer learns none
     avg_weight : float, how many batches the averages stand for; 0 only for averages never updated
     momentum : float in [0, 1], the fraction of the old average kept; 1 is the mean of all batches
     epsilon : float
     count : elements per feature in a batch, by which a sample variance was converted; None where none was
+
+    Raises ValueError for another shape, NaN, infinity or a negative variance, with the array and the features.
     """
 
     mean: np.ndarray
@@ -42,17 +45,26 @@ class State:
     count: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("avg_weight", "momentum", "epsilon", "count"):
+            object.__setattr__(self, name, number(getattr(self, name)))
         arguments.momentum(self.momentum)
         arguments.epsilon(self.epsilon)
         shape = np.shape(self.mean)
-        for name in ("variance", "scale", "offset"):
-            values = getattr(self, name)
-            if values is not None and np.shape(values) != shape:
-                raise ValueError(f"{name} must have the shape of mean {shape}, got {np.shape(values)}")
-        if not np.all(np.asarray(self.variance) >= 0):
-            raise ValueError(f"variance must not be negative or NaN, got {np.min(self.variance)} as the smallest")
+        for name in ("mean", "variance", "scale", "offset"):
+            if getattr(self, name) is not None:
+                values = plain(getattr(self, name))
+                if values.shape != shape:
+                    raise ValueError(f"{name} must have the shape of mean {shape}, got {values.shape}")
+                object.__setattr__(self, name, checked(name, values, name))
         if not (math.isfinite(self.avg_weight) and self.avg_weight >= 0):
             raise ValueError(f"avg_weight must be finite and not negative, got {self.avg_weight!r}")
+
+
+def names_in(library: str) -> tuple[tuple[str, str], list[str]]:
+    """What the library calls mean and variance, and all of its arrays."""
+    row = LIBRARIES[library]
+    known = [name for name in (row.scale, row.offset, row.mean, row.variance, row.counter) if name is not None]
+    return (row.mean, row.variance), known
 
 
 def state_from(
@@ -63,21 +75,19 @@ def state_from(
     avg_weight: float | None,
     count: float | None = None,
 ) -> State:
-    """The State behind `arrays`, which go by the library's names."""
+    """The State behind one layer's `arrays`, which go by the library's names."""
     row = LIBRARIES[library]
-    known = [name for name in (row.scale, row.offset, row.mean, row.variance, row.counter) if name is not None]
-    expect_keys(row.title, arrays, required=(row.mean, row.variance), known=known)
-    kept = row.to_pybn(momentum)
-    variance = arguments.float_array(row.variance, arrays[row.variance]).astype(np.float64)
+    momentum, avg_weight, count = number(momentum), number(avg_weight), number(count)
+    variance = features(row.variance, arrays[row.variance], "variance")
     if row.averaged_variance == "sample":
         variance = population_variance(variance, _needed(count, row))
     return State(
-        mean=arguments.float_array(row.mean, arrays[row.mean]).astype(np.float64),
+        mean=features(row.mean, arrays[row.mean], "mean"),
         variance=variance,
-        scale=_learned(row.scale, arrays),
-        offset=_learned(row.offset, arrays),
-        avg_weight=_seen_batches(avg_weight, counted(library, arrays), kept),
-        momentum=kept,
+        scale=features(row.scale, arrays[row.scale], "scale") if row.scale in arrays else None,
+        offset=features(row.offset, arrays[row.offset], "offset") if row.offset in arrays else None,
+        avg_weight=_given(avg_weight) if avg_weight is not None else weight_of(row, momentum, counted(library, arrays)),
+        momentum=row.to_pybn(momentum),
         epsilon=epsilon,
         count=count,
     )
@@ -92,7 +102,7 @@ def arrays_from(library: str, state: State, dtype: Any, *, both: bool = False, c
     scale = np.ones_like(state.mean) if state.scale is None and both else state.scale
     offset = np.zeros_like(state.mean) if state.offset is None and both else state.offset
     named = {row.scale: scale, row.offset: offset, row.mean: state.mean, row.variance: variance}
-    arrays = {name: np.array(values, dtype) for name, values in named.items() if values is not None}
+    arrays = {name: fitting(name, values, dtype) for name, values in named.items() if values is not None}
     if row.counter is not None:
         arrays[row.counter] = np.asarray(round(state.avg_weight), np.int64)
     return arrays
@@ -107,19 +117,50 @@ def _needed(count: float | None, row: Library) -> float:
     return count
 
 
-def _seen_batches(avg_weight: float | None, counter: float | None, momentum: float) -> float:
-    """How many batches imported averages stand for: never 0, which would lose them at the next batch."""
-    if avg_weight is not None:
-        if not avg_weight >= 1:
-            raise ValueError(
-                f"avg_weight must be 1 or more: at 0 the next batch erases the averages, got {avg_weight!r}"
-            )
-        return float(avg_weight)
-    if counter:
-        return float(counter)
-    if momentum == 1:
-        raise ValueError("avg_weight must be given where every batch counts alike (momentum 1) and no counter is kept")
-    return float(max(1, round(1 / (1 - momentum))))
+def fitting(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    """`values` in `dtype`; ValueError where one of them is too large for it."""
+    with np.errstate(over="ignore"):
+        array = np.array(values, dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{name} must fit {array.dtype}, whose largest number is {np.finfo(array.dtype).max:.3g}, "
+            f"got {np.abs(values).max():.3g}"
+        )
+    return array
+
+
+def _given(avg_weight: float) -> float:
+    if not avg_weight >= 1:
+        raise ValueError(f"avg_weight must be 1 or more: at 0 the next batch erases the averages, got {avg_weight!r}")
+    return float(avg_weight)
+
+
+# A weight whose next batch keeps this much more or less than there is as good as exact: float32 averages round by 6e-8
+# at each batch.
+ALIKE = 1e-5
+
+
+def weight_of(row: Library, momentum: Momentum, counter: float | None) -> float:
+    """How many batches imported averages stand for, so that the next one moves them as it would have there.
+
+    That is the library's counter where its rule is pybn's.  A fixed momentum does not look at the counter: it keeps as
+    much at the third batch as at the thousandth, and so does pybn from a weight of 1 / (1 - momentum) on.
+
+    >>> [weight_of(LIBRARIES["pytorch"], momentum, counter=3.0) for momentum in (0.1, None)]
+    [10.0, 3.0]
+    """
+    kept = row.to_pybn(momentum)
+    if row.counter is not None and counter is not None and row.kept is LIBRARIES["pybn"].kept:
+        return counter
+    if kept == 1:
+        if not counter:
+            raise ValueError("avg_weight must be given where every batch counts alike (momentum 1) and none is counted")
+        return counter
+    memory = float(max(1, math.ceil(1 / (1 - kept) - 1e-9)))  # 1 / (1 - .99) is 100 but for rounding
+    there = row.kept(int(counter or 0) + 1, momentum)
+    if there >= kept - ALIKE:
+        return max(counter or 0.0, memory)
+    return there / (1 - there)
 
 
 def counted(library: str, arrays: Mapping[str, Any]) -> float | None:
@@ -127,7 +168,7 @@ def counted(library: str, arrays: Mapping[str, Any]) -> float | None:
     name = LIBRARIES[library].counter
     if name is None or name not in arrays:
         return None
-    values = np.unique(np.asarray(arrays[name]))
+    values = np.unique(plain(arrays[name]))
     if values.size != 1 or not (np.isfinite(values[0]) and values[0] >= 0):
         raise ValueError(f"{name} must be one number of batches, 0 or more, got {values}")
     return float(values[0])
@@ -135,14 +176,3 @@ def counted(library: str, arrays: Mapping[str, Any]) -> float | None:
 
 def _learned(name: str, arrays: Mapping[str, Any]) -> np.ndarray | None:
     return arguments.float_array(name, arrays[name]).copy() if name in arrays else None
-
-
-def expect_keys(owner: str, arrays: Mapping[str, Any], required: tuple[str, ...], known: Any) -> None:
-    """ValueError where an array is missing, or has a name that would be ignored."""
-    missing = [name for name in required if name not in arrays]
-    unknown = [name for name in arrays if name not in known]
-    if missing or unknown:
-        raise ValueError(
-            f"{owner} must have the arrays {list(required)} and may have {[n for n in known if n not in required]}; "
-            f"missing {missing}, unknown {unknown}"
-        )

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.coursework import check_batch_norm
-from pybn.study.coursework.not_judged import NotJudged
 from tests.support.students.right import staged_backward, staged_forward
 
 
@@ -26,7 +26,8 @@ def test_a_whole_part_is_not_judged():
     record = NotJudged("test", "no way to ask for test mode", "say mode=", "mode")
     report = check_batch_norm(Adapted(staged_forward, record), staged_backward)
     assert report.parts["test"].status == "not judged"
-    assert [found.what for found in report.findings] == ["no way to ask for test mode"]
+    assert [found.what for found in report.remarks if found.part == "test"] == ["no way to ask for test mode"]
+    assert report.possible == 8.0  # the two points of test mode are neither given nor taken
     assert not report.ok
     assert report.parts["training"].ok
 
@@ -44,8 +45,9 @@ def test_what_does_not_rest_on_it_is_told():
     backward = Adapted(lambda dout, cache: (dout, None, dout.sum(0)), record)
     report = check_batch_norm(staged_forward, backward)
     codes = {found.code for found in report.findings}
+    assert codes
     assert "parameter-missing" not in codes
-    assert codes > {"not-judged"}
+    assert "not-set" in {found.code for found in report.remarks}
 
 
 def test_a_setting_must_be_one_that_is_known():
@@ -55,7 +57,7 @@ def test_a_setting_must_be_one_that_is_known():
 
 def test_a_pair_made_of_the_4d_one_says_so():
     from pybn.study.adapters import course_functions
-    from pybn.study.coursework.student import Student
+    from pybn.study.coursework.student.student import Student
     from tests.study.coursework.test_adapters import BatchNorm2d, Settable
 
     images, rows = (Student(vars(course_functions(layer)), 1.0) for layer in (BatchNorm2d, Settable))

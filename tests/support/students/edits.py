@@ -247,7 +247,7 @@ EDITS = [
     (
         "staged",
         [("(1.0 - momentum) * var", "(1.0 - momentum) * sqrtvar"), ("np.sqrt(running_var + eps)", "running_var")],
-        {"statistics": "deviation-stored", "test": "no-root"},
+        {"statistics": "deviation-stored"},
     ),
     (
         "staged",
@@ -255,7 +255,7 @@ EDITS = [
             ("(1.0 - momentum) * var", "(1.0 - momentum) * (var + eps)"),
             ("np.sqrt(running_var + eps)", "np.sqrt(running_var)"),
         ],
-        {"statistics": "epsilon-in-variance", "test": "epsilon-missing"},
+        {"statistics": "epsilon-in-variance"},
     ),
     # backward, staged
     (
@@ -381,7 +381,7 @@ EDITS = [
     (
         "paper",
         [('return dx, np.sum(dout * cache["h"], axis=0)', 'return dx, np.dot(dout.T, cache["h"])')],
-        {"backward": "gradient-shape"},
+        {"backward": "gradient-matrix"},
     ),
     (
         "paper",

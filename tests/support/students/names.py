@@ -37,6 +37,10 @@ NEUTRAL = {
     "integers",
     "average-shape",
     "gradient-shape",
+    "images-calls-own",
+    "images-same-function",
+    "right-for-stored",
+    "parameter-follows-forward",
 }
 
 

@@ -1,0 +1,150 @@
+"""Other people's implementations in two common shapes, so that one line adapts them.
+
+`course_functions` brings anything it knows (functions, a class, a PyTorch module, an implementation of
+pybn's operations) to the course's pair, `forward(x, gamma, beta, bn_param) -> (out, cache)` and
+`backward(dout, cache) -> (dx, dgamma, dbeta)`, which `check_batch_norm` takes.  `operations` goes the
+other way: it gives such a pair pybn's names and signatures, so that it can be compared with
+`pybn.reference`.  Names here are the other side's: gamma and beta for scale and offset.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from pybn.study.adapters.functions import CourseFunctions, from_names, from_operations, one_pixel
+from pybn.study.adapters.layers import LAYER, NAMEABLE, Adapted, Function
+from pybn.study.adapters.modes import Override
+from pybn.study.adapters.names import NAMES
+from pybn.study.adapters.not_judged import NotJudged
+from pybn.study.adapters.operations import CourseOperations
+
+__all__ = [
+    "LAYER",
+    "NAMES",
+    "CourseFunctions",
+    "CourseOperations",
+    "NotJudged",
+    "course_functions",
+    "from_names",
+    "from_operations",
+    "one_pixel",
+    "operations",
+]
+
+
+def course_functions(
+    implementation: Any,
+    *,
+    images: bool | None = None,
+    names: Mapping[str, str] | None = None,
+    build: Callable[[int], Any] | None = None,
+    mode: Override | None = None,
+    acquainted: bool = True,
+) -> CourseFunctions:
+    """The course's functions of whatever was handed in.
+
+    Parameters
+    ----------
+    implementation : a CourseFunctions; a function (then it is the forward); a mapping or a module with
+        the course's names (`batchnorm_forward`, ...); an implementation of pybn's operations; a class
+        with a forward, on NumPy's arrays or on PyTorch's tensors
+    images : whether a class takes (n, c, h, w); by default one with "2d" or "spatial" in its name, and
+        one that runs on such arrays alone
+    names : what a class calls gamma, beta, running_mean, running_var, dgamma, dbeta, eps, momentum,
+        output, dx, forward or backward, {"running_mean": "stats.mean"}; for a module what it calls
+        forward, backward, alternative_backward, spatial_forward or spatial_backward
+    build : (number of features) -> a layer, where the class cannot be made from that number alone
+    mode : how a layer is told that it trains: the name of a parameter of forward, of an attribute, or of
+        the method that is forward in test mode; or a function (layer, training)
+    acquainted : False leaves a class uncalled until its functions are: then it is only adapted by name
+
+    Raises TypeError for anything else, ValueError for a role that `names` may not hold.  What could not
+    be set or read in a class is in the attribute `not_judged` of the functions (`NotJudged`).
+    """
+    if isinstance(implementation, CourseFunctions):
+        return implementation
+    if hasattr(implementation, "batch_norm_training"):
+        return from_operations(implementation)
+    if isinstance(implementation, Mapping | ModuleType):
+        return from_names(implementation, names)
+    if inspect.isclass(implementation):
+        return from_class(implementation, images=images, names=names, build=build, mode=mode, acquainted=acquainted)
+    if hasattr(implementation, "forward") or hasattr(implementation, "backward"):
+        raise TypeError(
+            f"an implementation must be the class {type(implementation).__name__} and not one layer of it; "
+            "build=lambda features: ... says how layers are made"
+        )
+    if callable(implementation):
+        return CourseFunctions(forward=implementation)
+    raise TypeError(
+        "an implementation must be a function, a class, a module, a mapping or have pybn's operations, "
+        f"got {type(implementation).__name__}"
+    )
+
+
+def from_class(
+    layer: type,
+    *,
+    images: bool | None = None,
+    names: Mapping[str, str] | None = None,
+    build: Callable[[int], Any] | None = None,
+    mode: Override | None = None,
+    acquainted: bool = True,
+) -> CourseFunctions:
+    """A class with a forward, and a backward or PyTorch's, as the course's functions.
+
+    Its settings, parameters, averages, gradients and mode are found by their usual names, and else by
+    what they do; each is set and read back.  What could not be is in the functions' `not_judged`.
+    """
+    unknown = sorted(set(names or {}) - set(NAMEABLE))
+    if unknown:
+        raise ValueError(f"names may hold {', '.join(NAMEABLE)}, got {', '.join(unknown)}")
+    warm_up()
+    given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
+    name = layer.__name__.lower()
+    if images if images is not None else "2d" in name or "spatial" in name:
+        return _of_images(Adapted(layer, dims=4, **given))
+    flat = Adapted(layer, dims=2, **given)
+    if "dims" in flat.maker.takes:
+        spatial = Adapted(layer, dims=4, **given)
+        return CourseFunctions(*_pair(flat), None, *_pair(spatial, ("spatial",), ("spatial",)))
+    if acquainted and images is None and not flat.works and not flat.records:
+        of_images = Adapted(layer, dims=4, **given)
+        if of_images.works:
+            return _of_images(of_images)
+    return CourseFunctions(*_pair(flat))
+
+
+def _pair(adapted: Adapted, forward=("training", "statistics", "test"), backward=("backward",)) -> tuple[Any, Any]:
+    """Forward and backward of a class, with what is not judged of these parts."""
+    return Function(adapted, adapted.forward, forward), (
+        Function(adapted, adapted.backward, backward) if adapted.has_backward() else None
+    )
+
+
+def _of_images(adapted: Adapted) -> CourseFunctions:
+    """A layer of images as both pairs: in 2-D each row is an image of one pixel."""
+    spatial = _pair(adapted, ("spatial",), ("spatial",))
+    forward, backward = one_pixel(*spatial)
+    flat = Function(adapted, forward, ("training", "statistics", "test"))
+    flat.of_images = True
+    return CourseFunctions(flat, Function(adapted, backward, ("backward",)) if backward else None, None, *spatial)
+
+
+def warm_up() -> None:
+    """The first gradient of PyTorch imports for seconds; that must not count against a student's time."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        x = torch.ones(2, requires_grad=True)
+        torch.autograd.grad(x * x, [x], torch.ones(2))
+
+
+def operations(implementation: Any) -> Any:
+    """pybn's operations of whatever `course_functions` takes; what has them already is given back."""
+    if hasattr(implementation, "batch_norm_training"):
+        return implementation
+    return CourseOperations(course_functions(implementation))

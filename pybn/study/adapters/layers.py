@@ -1,0 +1,221 @@
+"""A class as the course's functions: everything is set, read back, and only then called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pybn.study.adapters.making import NotMade
+from pybn.study.adapters.meeting import Met, returned
+from pybn.study.adapters.names import NAMES, bare
+from pybn.study.adapters.not_judged import NotJudged
+from pybn.study.adapters.places import Place, as_array, get, is_tensor, parsed, put
+from pybn.study.adapters.roles import FEATURES
+from pybn.study.adapters.running import Run
+
+LAYER = "_layer"  # where an adapted class lives in bn_param, so that a second step meets the same object
+KEYS = ("running_mean", "running_var")
+NAMEABLE: tuple[str, ...] = ("gamma", "beta", *KEYS, "dgamma", "dbeta", "eps", "momentum", "output", "dx")
+NAMEABLE += ("forward", "backward")
+
+
+class Adapted(Met):
+    """The course's forward and backward of a class that was met."""
+
+    def forward(self, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: dict[str, Any]) -> Any:
+        """The course's forward; the cache is the run."""
+        if self.runner is None:
+            raise NotMade("; ".join(reason for _, reason, _ in self.records))
+        training = bn_param["mode"] == "train"
+        given = {key: bn_param[key] for key in KEYS if bn_param.get(key) is not None}
+        layer = bn_param.get(LAYER)
+        fresh = layer is None and not given
+        if layer is None:
+            layer = self._made(x, gamma, beta, bn_param, given)
+            bn_param[LAYER] = layer
+        if fresh and self.roles.lazy:
+            return self._first_of_lazy(layer, x, gamma, beta, bn_param)
+        self._write(layer, {"gamma": gamma, "beta": beta})
+        before = self._averages(layer)
+        run = self.runner.forward(layer, x, training)
+        self._store(layer, before, bn_param)
+        return self._course_out(run.out), run
+
+    def _made(self, x, gamma, beta, bn_param, given) -> Any:
+        layer = self._new(x, gamma, beta, bn_param)
+        assert self.runner is not None
+        if self.roles.lazy and given:
+            self.runner.forward(layer, x, True)
+        self._write(layer, {"eps": bn_param.get("eps"), "momentum": bn_param.get("momentum"), **given})
+        return layer
+
+    def _new(self, x, gamma, beta, bn_param) -> Any:
+        values = {"gamma": gamma, "beta": beta, "eps": bn_param.get("eps"), "momentum": bn_param.get("momentum")}
+        return self.maker.make(x.shape[1], values, x.dtype if x.dtype.kind == "f" else np.dtype(np.float64))
+
+    def _first_of_lazy(self, layer, x, gamma, beta, bn_param) -> Any:
+        """The averages of a first step from the layer's own start, and the output with the parameters asked for.
+
+        Written before, the parameters would keep the layer from making its averages.
+        """
+        assert self.runner is not None
+        self.runner.forward(layer, x, True)
+        self._store(layer, {}, bn_param)
+        other = self._new(x, gamma, beta, bn_param)
+        self.runner.forward(other, x, True)
+        for each in (layer, other):
+            self._write(each, {"gamma": gamma, "beta": beta, "eps": bn_param.get("eps")})
+        run = self.runner.forward(other, x, True)
+        return self._course_out(run.out), run
+
+    def _write(self, layer: Any, values: Mapping[str, Any]) -> None:
+        for role, value in values.items():
+            place = self.roles.places.get(role)
+            if place is None or value is None:
+                continue
+            if isinstance(value, np.ndarray):
+                value = value.reshape(self._shape_of(layer, role, place, value))
+            put(layer, place, value)
+            if role in ("gamma", "beta") and not self.has_own_backward():
+                _ask_for_gradient(get(layer, place))
+
+    def _shape_of(self, layer: Any, role: str, place: Place, value: np.ndarray) -> tuple[int, ...]:
+        """The shape that the layer keeps there, or kept when it was met."""
+        held = as_array(get(layer, place))
+        if held is not None and held.size == value.size:
+            return held.shape
+        known = self.roles.shapes.get(role, (FEATURES,))
+        return tuple(value.size if size == FEATURES else size for size in known)
+
+    def _averages(self, layer: Any) -> dict[str, np.ndarray | None]:
+        return {role: as_array(get(layer, self.roles.places[role])) for role in KEYS if role in self.roles.places}
+
+    def _store(self, layer: Any, before: Mapping[str, np.ndarray | None], bn_param: dict[str, Any]) -> None:
+        """The averages as the layer keeps them; those that did not move stay as they were handed in.
+
+        A layer in float32 rounds what it is given: that is no move.
+        """
+        for role, now in self._averages(layer).items():
+            held = before.get(role)
+            if now is None or (held is not None and role in bn_param and np.array_equal(held, now, equal_nan=True)):
+                continue
+            features = self._features(bn_param, now)
+            bn_param[role] = now.reshape(-1) if now.size == features else now
+
+    def _features(self, bn_param: Mapping[str, Any], now: np.ndarray) -> int:
+        gamma = as_array(get(bn_param[LAYER], self.roles.places["gamma"])) if "gamma" in self.roles.places else None
+        return now.size if gamma is None else gamma.size
+
+    def _course_out(self, out: Any) -> Any:
+        assert self.runner is not None
+        return self.runner.plain(out)
+
+    def backward(self, dout: np.ndarray, run: Run) -> Any:
+        """The course's backward: dx, dgamma, dbeta."""
+        assert self.runner is not None
+        if not self.has_own_backward():
+            return self._autograd(dout, run)
+        self._clear(run.layer)
+        if self.learns:
+            self.set_rate(run.layer)
+        before = self._parameters(run.layer)
+        result = self.runner.backward(run, dout)
+        whole = returned(result, dout.shape[1])
+        if whole is not None:
+            dx, dgamma, dbeta = whole
+            return self.runner.plain(dx), *self._like_parameters(run.layer, dgamma, dbeta)
+        dx = result[0] if isinstance(result, tuple | list) and len(result) == 1 else result
+        if dx is None:
+            dx = self._dx(run.layer)
+        if self.learns:
+            after = self._parameters(run.layer)
+            found = [a - b if a is not None and b is not None else None for a, b in zip(before, after, strict=True)]
+            self._write(run.layer, dict(zip(("gamma", "beta"), before, strict=True)))
+        else:
+            places = [self.gradients.get(role) for role in ("dgamma", "dbeta")]
+            found = [None if place is None else as_array(get(run.layer, place)) for place in places]
+        return self.runner.plain(dx), *self._like_parameters(run.layer, *found)
+
+    def _dx(self, layer: Any) -> Any:
+        if "dx" in self.names:
+            return get(layer, parsed(self.names["dx"]))
+        return next((get(layer, (name,)) for name in vars(layer) if bare(name) in NAMES["dx"]), None)
+
+    def _parameters(self, layer: Any) -> list[np.ndarray | None]:
+        places = [self.roles.places.get(role) for role in ("gamma", "beta")]
+        return [None if place is None else as_array(get(layer, place)) for place in places]
+
+    def _clear(self, layer: Any) -> None:
+        """Gradients that add up start from 0, as an optimizer's zero_grad has it."""
+        for place in self.gradients.values():
+            held = as_array(get(layer, place))
+            if held is not None and held.dtype.kind == "f":
+                put(layer, place, np.zeros_like(held))
+
+    def _like_parameters(self, layer: Any, *gradients: Any) -> list[Any]:
+        """Gradients in the shape of their parameters are in the class's own shape, and are given flat."""
+        flat: list[Any] = []
+        for gradient, parameter in zip(gradients, self._parameters(layer), strict=True):
+            array = as_array(gradient)
+            same = array is not None and parameter is not None and array.shape == parameter.shape
+            flat.append(array.reshape(-1) if array is not None and same else gradient if array is None else array)
+        return flat
+
+    def _autograd(self, dout: np.ndarray, run: Run) -> Any:
+        import torch
+
+        places = [self.roles.places.get(role) for role in ("gamma", "beta")]
+        held = [None if place is None else get(run.layer, place) for place in places]
+        wanted = [run.x, *(each for each in held if each is not None and each.requires_grad)]
+        assert self.runner is not None
+        cotangent = torch.tensor(np.array(dout.T if self.runner.columns else dout))
+        found = list(torch.autograd.grad(run.out, wanted, cotangent, retain_graph=True, allow_unused=True))
+        dx = found.pop(0)
+        gradients = [found.pop(0) if each is not None and each.requires_grad else None for each in held]
+        return self.runner.plain(dx), *self._like_parameters(run.layer, *gradients)
+
+
+def _ask_for_gradient(held: Any) -> None:
+    """A plain tensor becomes one that autograd follows."""
+    if is_tensor(held) and held.is_leaf and held.is_floating_point():
+        held.requires_grad_(True)
+
+
+class Function:
+    """One of the pair as a function that carries what is not judged of the parts it answers for."""
+
+    def __init__(self, adapted: Adapted, call: Callable[..., Any], parts: tuple[str, ...]) -> None:
+        self.adapted, self.call, self.parts = adapted, call, parts
+        self.__name__ = getattr(call, "__name__", "forward")
+        self.of_images = False  # the 2-D pair of a layer of images
+        self.counts_the_new = adapted.maker.default_below("momentum", 0.5)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The call itself."""
+        return self.call(*arguments)
+
+    @property
+    def not_judged(self) -> tuple[NotJudged, ...]:
+        """A record for each part that rests on what could not be done."""
+        return tuple(
+            NotJudged(part, reason, f"say {remedy}", setting if setting != "backward" else "call")
+            for setting, reason, remedy in self.adapted.records
+            for part in self.parts
+            if part in RESTS_ON[setting]
+        )
+
+
+_FORWARDS = ("training", "statistics", "test", "spatial")
+RESTS_ON = {
+    "construction": (*_FORWARDS, "backward"),
+    "call": (*_FORWARDS, "backward"),
+    "parameters": ("training", "test", "backward", "spatial"),
+    "averages": ("statistics", "test", "spatial"),
+    "mode": ("test", "spatial"),
+    "gradients": ("backward", "spatial"),
+    "backward": ("backward", "spatial"),
+    "epsilon": ("training", "test", "spatial"),
+    "momentum": ("statistics", "spatial"),
+}

@@ -1,0 +1,179 @@
+"""How a layer is told whether it trains: every way that it has, all of them at once.
+
+Parameters of forward (training=, is_test=, mode="train"), methods (train() and eval(), set_training),
+attributes, a variable of the module, torch.no_grad(), a method of its own for test mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+from pybn.study.adapters.names import NAMES, NEGATIVE, POSITIVE, SETTERS, TEST_WORDS, TRAIN_WORDS, WORDED, bare
+from pybn.study.adapters.places import Place, get, put, shown, walk
+
+Override = str | Callable[[Any, bool], Any]
+
+
+@dataclass
+class Mode:
+    """The ways that were found; `ways` names them for a report."""
+
+    flags: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # parameter of forward -> (train, test)
+    attributes: dict[Place, tuple[Any, Any]] = field(default_factory=dict)
+    variables: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of the layer's module
+    methods: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # called on the layer: train, test
+    other_forward: str = ""  # a method that is forward in test mode
+    override: Callable[[Any, bool], Any] | None = None
+
+    @property
+    def ways(self) -> list[str]:
+        """Every way in words, those first that a class can only have for this."""
+        found = [f"{name}=" for name in self.flags] + [shown(place) for place in self.attributes]
+        found += [f"the module's {name}" for name in self.variables] + [self.other_forward] * bool(self.other_forward)
+        return found + ["train() and eval()"] * bool(self.methods) + ["mode="] * bool(self.override)
+
+    @contextlib.contextmanager
+    def applied(self, layer: Any, training: bool) -> Iterator[dict[str, Any]]:
+        """The layer in this mode; gives the arguments that forward is to get beside x."""
+        index = 0 if training else 1
+        if self.methods:
+            self.methods[index](layer)
+        for place, values in self.attributes.items():
+            put(layer, place, values[index])
+        if self.override:
+            self.override(layer, training)
+        names = _module_names(type(layer))
+        before = {name: names[name] for name in self.variables}
+        names.update({name: values[index] for name, values in self.variables.items()})
+        try:
+            with contextlib.nullcontext() if training else _no_gradient():
+                yield {name: values[index] for name, values in self.flags.items()}
+        finally:
+            names.update(before)
+
+
+def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -> Mode:
+    """Every way to ask this layer for a mode, or the one that a teacher names."""
+    kind, mode = type(layer), Mode()
+    if callable(override):
+        mode.override = override
+        return mode
+    parameters = inspect.signature(call).parameters
+    if override is not None:
+        return _named(layer, override, parameters, kind)
+    for name, parameter in parameters.items():
+        if _is_mode(name):
+            mode.flags[name] = values_for(name, parameter.default, kind)
+    for place, held in walk(layer):
+        if isinstance(held, bool | int | str) and _is_mode(place[-1]) and _switch(held):
+            mode.attributes[place] = values_for(place[-1], held, kind)
+    mode.methods = _methods(layer)
+    if not (mode.flags or mode.attributes or mode.methods):
+        used = {name for code in codes_of(kind) for name in code.co_names}
+        names = _module_names(kind)
+        mode.variables = {
+            name: values_for(name, names[name], kind)
+            for name in used & set(names)
+            if _is_mode(name) and isinstance(names[name], bool | str)
+        }
+        mode.other_forward = next((name for name in NAMES["test forward"] if callable(getattr(layer, name, None))), "")
+    return mode
+
+
+def _named(layer: Any, name: str, parameters: Mapping[str, Any], kind: type) -> Mode:
+    """The one way that a teacher named: a parameter of forward, a method for test mode, or an attribute."""
+    if name in parameters:
+        return Mode(flags={name: values_for(name, parameters[name].default, kind)})
+    if callable(getattr(layer, name, None)):
+        return Mode(other_forward=name)
+    place = tuple(name.split("."))
+    held = get(layer, place)
+    if held is None:
+        raise LookupError(f"mode={name!r} is neither a parameter of forward nor a method or attribute")
+    return Mode(attributes={place: values_for(place[-1], held, kind)})
+
+
+def _is_mode(name: Any) -> bool:
+    return bare(name) in (*POSITIVE, *NEGATIVE, *WORDED)
+
+
+def _switch(held: Any) -> bool:
+    """Whether this looks like a mode: a truth value, 0 or 1, or one of the words."""
+    return held.lower() in (*TRAIN_WORDS, *TEST_WORDS) if isinstance(held, str) else held in (0, 1)
+
+
+def values_for(name: Any, default: Any, kind: type) -> tuple[Any, Any]:
+    """What stands for training and for test mode: truth values, or the words that the class compares with."""
+    if bare(name) in WORDED and not isinstance(default, bool):
+        if isinstance(default, int) and default in (0, 1):
+            return 1, 0
+        words = [const for code in codes_of(kind) for const in _strings(code.co_consts)]
+        words += [default] if isinstance(default, str) else []
+        train = next((word for word in words if word.lower() in TRAIN_WORDS), "train")
+        return train, next((word for word in words if word.lower() in TEST_WORDS), "test")
+    return (False, True) if bare(name) in NEGATIVE else (True, False)
+
+
+def _strings(constants: Any) -> list[str]:
+    """Strings among a function's constants, and in their tuples."""
+    flat = [each for const in constants for each in (const if isinstance(const, tuple | frozenset) else (const,))]
+    return [each for each in flat if isinstance(each, str)]
+
+
+def codes_of(kind: type) -> Iterator[CodeType]:
+    """The code of every method of the class and of its own bases."""
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in ("builtins", "torch", "abc"):
+            continue
+        for held in vars(base).values():
+            function = inspect.unwrap(getattr(held, "__func__", held)) if callable(held) else held
+            if isinstance(getattr(function, "__code__", None), CodeType):
+                yield function.__code__
+
+
+def _methods(layer: Any) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """train() and eval(), or one that sets the mode; methods of a network that fit something take arguments."""
+    train, test = getattr(layer, "train", None), getattr(layer, "eval", None)
+    if callable(train) and callable(test) and not _required(train) and not _required(test):
+        return lambda each: each.train(), lambda each: each.eval()
+    setter = next((name for name in SETTERS if callable(getattr(layer, name, None))), None)
+    if setter is None or len(_required(getattr(layer, setter))) != 1:
+        return None
+    values = values_for("mode" if setter.endswith("mode") else "training", None, type(layer))
+    if setter == "set_mode" and "train" not in [each for code in codes_of(type(layer)) for each in code.co_consts]:
+        values = (True, False)
+    return lambda each: getattr(each, setter)(values[0]), lambda each: getattr(each, setter)(values[1])
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    """Names of the positional parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind in kinds]
+
+
+def _module_names(kind: type) -> dict[str, Any]:
+    """The variables that the class's own methods see: of the module where the first of them was written."""
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in ("builtins", "torch"):
+            continue
+        own = next((held for held in vars(base).values() if hasattr(held, "__globals__")), None)
+        names = getattr(own, "__globals__", {})
+        if any(_is_mode(name) and isinstance(value, bool | str) for name, value in names.items()):
+            return names
+    return {}
+
+
+def _no_gradient() -> contextlib.AbstractContextManager[Any]:
+    """torch.no_grad() where PyTorch is in use: to some courses that is test mode."""
+    torch = sys.modules.get("torch")
+    return torch.no_grad() if torch is not None else contextlib.nullcontext()
+
+
+__all__ = ["Mode", "Override", "codes_of", "find_mode", "values_for"]

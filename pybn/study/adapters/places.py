@@ -1,0 +1,174 @@
+"""Where an object keeps its numbers: attributes, entries of dicts and lists, attributes of objects it holds.
+
+A place is a path of steps, ("stats", "mean") or ("params", 0).  Reading gives NumPy arrays, writing
+keeps what is there: its shape, and whether it is a tensor, a parameter or an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+Place = tuple[Any, ...]
+DEPTH, WIDTH = 3, 40  # deeper or wider there are data, and no settings
+_MODULE_STORES = ("_parameters", "_buffers", "_modules")  # of PyTorch
+
+
+class NotSet(Exception):
+    """A place that could not be written, or does not keep what was written."""
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether this is a PyTorch tensor; PyTorch is not imported for the question."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def as_array(value: Any) -> np.ndarray | None:
+    """A copy as an array of numbers, or None."""
+    if is_tensor(value):
+        value = value.detach().cpu().numpy()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        return None
+    return np.array(value)
+
+
+def members(value: Any) -> Mapping[Any, Any]:
+    """What an object, a dict or a list holds, by step."""
+    if isinstance(value, dict):
+        return value if len(value) <= WIDTH else {}
+    if isinstance(value, list):
+        return dict(enumerate(value)) if len(value) <= WIDTH else {}
+    own = getattr(value, "__dict__", {}) | _slots(value)
+    if all(name in own for name in _MODULE_STORES):
+        own = {name: each for name, each in own.items() if not name.startswith("_")} | {
+            name: each for store in _MODULE_STORES for name, each in own[store].items()
+        }
+    return own
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    names = [name for base in type(value).__mro__ for name in _listed(getattr(base, "__slots__", ()))]
+    return {name: getattr(value, name) for name in names if name != "__dict__" and hasattr(value, name)}
+
+
+def _listed(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def walk(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> Iterator[tuple[Place, Any]]:
+    """Every leaf that can be written, nearest first."""
+    deeper: list[tuple[Any, Any]] = []
+    for step, held in members(value).items():
+        if is_tensor(held) or isinstance(held, np.ndarray | bool | int | float | str | np.generic | None):
+            yield (step,), held
+            if is_tensor(held) and held.is_leaf and held.grad is not None:
+                yield (step, "grad"), held.grad
+        elif not isinstance(held, type | FunctionType | MethodType | ModuleType | tuple) and id(held) not in seen:
+            deeper.append((step, held))
+    if depth > 1:
+        for step, held in deeper:
+            for place, leaf in walk(held, depth - 1, seen | {id(value)}):
+                yield (step, *place), leaf
+
+
+def get(value: Any, place: Place) -> Any:
+    """What stands at a place; None where there is nothing."""
+    for step in place:
+        if isinstance(value, dict | list):
+            try:
+                value = value[step]
+            except (KeyError, IndexError):
+                return None
+        else:
+            value = getattr(value, step, None) if isinstance(step, str) else None
+    return value
+
+
+def put(owner: Any, place: Place, value: Any) -> None:
+    """Write to a place, and to each other place that holds the same object, and read it back.
+
+    Raises NotSet where the place does not keep it.
+    """
+    if not _exists(owner, place):
+        raise NotSet(f"there is no {shown(place)}")
+    before = get(owner, place)
+    aliases = [] if before is None or np.isscalar(before) else [p for p, held in walk(owner) if held is before]
+    new = _like(value, before)
+    for each in dict.fromkeys([place, *aliases]):
+        _store(owner, each, new)
+        if not _kept(get(owner, each), value):
+            raise NotSet(f"{shown(each)} does not keep what it is set to")
+
+
+def _exists(owner: Any, place: Place) -> bool:
+    """Whether the last step is there, be it None: nothing new is made in somebody's object."""
+    holder, step = get(owner, place[:-1]), place[-1]
+    if isinstance(holder, dict | list):
+        return step in members(holder)
+    return isinstance(step, str) and hasattr(holder, step)
+
+
+def _store(owner: Any, place: Place, new: Any) -> None:
+    holder = get(owner, place[:-1])
+    try:
+        if is_tensor(get(owner, place)) and type(get(owner, place)).__name__ == "Parameter":
+            get(owner, place).data = new
+        elif isinstance(holder, dict | list):
+            holder[place[-1]] = new
+        else:
+            setattr(holder, place[-1], new)
+    except Exception as error:  # whatever a setter of theirs does
+        raise NotSet(f"{shown(place)} cannot be set: {type(error).__name__}") from error
+
+
+def _like(value: Any, before: Any) -> Any:
+    """A new value in the shape and of the kind of what is there."""
+    if not isinstance(value, np.ndarray):
+        return value
+    shape = before.shape if hasattr(before, "shape") and np.prod(before.shape) == value.size else value.shape
+    new = np.array(value).reshape(shape)
+    if not is_tensor(before):
+        return new
+    import torch
+
+    tensor = torch.tensor(new)
+    return tensor.requires_grad_(before.requires_grad) if type(before).__name__ != "Parameter" else tensor
+
+
+def _kept(held: Any, value: Any) -> bool:
+    if not isinstance(value, np.ndarray):
+        return bool(held == value)
+    array = as_array(held)
+    return array is not None and array.size == value.size and np.allclose(array.ravel(), value.ravel(), rtol=1e-3)
+
+
+def shown(place: Place) -> str:
+    """A place as a teacher writes it in `names=`: stats.mean, params.0."""
+    return ".".join(map(str, place))
+
+
+def parsed(text: str) -> Place:
+    """The place that `shown` wrote."""
+    return tuple(int(step) if step.isdigit() else step for step in text.split("."))
+
+
+def arrays_of(owner: Any, size: int) -> dict[Place, np.ndarray]:
+    """Copies of all arrays with this many elements."""
+    found = {place: as_array(held) for place, held in walk(owner) if hasattr(held, "shape")}
+    return {place: array for place, array in found.items() if array is not None and array.size == size}
+
+
+def numbers_of(owner: Any) -> dict[Place, float]:
+    """All single floats, and those of the class that an attribute would hide."""
+    own = {place: held for place, held in walk(owner) if isinstance(held, float)}
+    of_class = {(name,): held for name, held in vars(type(owner)).items() if isinstance(held, float)}
+    return {**of_class, **own}
+
+
+def visible(owner: Any, limit: int = 12) -> str:
+    """The names of what an object holds, for a message."""
+    names = [str(step) for step in members(owner) if not str(step).startswith("__")]
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "") if names else "no attributes"

@@ -1,0 +1,270 @@
+"""Which of a layer's numbers are gamma, beta and the averages: by name, and by what they do.
+
+gamma is what the training output is linear in, beta what is added to it.  An average is what training
+moves from where it stands: set to two values and trained once, it keeps the same part of their
+difference in every feature (a batch statistic kept for backward keeps none).  Which average is the
+mean is told by the numbers that were taken in: the batch's means, or something that grows with its
+variances.  Settings: the number that changes the kept part is the momentum, one that changes the
+training output is eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pybn.study.adapters.names import NAMES, bare
+from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, members, numbers_of, parsed
+
+FEATURES = 6  # no other size of the trial batch is 6
+COUNT = 9
+ARRAYS, NUMBERS = ("gamma", "beta", "running_mean", "running_var"), ("eps", "momentum")
+CLOSE = 1e-4  # float32 keeps 1e-6 of a number; two roles differ by more than 1e-2
+
+
+def batch(seed: int = 0) -> np.ndarray:
+    """Rows with means and variances that are not alike from feature to feature."""
+    random = np.random.default_rng(seed)
+    means, deviations = np.array([3.0, -2.0, 0.7, 5.0, -4.0, 1.5]), np.array([0.3, 2.0, 0.8, 0.5, 1.2, 3.0])
+    return means + deviations * random.normal(size=(COUNT, FEATURES))
+
+
+Trial = Callable[[Mapping[Place, Any], bool], tuple[np.ndarray, Any]]
+"""Make a layer, write to these places, call forward (True: in training); its output (n, d) and the layer."""
+
+
+@dataclass
+class Roles:
+    """The place of each role that was found; `lazy` where the first forward makes them."""
+
+    places: dict[str, Place] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    lazy: bool = False
+
+    def missing(self, *roles: str) -> list[str]:
+        """Those of the roles that have no place."""
+        return [role for role in roles if role not in self.places]
+
+
+def by_name(layer: Any, role: str) -> Place | None:
+    """The first place whose last step has one of the role's names, and holds what the role is."""
+    held = arrays_of(layer, FEATURES) if role in ARRAYS else numbers_of(layer)
+    for name in NAMES[role]:
+        found = [place for place in held if bare(place[-1]) == name or _object_named(place, name)]
+        if found:
+            return min(found, key=len)
+    return None
+
+
+def _object_named(place: Place, name: str) -> bool:
+    """gamma.value, gamma.data: a parameter object's own array, and not its gradient."""
+    return len(place) > 1 and bare(place[-2]) == name and bare(place[-1]) in ("value", "data", "values", "array")
+
+
+def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
+    """The roles of a layer: those that a teacher named, then by name, then by what the numbers do.
+
+    made is a layer on which no forward was called yet; trial must not raise with nothing to set.
+    """
+    roles = Roles({role: parsed(text) for role, text in named.items() if role in (*ARRAYS, *NUMBERS)})
+    _, layer = trial({}, True)
+    for role in (*ARRAYS, *NUMBERS):
+        place = by_name(layer, role)
+        if role not in roles.places and place is not None and place not in roles.places.values():
+            roles.places[role] = place
+    _parameters(trial, layer, roles, named)
+    _averages(trial, layer, roles)
+    _numbers(trial, layer, roles)
+    for role, place in list(roles.places.items()):
+        if role in ARRAYS:
+            _shape(layer, made, roles, role, place)
+    return roles
+
+
+def _shape(layer: Any, made: Any, roles: Roles, role: str, place: Place) -> None:
+    """Keep the shape that an array has; what is no array before the first forward makes the layer lazy."""
+    array = as_array(get(layer, place))
+    if array is not None:
+        roles.shapes[role] = array.shape
+    if as_array(get(made, place)) is None:
+        roles.lazy = True
+
+
+# --- gamma and beta -------------------------------------------------------------------------------
+
+
+def _parameters(trial: Trial, layer: Any, roles: Roles, named: Mapping[str, str]) -> None:
+    """Where the list found none, or one that does nothing while another does what the role does."""
+    effects: dict[Place, str] = {}
+
+    def effect(place: Place) -> str:
+        if place not in effects:
+            effects[place] = _effect(trial, place)
+        return effects[place]
+
+    wanted = {"gamma": "scale", "beta": "shift"}
+    for role, does in wanted.items():
+        place = roles.places.get(role)
+        if role in named or (place is not None and effect(place) != "none"):
+            continue  # a wrong layer may do something else with its gamma
+        taken = {held for other, held in roles.places.items() if other != role}
+        found = [each for each in arrays_of(layer, FEATURES) if each not in taken and effect(each) == does]
+        if found:
+            roles.places[role] = min(found, key=len)
+
+
+def _effect(trial: Trial, place: Place) -> str:
+    """What a number a feature does to the training output: "shift", "scale", "none" or "other"."""
+    random = np.random.default_rng(1)
+    first, move = random.uniform(1.0, 2.0, FEATURES), random.uniform(0.5, 1.5, FEATURES)
+    try:
+        outs = [trial({place: first + times * move}, True)[0] for times in range(3)]
+    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        return "other"
+    one, two = outs[1] - outs[0], outs[2] - outs[1]
+    size = np.abs(outs[1]).max()
+    if not np.isfinite(one).all() or np.abs(one).max() <= CLOSE * size:
+        return "none" if np.isfinite(one).all() else "other"
+    if np.abs(one - move).max() <= CLOSE * size:
+        return "shift"
+    return "scale" if np.abs(two - one).max() <= CLOSE * size and np.ptp(one, 0).min() > CLOSE * size else "other"
+
+
+# --- averages -------------------------------------------------------------------------------------
+
+
+def _averages(trial: Trial, layer: Any, roles: Roles) -> None:
+    for role in ("running_mean", "running_var"):
+        if role in roles.places:
+            continue
+        taken = set(roles.places.values())
+        found = [
+            each
+            for each in sorted(arrays_of(layer, FEATURES), key=len)
+            if each not in taken and _kind_of_average(trial, each) == role
+        ]
+        if found:
+            roles.places[role] = found[0]
+
+
+def kept_part(trial: Trial, place: Place, settings: Mapping[Place, Any] | None = None) -> tuple[float, np.ndarray]:
+    """The part of its old value that training leaves at a place, and what it takes in; NaN where there is none."""
+    random = np.random.default_rng(2)
+    old = random.uniform(1.0, 2.0, (2, FEATURES))
+    none = float("nan"), np.zeros(FEATURES)
+    try:
+        layers = [trial({**(settings or {}), place: each}, True)[1] for each in old]
+    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        return none
+    new = [np.ravel(array) for layer in layers if (array := as_array(get(layer, place))) is not None]
+    if len(new) < 2 or any(each.size != FEATURES for each in new):
+        return none
+    values = np.stack(new).astype(np.float64)
+    parts = (values[1] - values[0]) / (old[1] - old[0])
+    if not np.isfinite(parts).all() or np.ptp(parts) > 1e-2 or abs(parts.mean()) < 1e-3:
+        return none
+    return float(parts.mean()), values[0] - parts.mean() * old[0]
+
+
+def _kind_of_average(trial: Trial, place: Place) -> str:
+    """ "running_mean", "running_var" or "" by what training takes in."""
+    part, taken = kept_part(trial, place)
+    if not np.isfinite(part) or np.abs(taken).max() < 1e-6:
+        return ""
+    x = batch()
+    if _along(taken, x.mean(0)):
+        return "running_mean"
+    return "running_var" if any(_along(taken, each) for each in (x.var(0), x.std(0), (x**2).mean(0))) else ""
+
+
+def _along(taken: np.ndarray, statistic: np.ndarray) -> bool:
+    """Whether what was taken in is a multiple of a statistic, up to one number for all features."""
+    return bool(np.corrcoef(taken, statistic)[0, 1] > 0.995)
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def _numbers(trial: Trial, layer: Any, roles: Roles) -> None:
+    """eps and momentum among the single numbers, where no list has their name."""
+    numbers = [place for place in numbers_of(layer) if place not in roles.places.values()]
+    average = roles.places.get("running_mean")
+    if "momentum" not in roles.places and average is not None:
+        for place in numbers:
+            part, _ = kept_part(trial, average, {place: 0.3})
+            if np.isfinite(part) and min(abs(part - 0.3), abs(part - 0.7)) < 1e-3:
+                roles.places["momentum"] = place
+                break
+    if "eps" not in roles.places:
+        before, _ = trial({}, True)
+        for place in numbers:
+            if place != roles.places.get("momentum") and _changes(trial, place, before):
+                roles.places["eps"] = place
+                break
+
+
+def _changes(trial: Trial, place: Place, before: np.ndarray) -> bool:
+    """Whether a large value there makes the training output smaller in every feature."""
+    try:
+        after, _ = trial({place: 2.0}, True)
+    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        return False
+    return bool(np.isfinite(after).all() and np.all(np.ptp(after, 0) < 0.999 * np.ptp(before, 0)))
+
+
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def find_gradients(
+    layer: Any, before: Mapping[Place, np.ndarray], roles: Roles, right: Mapping[str, np.ndarray]
+) -> dict[str, Place]:
+    """Where backward has left dgamma and dbeta: what appeared or changed, by name, by its parameter, by value."""
+    after = arrays_of(layer, FEATURES)
+    parameters = [roles.places.get(role) for role in ("gamma", "beta")]
+    changed = [
+        place
+        for place, array in after.items()
+        if (place not in before or not np.array_equal(before[place], array)) and place not in parameters
+    ]
+    found: dict[str, Place] = {}
+    for role, parameter in zip(("dgamma", "dbeta"), parameters, strict=True):
+        named = [place for place in changed if _is_gradient_of(place, role, parameter)]
+        if named:
+            found[role] = min(named, key=lambda place: _order(place, role))
+    for role, value in right.items():
+        equal = [place for place in changed if np.allclose(after[place].ravel(), value, rtol=CLOSE, atol=CLOSE)]
+        if role not in found and equal:
+            found[role] = min(equal, key=len)
+    rest = [place for place in changed if place not in found.values()]
+    if len(found) == 1 and len(changed) == 2 and rest:
+        found["dbeta" if "dgamma" in found else "dgamma"] = rest[0]
+    return found
+
+
+def _is_gradient_of(place: Place, role: str, parameter: Place | None) -> bool:
+    """By its own name; as grads["gamma"]; as gamma.grad; as grads[0] beside params[0]."""
+    last = bare(place[-1])
+    if last in NAMES[role]:
+        return True
+    inside = len(place) > 1 and bare(place[-2]).startswith(("grad", "d_param", "dparam"))
+    if inside and last in NAMES[role[1:]]:
+        return True
+    if parameter is None:
+        return False
+    if last in ("grad", "gradient", "g") and place[:-1] in (parameter, parameter[:-1]) and len(place) > 1:
+        return True
+    return inside and isinstance(place[-1], int) and place[-1] == parameter[-1]
+
+
+def _order(place: Place, role: str) -> tuple[int, int]:
+    names = NAMES[role]
+    return names.index(bare(place[-1])) if bare(place[-1]) in names else len(names), len(place)
+
+
+def described(layer: Any) -> list[str]:
+    """The names that a layer's arrays have, for a message: those with one number a feature first."""
+    own = [".".join(map(str, place)) for place in arrays_of(layer, FEATURES)]
+    return own or [str(step) for step in members(layer)]

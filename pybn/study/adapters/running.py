@@ -1,0 +1,96 @@
+"""One call of a layer's forward or backward, whatever it is called and whatever it works on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pybn.study.adapters.making import NotMade, default_dtype, required
+from pybn.study.adapters.modes import Mode
+from pybn.study.adapters.names import NAMES, bare, means
+from pybn.study.adapters.places import Place, as_array, get, members
+
+STEP = 1.0  # a learning rate that leaves the gradient as the difference of before and after
+
+
+@dataclass
+class Run:
+    """What one forward call left: the layer, its raw output, and the input that it was given."""
+
+    layer: Any
+    out: Any
+    x: Any
+
+
+def method(layer: Any, role: str, named: str = "") -> Callable[..., Any] | None:
+    """The layer's method for a role, "forward" or "backward"; a layer that is called is its own forward."""
+    if named:
+        return getattr(layer, named, None)
+    if role == "forward" and callable(layer) and not hasattr(type(layer), "register_buffer"):
+        return layer
+    return next((getattr(layer, name) for name in NAMES[role] if callable(getattr(layer, name, None))), None)
+
+
+class Runner:
+    """Calls layers of one kind: torch says whether they take tensors, columns whether examples are columns."""
+
+    def __init__(self, *, torch: bool, mode: Mode, forward: str = "", backward: str = "", output: Place = ()) -> None:
+        self.torch, self.mode, self.columns = torch, mode, False
+        self.forward_name, self.backward_name, self.output = forward, backward, output
+
+    def forward(self, layer: Any, x: np.ndarray, training: bool) -> Run:
+        """Call forward in a mode."""
+        call = method(layer, "forward", self.forward_name)
+        if call is None:
+            raise NotMade(f"there is no method {', '.join(NAMES['forward'][:4])}")
+        if not training and self.mode.other_forward:
+            call = getattr(layer, self.mode.other_forward)
+        given = self._given(x)
+        with default_dtype(x.dtype), self.mode.applied(layer, training) as flags:
+            wanted = [each.name for each in required(call)][1:]
+            unknown = [name for name in wanted if name not in flags]
+            if unknown and call is not layer:
+                raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
+            own = inspect.signature(call).parameters
+            out = call(given, **{name: value for name, value in flags.items() if name in own})
+        return Run(layer, self._output(layer) if out is None else out, given)
+
+    def _given(self, array: np.ndarray) -> Any:
+        """x as the layer wants it, and not a copy: who writes into it is found out."""
+        array = array.T if self.columns else array
+        if not self.torch:
+            return array
+        import torch
+
+        floats = array if array.dtype.kind == "f" else array.astype(np.float64)  # tensors of integers have no mean
+        return torch.tensor(floats, requires_grad=True)
+
+    def _output(self, layer: Any) -> Any:
+        """What a forward that returns nothing leaves in an attribute."""
+        if self.output:
+            return get(layer, self.output)
+        held = members(layer)
+        return next((held[name] for name in held if bare(name) in NAMES["output"]), None)
+
+    def plain(self, value: Any) -> Any:
+        """An output as a NumPy array in the course's order; what is no array stays as it is."""
+        array = as_array(value)
+        if array is None:
+            return value
+        return array.T if self.columns and array.ndim == 2 else array
+
+    def backward(self, run: Run, dout: np.ndarray) -> Any:
+        """Call the layer's own backward; what it returns."""
+        call = method(run.layer, "backward", self.backward_name)
+        assert call is not None
+        wanted = [each.name for each in required(call)][1:]
+        unknown = [name for name in wanted if not means(name, "learning_rate")]
+        if unknown:
+            raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
+        with default_dtype(dout.dtype):
+            given = self._given(dout)
+            return call(given.detach() if self.torch else given, **dict.fromkeys(wanted, STEP))

@@ -1,0 +1,1 @@
+"""What a training step stores: the rule that gives it, and the verdict."""

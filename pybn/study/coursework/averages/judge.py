@@ -1,0 +1,191 @@
+"""The statistics' verdict: the rule found, held against a convention.
+
+Conventions are not mistakes: a student who follows one library in everything is told its name.  A momentum
+of 0.9 that multiplies the new statistic is the other way round in the course and at home in PyTorch; a
+class whose own default momentum is below one half counts PyTorch's way, and is judged by that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pybn.study.coursework.averages.fit import (
+    EPSILON_STORED,
+    PROBES,
+    RIGHT,
+    SWAPPED,
+    UNKNOWN,
+    Rule,
+    Sense,
+    Stored,
+    fresh_rule,
+    stored_rule,
+)
+from pybn.study.coursework.output.training import Judged
+from pybn.study.coursework.report.findings import Said, finding, first_difference, merged
+from pybn.study.coursework.report.words import known
+from pybn.study.coursework.student.student import Student
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How one library keeps its averages."""
+
+    name: str
+    sense: Sense  # what momentum multiplies
+    sample: bool  # the variance that is averaged is the sample variance
+    start: float | None  # of the averaged variance; None: not said
+    debiased: bool = False
+
+
+CONVENTIONS = {
+    "course": Convention("the course's (cs231n)", RIGHT, False, 0.0),
+    "keras": Convention("Keras's", RIGHT, False, 1.0),
+    "pytorch": Convention("PyTorch's", SWAPPED, True, 1.0),
+    "paper": Convention("the paper's (Algorithm 2)", RIGHT, True, None),
+    "pybn": Convention("pybn's", RIGHT, False, None, debiased=True),
+}
+NAMES = ("running_mean", "running_var")
+FOLLOWS = known("follows-convention")
+
+
+def measure_statistics(student: Student, training: Judged) -> Stored | None:
+    """The rules of what a training step stores; None where the forward stores nothing because it fails."""
+    if any(step.failure and step.mean is None for step in training.steps):
+        return None
+    return fresh_rule(student, stored_rule(PROBES, training.steps))
+
+
+def judge_statistics(
+    student: Student,
+    training: Judged,
+    stored: Stored | None,
+    convention: str | None,
+    *,
+    used: bool | None = None,
+    torch: bool = False,
+) -> Judged:
+    """What does a training step store, and by whose rule?
+
+    used says whether test mode uses what is stored as what it is (None: that is not known); torch, whether
+    momentum may count PyTorch's way.
+    """
+    if stored is None:
+        return Judged([finding("not-judged", "statistics", message=f"{student.name('forward')} gave no result")])
+    said = _rule_findings(student, stored, training.steps, used)
+    if stored.first_failure and not any(step.failure for step in training.steps):
+        said.append(Said("first-step-fails", "", values={"message": stored.first_failure}))
+    if convention is not None:
+        said += _by(CONVENTIONS[convention], stored)
+    else:
+        said += [each for each in _by_the_nearest(stored, torch) if not (said and each.code == FOLLOWS)]
+    return Judged(merged("statistics", said), steps=training.steps)
+
+
+def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -> list[Said]:
+    """Departures that no convention explains, and the rules that nothing explains."""
+    said = []
+    for index, rule in enumerate((stored.mean, stored.variance)):
+        if rule is None or (rule.sense is UNKNOWN and not stored.debiased):
+            said.append(_unexplained(student, index, rule, steps))
+        else:
+            said += _departures(NAMES[index], rule, stored.debiased, used)
+    return said
+
+
+def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
+    codes = [rule.statistic.code, rule.factor.code]
+    if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
+        codes.append(EPSILON_STORED)
+    if rule.sense not in (RIGHT, SWAPPED) and not debiased:
+        codes.append(rule.sense.code)
+    if rule.old.startswith("other"):
+        codes.append("averages-decay-from-other")
+    again = {EPSILON_STORED: ", and test mode adds eps again"}
+    values = {"keep": rule.keep, "take": rule.take}
+    said = []
+    for code in filter(None, codes):
+        told = ", and test mode counts on it" if used else again.get(code, "") if used is False else ""
+        said.append(Said(code, name, _evidence(name, rule), {**values, "used": told}))
+    return said
+
+
+def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
+    """No convention was asked for: each that fits in everything is right, and is named."""
+    mean, variance = stored.mean, stored.variance
+    if stored.debiased:
+        return [_follows("pybn")]
+    senses = {rule.sense for rule in (mean, variance) if rule is not None}
+    sample = variance is not None and variance.sample
+    if senses == {SWAPPED} and sample:
+        return [_follows("pytorch")]
+    if senses == {SWAPPED} and torch:
+        rest = "running_var averages the population variance, where PyTorch takes n/(n - 1) of it"
+        return [Said("momentum-of-pytorch", "", values={"rest": rest})]
+    if sample and SWAPPED not in senses:
+        return [_follows("paper")]
+    said = _swapped(stored, RIGHT)
+    if sample:
+        said.append(Said("sample-variance-averaged", NAMES[1], _evidence(NAMES[1], variance)))
+    if stored.start_variance is not None and np.isclose(stored.start_variance, 1.0) and not said:
+        said.append(_follows("keras"))
+    return said
+
+
+def _follows(convention: str) -> Said:
+    return Said(FOLLOWS, "", values={"convention": CONVENTIONS[convention].name})
+
+
+def _by(convention: Convention, stored: Stored) -> list[Said]:
+    """Departures from the convention that was asked for."""
+    said = [] if stored.debiased else _swapped(stored, convention.sense)
+    variance = stored.variance
+    if variance is not None and not variance.factor.code and variance.sample != convention.sample:
+        if variance.of_the_variance and variance.sense.code not in ("averages-never-updated", UNKNOWN.code):
+            code = "sample-variance-averaged" if variance.sample else "population-variance-averaged"
+            said.append(Said(code, NAMES[1], _evidence(NAMES[1], variance)))
+    if convention.debiased and not stored.debiased:
+        said.append(Said("not-debiased", ""))
+    elif stored.debiased and not convention.debiased:
+        said.append(Said("debiased", "", values={"convention": convention.name}))
+    start = stored.start_variance
+    if convention.start is not None and start is not None and not np.isclose(start, convention.start, atol=1e-3):
+        said.append(Said("variance-start", "", values={"start": start, "right": convention.start}))
+    return said
+
+
+def _swapped(stored: Stored, right: Sense) -> list[Said]:
+    """momentum in the other sense than `right`, in one average or in both."""
+    other, code = (SWAPPED, "momentum-swapped") if right is RIGHT else (RIGHT, "momentum-of-the-old")
+    rules = zip(NAMES, (stored.mean, stored.variance), strict=True)
+    return [Said(code, name, _evidence(name, rule)) for name, rule in rules if rule and rule.sense is other]
+
+
+def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said:
+    name, step, probe = NAMES[index], steps[0], PROBES[0]
+    got = (step.mean, step.variance)[index]
+    if got is None:
+        return missing(student, "training", name)
+    m, statistic = probe.momentum, (probe.mean, probe.variance)[index]
+    right = m * probe.averages[index] + (1 - m) * statistic
+    evidence = first_difference(name, got, right) + f" (old {probe.averages[index][0]:.6g}, batch {statistic[0]:.6g})"
+    if rule is not None:
+        evidence = f"{_evidence(name, rule)}; {evidence}"
+    return Said(UNKNOWN.code, name, evidence)
+
+
+def missing(student: Student, part: str, name: str) -> Said:
+    """An average that is not there, or has a shape that holds no number for each feature."""
+    shape = student.habits.get(("average shape", part), "")
+    if not shape:
+        return Said("average-missing", name)
+    return Said("average-broadcast", name, values={"detail": shape})
+
+
+def _evidence(name: str, rule: Rule | None) -> str:
+    if rule is None:
+        return ""
+    keep, take = (round(value, 9) + 0.0 for value in (rule.keep, rule.take))  # what rounding left is shown as 0
+    return f"with momentum {PROBES[0].momentum:g}: new {name} = {keep:.4g} * old + {take:.4g} * {rule.words}"

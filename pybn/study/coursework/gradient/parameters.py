@@ -1,0 +1,196 @@
+"""dgamma and dbeta: sums over the rows of dout * x_hat and of dout.
+
+Fed with the rows of the identity, each shows by what it multiplies dout before it sums.  Weights that are
+x_hat / n are an average where a sum belongs; weights that are x - mean were not divided by the deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pybn.study.coursework.gradient.fit import DIFFERENCES, ROUNDING, Backward, Factor, Matrices, factor
+from pybn.study.coursework.gradient.units import deviations, own_units
+from pybn.study.coursework.output.fit import SINGLE
+from pybn.study.coursework.output.training import PROBES, Judged
+from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
+from pybn.study.coursework.report.words import known
+from pybn.study.coursework.student.student import Gradients, Student
+
+NAMES = {"dgamma": "dscale", "dbeta": "doffset"}
+_SOURCES = {
+    "x": known("dscale-from-x"),
+    "y": known("dscale-from-y"),
+    "ones": known("dscale-from-dout"),
+}
+_FACTORS = {
+    Factor(): known("dscale-follows-forward"),
+    Factor(constant="1/n"): known("gradients-averaged"),
+    Factor(sign=-1): known("parameter-sign"),
+    Factor(scale=1): known("parameter-times-scale"),
+}
+Own = Sequence[Backward | None] | None  # the own forward's derivative on each probe, where it is asked for
+
+
+def judge_parameters(
+    student: Student, role: str, found: Sequence[Gradients], own: Own, matrices: Matrices, training: Judged
+) -> list[Finding]:
+    """dgamma and dbeta of one backward."""
+    rights = {
+        "dgamma": [(probe.dy * probe.normalized).sum(0) for probe in PROBES],
+        "dbeta": [probe.dy.sum(0) for probe in PROBES],
+    }
+    yours = {name: [getattr(each, attribute) for each in found] for name, attribute in NAMES.items()}
+    wrong = [name for name in NAMES if not _agrees(yours[name], rights[name], own, name)]
+    if len(wrong) == 2:
+        swapped = _swapped(role, yours, rights, own, training)
+        if swapped:
+            return swapped
+    said = [_explain(student, role, name, yours[name], rights[name][0], own, matrices, training) for name in wrong]
+    said += [Said("gradient-matrix", name) for name in NAMES if name not in wrong and _matrix(student, role, name)]
+    return merged(role, said)
+
+
+def _agrees(yours, right, own: Own, name: str, factor: Sequence[float] = (1.0, 1.0)) -> bool:
+    """Right by the book, or the derivative of the own forward where that has one; `factor` times it."""
+    if any(each is None for each in yours):
+        return False
+    scaled = [each * times for each, times in zip(yours, factor, strict=True)]
+    if all(_close(each, wanted, SINGLE) for each, wanted in zip(scaled, right, strict=True)):
+        return True
+    numeric = _numeric(own, name)
+    return bool(numeric) and all(
+        _close(each, wanted, DIFFERENCES) for each, wanted in zip(scaled, numeric, strict=True)
+    )
+
+
+def _numeric(own: Own, name: str) -> list[np.ndarray]:
+    """The own forward's derivative by gamma or beta; none where the forward does not use it."""
+    if own is None or any(each is None for each in own):
+        return []
+    derivative = [getattr(each, NAMES[name]) for each in own]
+    if any(np.abs(each).max() <= ROUNDING for each in derivative):
+        return []
+    return [np.einsum("fr,rf->f", each, probe.dy) for each, probe in zip(derivative, PROBES, strict=True)]
+
+
+def _close(yours: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
+    """A sum may be near 0 in one feature: against the largest."""
+    return yours.shape == right.shape and bool(np.abs(yours - right).max() <= tolerance * np.abs(right).max())
+
+
+def _swapped(role: str, yours: Mapping[str, Any], rights, own: Own, training: Judged) -> list[Finding]:
+    """Whether each is what the other must be, or that over n."""
+    counts = [float(probe.count) for probe in PROBES]
+    evidence = first_difference("dgamma", _array(yours["dgamma"][0]), rights["dgamma"][0])
+    for times, more in (([1.0, 1.0], []), (counts, [Said("gradients-averaged", "dgamma and dbeta", evidence)])):
+        if _agrees(yours["dgamma"], rights["dbeta"], own, "dbeta", times) and _agrees(
+            yours["dbeta"], rights["dgamma"], own, "dgamma", times
+        ):
+            return merged(role, [Said("parameters-swapped", "dgamma and dbeta", evidence), *more])
+    # Beside a wrong forward dgamma has no right value; dbeta has, and here stands in the other's place.
+    if not training.right and _agrees(yours["dgamma"], rights["dbeta"], None, "dbeta"):
+        return merged(role, [Said("parameters-swapped", "dgamma and dbeta", evidence)])
+    return []
+
+
+def _array(value: np.ndarray | None) -> np.ndarray:
+    return np.full(1, np.nan) if value is None else value
+
+
+def _matrix(student: Student, role: str, name: str) -> bool:
+    """Whether what came back was a (d, d) matrix, of which the diagonal was taken."""
+    features = PROBES[0].x.shape[1]
+    return f"shape {(features, features)}" in student.habits.get((f"{name} shape", role), "")
+
+
+def _explain(student: Student, role, name, yours, right, own: Own, matrices: Matrices, training: Judged) -> Said:
+    if any(each is None for each in yours):
+        return _missing(student, role, name, own, training)
+    evidence = first_difference(name, yours[0], right)
+    if not np.isfinite(yours[0]).all():
+        return Said("unexplained-parameter", name, evidence)
+    weights = _weights(name, matrices)
+    if weights and _ignores_dout(yours[0], weights[0]):
+        return Said("parameter-ignores-dout", name, evidence)
+    source, found = _source(name, weights, training) if weights else ("", None)
+    if found is None:
+        return Said("unexplained-parameter", name, evidence)
+    code, value = _code(name, source, found)
+    return Said(code, name, evidence, {"value": value, "wrong": "gamma", "right": "x_hat"})
+
+
+def _missing(student: Student, role: str, name: str, own: Own, training: Judged) -> Said:
+    """None, or no array of one entry a feature."""
+    detail = student.habits.get((f"{name} shape", role), "").removeprefix(f"{name} is ")
+    parameter = {"dgamma": "gamma", "dbeta": "beta"}[name]
+    unused = {"dgamma": "scale-missing", "dbeta": "offset-missing"}[name]
+    codes = {each.code for each in training.findings}
+    if detail.startswith("None") and codes & {unused, "affine-missing"}:
+        return Said("parameter-follows-forward", name, values={"parameter": parameter})
+    if f"shape {PROBES[0].x.shape}" in detail:
+        return Said("gradient-not-summed", name)
+    return Said("parameter-missing", name, values={"detail": detail or "None"})
+
+
+def _ignores_dout(yours: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether the same comes back for this dout and for each row of the identity."""
+    size = np.abs(yours).max() + 1e-300
+    return bool(np.all(np.abs(weights - yours[:, None]) <= ROUNDING * size))
+
+
+def _weights(name: str, matrices: Matrices) -> list[np.ndarray]:
+    """What dout is multiplied with before it is summed, on each probe; empty where a call fails."""
+    weights: list[Any] = [getattr(each, NAMES[name]) if each else None for each in matrices.get()]
+    return [] if any(each is None or not np.isfinite(each).all() for each in weights) else weights
+
+
+def _source(name: str, weights: Sequence[np.ndarray], training: Judged) -> tuple[str, Factor | None]:
+    """The array that the weights are, times the simplest factor."""
+    best: tuple[str, Factor | None] = ("", None)
+    for source, arrays in _sources(name, training).items():
+        ratios = [_ratio(*each) for each in zip(weights, arrays, strict=True)]
+        if any(each is None for each in ratios):
+            continue
+        found = factor([each for each in ratios if each is not None], PROBES, deviations(None))
+        if found is not None and (best[1] is None or found.departures < best[1].departures):
+            best = source, found
+    return best
+
+
+def _sources(name: str, training: Judged) -> dict[str, list[np.ndarray]]:
+    """What may have been multiplied with dout; the right one first."""
+    ones = [np.ones_like(probe.x) for probe in PROBES]
+    hats = [probe.normalized for probe in PROBES]
+    sources = {"x_hat": hats, "ones": ones} if name == "dgamma" else {"ones": ones, "x_hat": hats}
+    if training.formula:
+        units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
+        sources["own x_hat"] = [unit.normalized for unit in units]
+    sources["x"] = [probe.x for probe in PROBES]
+    sources["y"] = [step.out for step in training.steps]
+    return sources
+
+
+def _ratio(weight: np.ndarray, source: np.ndarray) -> np.ndarray | None:
+    """weight / source of each feature where it is one number."""
+    source = source.T
+    ratio = (weight * source).sum(1) / (source * source).sum(1)
+    rest = np.abs(weight - ratio[:, None] * source).max(1)
+    return ratio if np.all(rest <= ROUNDING * (np.abs(weight).max(1) + 1e-300)) else None
+
+
+def _code(name: str, source: str, found: Factor) -> tuple[str, float]:
+    """The slip's name, and its eps where it is a fixed one."""
+    if name == "dgamma" and source == "ones" and found == Factor(scale=1):
+        return "cache-order", 0.0
+    if name == "dgamma" and source in _SOURCES:
+        return _SOURCES[source], 0.0
+    if name == "dbeta" and source != "ones":
+        return "unexplained-parameter", 0.0
+    if name == "dgamma" and found == Factor(deviation=1):
+        return "dscale-not-divided", 0.0
+    if found.other and found == Factor(other=found.other, power=found.power) and name == "dgamma":
+        return found.other_code
+    return _FACTORS.get(found, "parameter-factor"), 0.0

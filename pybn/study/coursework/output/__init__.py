@@ -1,0 +1,1 @@
+"""Outputs, of training and of test mode: the formula that gives them, and the verdict."""

@@ -1,0 +1,1 @@
+"""What is said: findings in words, the smallest examples, the report."""

@@ -1,0 +1,1 @@
+"""The one who is asked: the functions, the sandbox they run in, the inputs they get."""

@@ -1,0 +1,255 @@
+"""Checkpoints under fire: interrupts while loading, files that unpack into more than they are, what kills leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from pybn import Context, Variable
+from pybn.framework.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+
+
+def a_context(value, size=3, trainable=True, role="a"):
+    ctx = Context(0)
+    for name in ("w", "v"):
+        ctx.add_variable(Variable(f"/{name}", np.full(size, float(value)), trainable, role))
+    ctx.set_param("value", value)
+    return ctx
+
+
+def state(ctx):
+    described = {v.path: (v.value.tobytes(), v.shape, v.trainable, v.role) for v in ctx.variables()}
+    return described, ctx.parameters
+
+
+class InterruptedAtLine:
+    """Raise KeyboardInterrupt at the n-th line of the framework that runs in the block, as Ctrl-C would.
+
+    Not in the few lines that only count on no call standing in them, with which an interrupt comes.
+    """
+
+    def __init__(self, number):
+        self.left = number
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *error):
+        sys.settrace(self.before)
+
+    def _call(self, frame, event, argument):
+        ours = os.path.join("pybn", "framework") in frame.f_code.co_filename
+        return self._line if ours and frame.f_code.co_name != "changing" else None
+
+    def _line(self, frame, event, argument):
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self._line
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that was being opened
+def test_an_interrupted_load_is_all_or_nothing(tmp_path):
+    theirs = a_context(2, trainable=False, role="b")
+    theirs.in_scope("more").variable("x", (2,))
+    theirs.in_scope("more").set_param("other", 1)
+    path = save_checkpoint(theirs, tmp_path / "m.npz")
+    before, after = state(a_context(1)), state(theirs)
+    outcomes = []
+    for line in range(1, 10_000):
+        ctx = a_context(1)
+        try:
+            with InterruptedAtLine(line) as interrupt:
+                load_checkpoint(ctx, path)
+        except KeyboardInterrupt:
+            pass
+        assert state(ctx) in (before, after), f"half loaded after an interrupt at line {line}"
+        outcomes.append(state(ctx) == after)
+        load_checkpoint(ctx, path)  # and nothing holds the context back from the next change
+        assert state(ctx) == after
+        if interrupt.left > 0:
+            break
+    assert interrupt.left > 0
+    assert outcomes.count(False) > 50
+    assert outcomes[-1]
+
+
+def compressed(path, size):
+    ctx = a_context(0, size)
+    save_checkpoint(ctx, path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("into", [lambda: Context(0), lambda: a_context(1)], ids=["empty", "the model"])
+def test_a_small_file_takes_little_memory(tmp_path, into):
+    """Zeros shrink a thousandfold: the file of 16 kB would take 16 MB."""
+    path = compressed(tmp_path / "m.npz", 1_000_000)
+    assert path.stat().st_size < 50_000
+    ctx = into()
+    before = state(ctx)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="is compressed, and pybn stores its arrays as they are"):
+            load_checkpoint(ctx, path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert state(ctx) == before
+
+
+def test_shapes_are_compared_before_anything_is_unpacked(tmp_path):
+    path = save_checkpoint(a_context(2, 1_000_000), tmp_path / "m.npz")
+    ctx = a_context(1)
+    before = state(ctx)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=r"has /w with shape \(1000000,\), the context \(3,\)"):
+            load_checkpoint(ctx, path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert state(ctx) == before
+
+
+# --- the place of the file ------------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="modes and symbolic links are POSIX's")
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_the_mode_is_kept(tmp_path, mode):
+    path = save_checkpoint(a_context(1), tmp_path / "m.npz")
+    path.chmod(mode)
+    save_checkpoint(a_context(2), path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    ctx = Context(0)
+    load_checkpoint(ctx, path)
+    assert state(ctx) == state(a_context(2))
+
+
+@posix
+def test_a_symbolic_link_stays_and_its_file_changes(tmp_path):
+    (tmp_path / "disk").mkdir()
+    real = save_checkpoint(a_context(1), tmp_path / "disk" / "real.npz")
+    real.chmod(0o600)
+    link = tmp_path / "latest.npz"
+    link.symlink_to(real)
+    assert save_checkpoint(a_context(2), link) == link
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    ctx = Context(0)
+    load_checkpoint(ctx, real)
+    assert state(ctx) == state(a_context(2))
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["disk", "latest.npz", "real.npz"]
+
+
+@posix
+def test_a_link_to_nothing_yet_gets_its_file(tmp_path):
+    link = tmp_path / "latest.npz"
+    link.symlink_to(tmp_path / "first.npz")
+    save_checkpoint(a_context(1), link)
+    assert link.is_symlink()
+    assert (tmp_path / "first.npz").is_file()
+
+
+# --- what a kill leaves -----------------------------------------------------------------------------------
+
+WRITER = """
+import sys, time
+import numpy as np
+from pybn import Context, Variable
+from pybn.framework.checkpoints import save_checkpoint
+
+class Slow:
+    def __init__(self, file):
+        self.file = file
+    def write(self, data):
+        self.file.write(data)
+        self.file.flush()
+        print("writing", flush=True)
+        sys.stdin.readline()
+        return len(data)
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+true_savez = np.savez
+np.savez = lambda file, **arrays: (Slow(file).write(b""), true_savez(file, **arrays))
+ctx = Context(0)
+ctx.add_variable(Variable("/w", np.full(3, 5.0)))
+save_checkpoint(ctx, sys.argv[1])
+print("saved", flush=True)
+"""
+
+
+def writer(path):
+    """A process in the middle of a save."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def temporaries(folder, name="m.npz"):
+    return sorted(each.name for each in folder.iterdir() if each.name.startswith(f".{name}."))
+
+
+@posix
+def test_the_next_save_clears_what_killed_ones_left_and_only_that(tmp_path):
+    path = save_checkpoint(a_context(1), tmp_path / "m.npz")
+    with writer(path) as one, writer(path) as other:
+        one.send_signal(signal.SIGKILL)
+        other.send_signal(signal.SIGKILL)
+    assert len(temporaries(tmp_path)) == 2
+    others = [
+        ".m.npz.tmp",
+        ".m.npz.0123456.tmp",
+        ".m.npz.012345678.tmp",
+        ".m.npz.0123abcX.tmp",
+        ".m.npz.01234567.tmp.npz",
+        ".n.npz.01234567.tmp",
+        "m.npz.01234567.tmp",
+        ".mXnpz.01234567.tmp",
+    ]
+    for name in others:
+        (tmp_path / name).write_bytes(b"somebody's")
+    (tmp_path / ".m.npz.0123abcd.tmp").mkdir()
+    (tmp_path / ".m.npz.0123abce.tmp").symlink_to(path)
+    save_checkpoint(a_context(2), path)
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "m.npz",
+        *others,
+        ".m.npz.0123abcd.tmp",
+        ".m.npz.0123abce.tmp",
+    }
+
+
+@posix
+def test_a_save_that_is_under_way_is_left_to_its_writer(tmp_path):
+    path = save_checkpoint(a_context(1), tmp_path / "m.npz")
+    with writer(path) as other:
+        (held,) = temporaries(tmp_path)
+        save_checkpoint(a_context(2), path)
+        assert temporaries(tmp_path) == [held]
+        out, _ = other.communicate("\n")
+    assert out == "saved\n"
+    ctx = Context(0)
+    load_checkpoint(ctx, path)
+    assert ctx.get_variable("/w").value[0] == 5
+    assert temporaries(tmp_path) == []

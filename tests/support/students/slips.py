@@ -1,0 +1,228 @@
+# ruff: noqa: E501  (an edit is a line of source text)
+"""For each code that the report may use, and no other test asks for, an edit of a right solution that produces it.
+
+(code, solution, changes): the text of the solution is that of `right`, as for `edits`.
+"""
+
+TRAIN = "va2 = xmu * invvar"
+VAR = "var = 1 / float(n) * np.sum(carre, axis=0)"
+OUT = "out = va3 + beta"
+KEPT = "(1.0 - momentum) * var"
+DX = "return dx, dgamma, dbeta"
+HAT = "dgamma = np.sum(va2 * dva3, axis=0)"
+BETA = "dbeta = np.sum(dout, axis=0)"
+
+SLIPS = [
+    # out
+    ("mean-added", "staged", [(TRAIN, "va2 = (x + mu) * invvar")]),
+    ("median-for-mean", "staged", [(TRAIN, "va2 = (x - np.median(x, axis=0)) * invvar")]),
+    ("wrong-centre", "staged", [(TRAIN, "va2 = (x - mu - 0.37) * invvar")]),
+    (
+        "row-statistics",
+        "staged",
+        [("out = va3 + beta", "out = gamma * ((x.T - x.mean(1)) / np.sqrt(x.var(1) + eps)).T + beta")],
+    ),
+    ("global-variance", "staged", [(VAR, "var = np.var(x) + np.zeros(x.shape[1])")]),
+    ("variance-about-average", "staged", [("carre = xmu**2", "carre = (x - running_mean)**2")]),
+    ("variance-averaged-twice", "staged", [(VAR, VAR + " / n")]),
+    ("variance-factor", "staged", [(VAR, VAR + " * 1.37")]),
+    ("root-twice", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(np.sqrt(var + eps))\n        invvar")]),
+    ("one-denominator", "staged", [("invvar = 1.0 / sqrtvar", "invvar = 1.0 / 3.7")]),
+    ("not-a-number", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(-var)\n        invvar")]),
+    (
+        "epsilon-on-quotient",
+        "staged",
+        [("sqrtvar = np.sqrt(var + eps)", "sqrtvar = np.sqrt(var)"), (TRAIN, TRAIN + " + eps")],
+    ),
+    (
+        "epsilon-rooted",
+        "staged",
+        [("np.sqrt(var + eps)\n        invvar", "np.sqrt(var + np.sqrt(eps))\n        invvar")],
+    ),
+    ("epsilon-unknown", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(var + 1.7 * eps)\n        invvar")]),
+    ("scale-negated", "staged", [(OUT, "out = beta - va3")]),
+    ("scale-squared", "staged", [(OUT, "out = gamma * va3 + beta")]),
+    ("scale-inverted", "staged", [(OUT, "out = va2 / gamma + beta")]),
+    ("scale-for-offset", "staged", [(OUT, "out = va3 + gamma")]),
+    ("output-constant", "staged", [(OUT, "out = 0 * va3 + beta")]),
+    ("input-returned", "staged", [(OUT, "out = gamma * x + beta")]),
+    ("unexplained-output", "staged", [(OUT, "out = np.tanh(va3) + beta")]),
+    # what is stored
+    ("statistic-divided-twice", "staged", [(KEPT, "(1.0 - momentum) * var / n")]),
+    ("median-stored", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * np.median(x, axis=0)")]),
+    ("unexplained-average", "staged", [(KEPT, "(1.0 - momentum) * np.exp(-var)")]),
+    ("small-variance-stored", "staged", [(KEPT, "(1.0 - momentum) * var * (n - 1) / n")]),
+    ("variance-squared-stored", "staged", [(KEPT, "(1.0 - momentum) * var**2")]),
+    ("output-variance-stored", "staged", [(KEPT, "(1.0 - momentum) * out.var(axis=0)")]),
+    ("average-broadcast", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * x.mean(1, keepdims=True)")]),
+    ("average-missing", "staged", [('bn_param["running_mean"] = running_mean', 'bn_param["running_mean"] = None')]),
+    (
+        "right-for-stored",
+        "staged",
+        [(KEPT, "(1.0 - momentum) * sqrtvar"), ("np.sqrt(running_var + eps)", "running_var")],
+    ),
+    ("follows-convention", "staged", [(KEPT, "(1.0 - momentum) * var * n / (n - 1)")]),
+    # dx, dgamma, dbeta
+    ("dx-zero", "staged", [(DX, "return 0 * dx, dgamma, dbeta")]),
+    ("dx-not-a-number", "staged", [("dxmu = invvar * dva2", "dxmu = gamma ** 0.5 * dva2")]),
+    (
+        "diagonal-only",
+        "paper",
+        [("return dx,", "dx = (1 - 1 / m - cache['h'] ** 2 / m) * dxhat / np.sqrt(var + eps)\n    return dx,")],
+    ),
+    ("gradient-terms", "staged", [("dx = dx + 1", "dx = dx + va2 * dout.mean(0) + (dout * va2).mean(0) + 1")]),
+    ("unexplained-dx", "staged", [(DX, "return dx * np.cosh(xmu), dgamma, dbeta")]),
+    ("dx-open", "staged", [(OUT, "out = np.tanh(va3) + beta"), (DX, "return dx * np.cosh(xmu), dgamma, dbeta")]),
+    ("direct-path-sign", "paper", [("dx = dxhat /", "dx = -dxhat /")]),
+    ("x-in-variance-sum", "paper", [("dxhat * (x - mean) * -0.5", "dxhat * x * -0.5")]),
+    ("variance-not-summed", "staged", [("dinvvar = np.sum(xmu * dva2, axis=0)", "dinvvar = xmu * dva2")]),
+    ("mean-not-summed", "staged", [("dmu = -np.sum(dxmu, axis=0)", "dmu = -dxmu")]),
+    ("scale-missing-in-path", "paper", [("dx = dxhat /", "dx = dout /")]),
+    ("offset-in-dx", "staged", [("va2, _, gamma, *_ = cache", "va2, _, g, gamma, *_ = cache")]),
+    (
+        "cache-order",
+        "staged",
+        [("va2, _, gamma, *_ = cache", "va2, _, gamma, *_ = cache\n    gamma, keep = va2, gamma")],
+    ),
+    (
+        "follows-forward",
+        "staged",
+        [
+            (TRAIN, "va2 = x * invvar"),
+            (
+                DX,
+                "h, g, n = va2, gamma, len(dout)\n    return g * invvar * (dout - dout.mean(0) - h * (dout * h).mean(0)), dgamma, dbeta",
+            ),
+        ],
+    ),
+    ("follows-forward-epsilon", "einsum", [("inv = 1 / np.sqrt(var + eps)", "inv = 1 / (np.sqrt(var) + eps)")]),
+    (
+        "right-for-own-forward",
+        "staged",
+        [("np.sqrt(var + eps)\n        invvar", "np.sqrt(var + 2 * eps)\n        invvar")],
+    ),
+    (
+        "right-by-the-book",
+        "paper",
+        [
+            (
+                "np.mean(x, axis=0), np.var(x, axis=0)\n        x_hat = (x - sample_mean) * (sample_var + eps)",
+                "np.mean(x, axis=0), np.var(x, axis=0)\n        x_hat = (x - sample_mean) * (sample_var + eps)",
+            ),
+            ("out = x_hat * gamma + beta", "out = x_hat * np.abs(gamma) + beta"),
+        ],
+    ),
+    ("dscale-follows-forward", "staged", [(TRAIN, "va2 = x * invvar"), (OUT, "out = va2 + beta")]),
+    ("dscale-from-y", "staged", [(HAT, "dgamma = np.sum((va2 * gamma + cache[9]) * dva3, axis=0)")]),
+    (
+        "sample-variance-in-backward",
+        "paper",
+        [('cache["v"], cache["e"]', 'cache["v"] * len(dout) / (len(dout) - 1), cache["e"]')],
+    ),
+    ("parameter-ignores-dout", "staged", [(BETA, "dbeta = np.ones(d)")]),
+    ("parameter-sign", "staged", [(BETA, "dbeta = -np.sum(dout, axis=0)")]),
+    ("parameter-factor", "staged", [(BETA, "dbeta = 2 * np.sum(dout, axis=0)")]),
+    (
+        "unexplained-parameter",
+        "staged",
+        [(BETA, "dbeta = np.sum(dout * np.tanh(x), axis=0)"), ("gamma, *_ = cache", "gamma, _, x, _ = cache")],
+    ),
+    ("gradient-not-summed", "staged", [(BETA, "dbeta = dout")]),
+    ("parameter-follows-forward", "staged", [(OUT, "out = va2"), (HAT, "dgamma = None")]),
+    # images
+    (
+        "position-statistics",
+        "direct images",
+        [
+            ("x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))", "x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))"),
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - x.mean(0)) / np.sqrt(x.var(0) + eps)",
+            ),
+        ],
+    ),
+    (
+        "instance-statistics",
+        "direct images",
+        [
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)",
+            )
+        ],
+    ),
+    (
+        "channel-axis",
+        "direct images",
+        [
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps)",
+            )
+        ],
+    ),
+    (
+        "wrong-axes",
+        "direct images",
+        [
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - x.mean((0, 3), keepdims=True)) / np.sqrt(x.var((0, 3), keepdims=True) + eps)",
+            )
+        ],
+    ),
+    ("images-test", "direct images", [("mean, var = rm, rv", "mean, var = rm, rv\n        x = x[:, :, ::-1]")]),
+    (
+        "images-statistics",
+        "direct images",
+        [("m * rv + (1 - m) * var", "m * rv + (1 - m) * x.var(axis=(0, 2)).mean(1)")],
+    ),
+    ("images-dout-gathered", "staged", [("dout.transpose(0, 2, 3, 1).reshape(-1, c)", "dout.reshape(-1, c)")]),
+    ("images-dx-not-a-number", "direct images", [("return dx * (gamma", "return dx * np.nan * (gamma")]),
+    (
+        "images-parameter",
+        "direct images",
+        [
+            (
+                ".reshape(wide), dgamma, dbeta",
+                ".reshape(wide), dgamma + dout[0].sum((1, 2)) - dout[0, :, :1].sum((1, 2)), dbeta",
+            )
+        ],
+    ),
+    (
+        "images-right-for-own",
+        "direct images",
+        [
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + 2 * eps)",
+            ),
+            ("gamma / np.sqrt(var + eps)", "gamma / np.sqrt(var + 2 * eps)"),
+        ],
+    ),
+    (
+        "images-dx-open",
+        "direct images",
+        [("(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)", "(x - x.mean(0)) / np.sqrt(x.var(0) + eps)")],
+    ),
+    ("images-calls-own", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(var)\n        invvar")]),
+    # around
+    ("result-none", "staged", [(OUT, "out = None")]),
+    (
+        "batch-of-one",
+        "staged",
+        [
+            (
+                "        mu = 1 /",
+                "        x = x + 1.0 / (n - 1 + 1e-9) * (n == 1)\n        gamma, beta = gamma / (n > 1 or 2), beta + (n == 1)\n        mu = 1 /",
+            )
+        ],
+    ),
+    (
+        "extra-keys",
+        "staged",
+        [('    bn_param["running_mean"]', '    bn_param["mu"] = 1\n    bn_param["running_mean"]')],
+    ),
+    ("dtype-changed", "staged", [(OUT, "out = (va3 + beta).astype(np.float64)")]),
+    ("single-precision", "staged", [("        mu = 1 /", "        x = x.astype(np.float32)\n        mu = 1 /")]),
+]
