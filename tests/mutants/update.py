@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.layer import test_switches as switches
 from tests.layer import test_update_averages as update
+from tests.layer import test_update_models as models
 from tests.layer import test_update_untouched as untouched
 from tests.mutants.layer import FROZEN, Mutant, of
 from tests.support.networks import behind_a_stopped_gradient, chain, residual
@@ -60,26 +61,26 @@ UPDATE = {
         "update.py",
         "                raise _AllMeasured\n",
         "                pass\n",
-        update.test_stops_at_the_layer_that_is_measured,
+        models.test_stops_at_the_layer_that_is_measured,
     ),
     "stops after as many uses as at first": Mutant(
         "update.py",
         "all(count == 1 for count in to_measure.values())",
         "True",
-        update.test_used_more_often_in_a_later_batch,
+        models.test_used_more_often_in_a_later_batch,
     ),
     "the model run as in training": Mutant(
         "update.py",
         "forward_pass(training=False)",
         "forward_pass(training=True)",
-        of(update.test_dropout_is_off, "exact"),
+        of(models.test_dropout_is_off, "exact"),
     ),
     "one_pass updates frozen layers": Mutant(
         "update.py",
         "        if not layer.moves:\n            return layer.with_averages(x)\n"
         "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
         "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
-        update.test_frozen_between,
+        models.test_frozen_between,
     ),
     "exact updates frozen layers": Mutant(
         "update.py",
