@@ -52,10 +52,10 @@ UPDATE = {
         of(update.test_exact, chain, (6, 6, 6, 5)),
     ),
     "the first batch lost": Mutant(
-        "update.py", "chain([first], batches)", "chain((), batches)", update.test_training_goes_on
+        "update.py", "chain(first, batches)", "chain((), batches)", update.test_training_goes_on
     ),
     "averages that weigh one batch": Mutant(
-        "update.py", "moments.variance, self._batches)", "moments.variance, 1)", update.test_training_goes_on
+        "update.py", "Averages(mean, variance, batches)", "Averages(mean, variance, 1)", update.test_training_goes_on
     ),
     "runs the whole model": Mutant(
         "update.py",
@@ -121,7 +121,7 @@ UPDATE = {
 }
 
 RUN_THE_METHOD = (
-    '    with root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
+    '    with trainer.together(), root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
     "        return _METHODS[method](trainer, epoch)"
 )
 RESTORING = """\
@@ -183,7 +183,10 @@ UNTOUCHED = {
         "update.py", "total not in (None, done)", "False", of(untouched.test_unequal_epochs, "two_phase")
     ),
     "empty data sets taken": Mutant(
-        "update.py", "if done == 0 or total", "if total", of(untouched.test_empty, "one_pass")
+        "update.py",
+        "        if batches == 0:\n            raise ValueError(_NO_BATCH)\n        for scope",
+        "        for scope",
+        of(untouched.test_empty, "one_pass"),
     ),
     "NaN measured": Mutant(
         "update.py",
