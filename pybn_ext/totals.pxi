@@ -4,26 +4,6 @@
 # each addition lost, L and L again.
 
 
-cdef struct Total:
-    double plain
-    double lost
-
-
-cdef inline void add(Total* total, double value) noexcept nogil:
-    """total += value, and what rounding loses is kept (Neumaier 1974)."""
-    cdef double after = total.plain + value
-    if fabs(total.plain) >= fabs(value):
-        total.lost += (total.plain - after) + value
-    else:
-        total.lost += (value - after) + total.plain
-    total.plain = after
-
-
-cdef inline double value_of(const Total* total) noexcept nogil:
-    cdef double both = total.plain + total.lost
-    return both if both == both else total.plain  # infinity - infinity in `lost` says nothing
-
-
 cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, double* lost) noexcept nogil:
     """total += partial; in float64 with what that loses (Knuth's TwoSum), since the total grows for ever."""
     cdef double after, taken
@@ -129,12 +109,17 @@ cdef void total_runs(
             total[c] = sum_of_sixteen_lossless(lanes + c * SPARE, lanes + 2 * width + c * SPARE)
 
 
+cdef inline bint loses_nothing(const Call* call) noexcept nogil:
+    """Whether adding to float64 lanes loses nothing that counts: what is added are sums of float32."""
+    return call.single and not call.widened
+
+
 cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
     """The sum of n lanes; of float64, with what rounding lost of each."""
     cdef double running[8]
     cdef double lost[8]
     memset(running, 0, sizeof(running))
-    if call.single:
+    if loses_nothing(call):
         run_up(lanes, n, <double*> running)
         return tree(running)
     memset(lost, 0, sizeof(lost))
@@ -152,7 +137,7 @@ cdef void total_lanes(
     if each > 1:
         for c in range(features):
             total[c] = sum_of_lanes(call, lanes + c * each, width, each)
-    elif call.single:
+    elif loses_nothing(call):
         memcpy(total, lanes, features * sizeof(double))
     else:
         for c in range(features):

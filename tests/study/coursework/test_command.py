@@ -126,7 +126,7 @@ def test_points_of_parts(file, capsys):
     assert main(["my_module.py", "--points", "training=6,backward=1", "--json"]) == 0
     parts = json.loads(capsys.readouterr().out)["parts"]
     assert (parts["training"]["possible"], parts["backward"]["possible"], parts["test"]["possible"]) == (6, 1, 2)
-    assert main(["my_module.py", "--points", "trainig=6"]) == 2
+    assert main(["my_module.py", "--points", "practice=6"]) == 2
     assert "points are of training, statistics" in capsys.readouterr().err
 
 
