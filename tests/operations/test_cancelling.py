@@ -29,6 +29,7 @@ def families(rng, rows, features):
         "y + noise": (x, normalized + noise),
         "an outlier in x": (spiked, noise),
         "y of an outlier, + noise": (spiked, (spiked - spiked.mean(0)) / spiked.std(0) / 2 + noise),
+        "y of an outlier, + signs": (spiked, (spiked - spiked.mean(0)) / spiked.std(0) / 8 + np.sign(noise)),
         "positive": (x, np.maximum(noise, 0)),
         "one row": (x, np.where(np.arange(rows)[:, None] == rows // 2, 1.0, 0.0) + 0 * x),
         "subnormal": (1e-3 * x, 1e-40 * noise),
