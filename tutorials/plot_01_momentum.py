@@ -19,7 +19,7 @@ import numpy as np
 from pybn.lessons import experiments, lesson
 
 plots = lesson.plots()
-SEEDS = range(5)
+SEEDS = lesson.seeds(5)
 
 # %%
 # What the averages see
@@ -30,7 +30,7 @@ SEEDS = range(5)
 # shows them all.
 
 MOMENTA = (0.5, 0.9, 0.99)
-run = experiments.recorded(seed=0, model=experiments.classifier(), every=2).epochs(7)
+run = experiments.recorded(SEEDS[0], model=experiments.classifier(), every=2).epochs(7)
 layer_0, data = run.statistics["/layer_0"], run.data["/layer_0"]
 
 above, below = plots.panels(2, height=5.6, sharex=True, height_ratios=(3, 1))

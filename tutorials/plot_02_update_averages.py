@@ -19,7 +19,7 @@ import numpy as np
 from pybn.lessons import experiments, lesson
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 DEPTH = 4
 
 

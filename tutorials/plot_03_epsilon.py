@@ -21,7 +21,7 @@ import numpy as np
 from pybn.lessons import experiments, lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(4)
+SEEDS = lesson.seeds(4)
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 
 # %%
@@ -79,7 +79,7 @@ for epsilon in EPSILONS:
 # goes a little further out than in 300 other images.
 
 image, pixel = runs[1e-8][0].worst
-images = experiments.digits(0, examples=300)
+images = experiments.digits(SEEDS[0], examples=300)
 views = {"the image": images.test.inputs[image]}
 mean, variance = (getattr(images.whole.inputs, name)(axis=0, dtype=np.float64) for name in ("mean", "var"))
 for epsilon in (1e-3, 1e-8):

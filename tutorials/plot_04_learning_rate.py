@@ -19,7 +19,7 @@ import numpy as np
 from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 
 # %%
 # Three blocks of dense, batch norm and relu learn the digits for 300 steps at a learning rate of 2, then for 150

@@ -17,7 +17,7 @@ import pybn
 from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 SIZES = np.array([2, 4, 8, 16, 32, 64])
 
 # %%

@@ -22,7 +22,7 @@ from pybn.lessons import experiments, lesson
 from pybn.study import compare
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 BUILT = backend.compiled_is_built()
 
 

@@ -20,7 +20,7 @@ from pybn import backend, reference
 from pybn.lessons import ladder, lesson
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 ROWS, FEATURES = 4096, 512
 EPSILON = 1e-3
 

@@ -6,12 +6,27 @@ A lesson is a script, a test, a page of the docs and a notebook; here is what di
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pybn import backend
+
+
+def seeds(count: int = 3) -> range:
+    """The seeds that a lesson measures with: `count` of them, from the environment's PYBN_LESSON_SEEDS on, or from 0.
+
+    Every lesson takes its seeds here, so that what it claims can be tried on others.
+
+    Raises ValueError where PYBN_LESSON_SEEDS is no whole number of 0 or more.
+    """
+    said = os.environ.get("PYBN_LESSON_SEEDS", "0")
+    if not said.strip().isdecimal():
+        raise ValueError(f"PYBN_LESSON_SEEDS must be the first seed, a whole number of 0 or more, got {said!r}")
+    first = int(said)
+    return range(first, first + count)
 
 
 @functools.cache  # says its sentence once
