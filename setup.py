@@ -34,6 +34,9 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fvisibility=hidden",
+    # What Cython writes: temporaries that nothing reads, and a fused function for two types that never meet.
+    "-Wno-unused-function",
+    "-Wno-unused-but-set-variable",
     "-fno-tree-loop-distribute-patterns",  # gcc: a memset of one tile costs 8 % of its sums
     "-g0",  # Python's own flags ask for debugging symbols: 12.6 s of gcc instead of 8.6, and a file of twice the size
 ]

@@ -1,5 +1,22 @@
 # What one call computes on.  Every contiguous array is seen as (outer, features, inner): the
 # axes before the features, the features, the axes after them.
+#
+# How a batch goes through: an operation recognises the ordinary case and fills a Call (entry; general brings any
+# other input into its form), a plan is chosen (plans: rows, channels or sweep), and in it sums are taken, features
+# finished in float64, and results written, each by a primitive that threads share out.  Which part of the work a
+# thread does never decides a bit: the order of all additions is fixed by the shape alone, and is the same for each
+# length of vector.
+#
+#   lane      place in a row of elements that is summed by itself, whatever the length of a vector
+#   row       elements that lie together and are taken lane by lane; several rows of x are `glue`d into one, so that few
+#             features fill vectors
+#   run       elements of one feature that lie together
+#   seam      vector that holds the end of one run and the beginning of the next
+#   tile      features, and their elements, that stay in the caches between sums and results
+#   part      piece of the work that one thread does, summed by itself
+#   shift     value near the mean that is taken from each element before it is squared
+#   table     constants of the write, repeated so that each lane finds those of its feature
+#   keep      the mask, one byte an element: not 0 is real
 
 ctypedef fused real:  # the type of x
     float
@@ -47,6 +64,7 @@ cdef enum:
     PER_FEATURE = 12  # float64s of working memory that a feature takes
 
 cdef struct Call:
+    # The arguments, by the entry.
     Operation operation
     bint single              # x is float32, else float64
     const void* x
@@ -68,7 +86,7 @@ cdef struct Call:
     Given doffset
     unsigned char places[256]  # see `plan_mask`
     Py_ssize_t samples[24]   # where in x those of feature 0 are
-    # The plan.
+    # The plan, by `plans`, `rows`, `channels` and `sweep`; it follows from the shape, the types and the mask.
     bint by_rows             # features last: rows of glued features
     bint sweeps              # nothing is summed: y from one end to the other; neither: tiles of whole features
     Py_ssize_t glue          # rows of x that make one row of lanes

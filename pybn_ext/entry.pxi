@@ -173,7 +173,15 @@ cdef inline Py_ssize_t bytes_of(object array) noexcept:
     return bytes
 
 
-cdef inline bint apart(object out, object other) noexcept:
+cdef inline bint apart(object out, object a, object b, object c, object d, object e, object f) noexcept:
+    """Whether `out` is None, or shares memory with none of the others; each an ordinary array or None."""
+    return out is None or (
+        disjoint(out, a) and disjoint(out, b) and disjoint(out, c) and disjoint(out, d) and disjoint(out, e)
+        and disjoint(out, f)
+    )
+
+
+cdef inline bint disjoint(object out, object other) noexcept:
     """Whether the memory of two ordinary arrays is apart; None takes none."""
     cdef const char* a
     cdef const char* b
@@ -323,7 +331,7 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
         and (scale is None or one_each(scale, x, &call))
         and (offset is None or one_each(offset, x, &call))
         and receives(out, x)
-        and (out is None or (apart(out, x) and apart(out, scale) and apart(out, offset) and apart(out, mask)))
+        and apart(out, x, scale, offset, mask, None, None)
     ):
         return _general_training(x, scale, offset, feature_axis, epsilon, mask, out)
     call.operation = TRAINING
@@ -348,17 +356,7 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
         and one_each(mean, x, &call)
         and one_each(variance, x, &call)
         and receives(out, x)
-        and (
-            out is None
-            or (
-                (out is x or apart(out, x))
-                and apart(out, scale)
-                and apart(out, offset)
-                and apart(out, mean)
-                and apart(out, variance)
-                and apart(out, mask)
-            )
-        )
+        and apart(out, None if out is x else x, scale, offset, mean, variance, mask)
     ):
         return _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out)
     call.operation = INFERENCE
@@ -406,7 +404,10 @@ def batch_norm_gradient_from_sums(
     x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
 ):
     """dx of a part, from the sums of the whole batch; see `pybn.reference.batch_norm_gradient_from_sums`."""
-    return _general_gradient(GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out)[0]
+    dx, _, _ = _general_gradient(
+        GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
+    )
+    return dx
 
 
 cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out):
@@ -421,17 +422,7 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
         and one_each(variance, x, &call)
         and like(dy, x)
         and receives(out, x)
-        and (
-            out is None
-            or (
-                apart(out, x)
-                and apart(out, dy)
-                and apart(out, scale)
-                and apart(out, mean)
-                and apart(out, variance)
-                and apart(out, mask)
-            )
-        )
+        and apart(out, x, dy, scale, mean, variance, mask)
     ):
         return _general_parameter_gradients(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
     call.operation = operation

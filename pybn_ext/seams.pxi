@@ -66,8 +66,7 @@ cdef inline void spread_constants(
     table[0] = spread(constants[0], table)
     table[1] = spread(constants[runs.reach], table)
     table[2] = spread(constants[2 * runs.reach], table)
-    if gradient:
-        table[3] = spread(constants[3 * runs.reach], table)
+    table[3] = spread(constants[3 * runs.reach] if gradient else 0, table)
 
 
 cdef inline void write_seam(
