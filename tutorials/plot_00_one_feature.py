@@ -4,6 +4,9 @@ r"""
 What batch normalization does to one feature
 ============================================
 
+*What does batch normalization do to a number?*  About 10 minutes.  You should know mean and variance, and read a
+little NumPy.
+
 Batch normalization is four lines of arithmetic, done to each feature apart from the others
 (Ioffe & Szegedy 2015, `arXiv:1502.03167 <https://arxiv.org/abs/1502.03167>`_, Algorithm 1).
 For the :math:`n` values :math:`x_i` that one feature takes in a batch:
@@ -162,3 +165,9 @@ for image in (0, 6, 9):
         f"image {image}, ink {pixel[image]:.2f}: from {min(trained):.2f} to {max(trained):.2f} in training; "
         f"{inferred.pop():.2f} in inference, always"
     )
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("one_feature")

@@ -4,6 +4,8 @@ r"""
 Momentum is a memory length
 ===========================
 
+*How many batches should the moving averages remember?*  About 15 minutes.  :ref:`lesson-one-feature` comes before.
+
 In training, a batch norm layer normalizes with the statistics of the batch at hand.  For later, it keeps
 moving averages of them: after each batch,
 
@@ -115,3 +117,9 @@ print(f"with batch statistics: {batch.mean():.3f} (mean of {len(runs)} seeds)")
 # bad and training was good, ask first how many batches the averages have seen, and how long their memory is.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("momentum")

@@ -4,6 +4,8 @@ r"""
 Frozen averages in transfer learning
 ====================================
 
+*What becomes of the averages when other data come?*  About 15 minutes.  :ref:`lesson-update-averages` comes before.
+
 A trained network is more than its weights: its averages belong to the data that it was trained on.  Two things go wrong
 when other data come.  The averages move although nobody meant to train; or they stay although the data have changed.
 
@@ -127,3 +129,9 @@ assert np.all(np.abs(difference) < 0.02)
 print("frozen minus moving, after three more epochs: " + ", ".join(f"{each:+.3f}" for each in difference))
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("transfer")

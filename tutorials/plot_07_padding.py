@@ -4,6 +4,9 @@ r"""
 Padding is not data
 ===================
 
+*What do zeros behind short sequences do to the statistics?*  About 15 minutes.  :ref:`lesson-one-feature` comes
+before.
+
 Sequences of different length share a batch when the short ones are filled up with zeros.  A batch normalization that
 is not told takes the zeros for data.  With a fraction :math:`p` of padding, it finds
 
@@ -147,3 +150,9 @@ assert as_in_training - own > 0.02
 # training, where a number's output still depends on the length of its neighbours.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("padding")

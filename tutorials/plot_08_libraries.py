@@ -4,6 +4,8 @@ r"""
 One word, four libraries
 ========================
 
+*Which way does momentum count, and what else differs?*  About 10 minutes.  :ref:`lesson-momentum` comes before.
+
 Every library normalizes a training batch in the same way.  What they keep of it for evaluation differs, and the word
 *momentum* hides it: in Keras, Flax, ONNX and pybn it is the fraction of the **old** average that is kept, in PyTorch
 the fraction of the **new** batch that is taken in.  They also start differently, and do not average the same variance.
@@ -133,3 +135,9 @@ for seed in SEEDS:
 # averages along.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("libraries")

@@ -4,6 +4,9 @@ r"""
 The gradient through the statistics
 ===================================
 
+*What does the gradient lose if mean and variance are taken for constants?*  About 20 minutes.  You should know the
+chain rule; :ref:`lesson-one-feature` comes before.
+
 In training :math:`\mu` and :math:`\sigma^2` are made of the batch, so every :math:`x_i` acts on the output in three
 ways: by itself, through the mean, and through the variance.  The gradient has a term for each
 (with :math:`g_i` the gradient that arrives at :math:`y_i`):
@@ -179,3 +182,9 @@ for seed, a, b in zip(SEEDS, whole, constants, strict=True):
 # (``use_bias=False``).
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("gradient")

@@ -4,6 +4,8 @@ r"""
 What batches must be
 ====================
 
+*May the data be sorted?*  About 10 minutes.  :ref:`lesson-update-averages` comes before.
+
 A batch's mean and variance stand in for those of the data, which they are allowed to do when the batch was **drawn at
 random**.  Data often lies sorted on the disk: all zeros, then all ones.  Whoever forgets to shuffle gives the
 layer batches of one class, and a mean that *is* the class.
@@ -148,3 +150,9 @@ for row, seed in enumerate(SEEDS):
 # video, crops of one image, the scans of one patient), mix the groups.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("batches")

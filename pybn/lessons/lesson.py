@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from pybn import backend
+from pybn.lessons import exercises as all_exercises
+from pybn.lessons.exercises import Exercises
 
 
 def seeds(count: int = 3) -> range:
@@ -73,3 +75,13 @@ def _save(plt: Any) -> None:
             figure.savefig(path, dpi=150)
             figure.saved_as = path
             print(f"figure {number}: {path}")
+
+
+def exercises(topic: str) -> Exercises:
+    """The three exercises of the lesson plot_NN_`topic`: at the end of a cell, a notebook and a page show them."""
+    return all_exercises.of(topic)
+
+
+def check(name: str, answer: float) -> bool:
+    """Whether `answer` solves an exercise, "momentum-1" for one; prints it, and of a known slip what it is."""
+    return all_exercises.check(name, answer)
