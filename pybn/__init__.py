@@ -1,11 +1,12 @@
 """pybn: batch normalization to read, to run and to teach with.
 
 `pybn.reference` holds the equations on NumPy arrays, `pybn_ext` its compiled twin,
-`pybn.batchnorm` the layer, `pybn.framework` the small training library that it lives in, and
-`pybn.study` the tools to hold implementations and models against it.
+`pybn.batchnorm` the layer, `pybn.framework` the small training library that it lives in,
+`pybn.distributed` what takes more than one worker or more than one memory, and `pybn.study` the
+tools to hold implementations and models against it.
 """
 
-from pybn import batchnorm, reference, study
+from pybn import batchnorm, distributed, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
 from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
@@ -46,6 +47,7 @@ __all__ = [
     "batchnorm",
     "checkpoints",
     "datasets",
+    "distributed",
     "every_n_steps",
     "exponential_callback",
     "gradient",

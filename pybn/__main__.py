@@ -14,7 +14,7 @@ USAGE = """usage: python -m pybn COMMAND [OPTION ...]
   demo      train a network on the digits, on both implementations, and draw what the averages do
   lessons   list the lessons of a clone, run one, make notebooks of all
   compare   hold the reference and the compiled implementation against each other
-  check     check somebody's batch normalization: MODULE:FORWARD[,BACKWARD]
+  check     check somebody's batch normalization: FILE[:FORWARD[,BACKWARD]]
   info      versions, and whether and how the compiled implementation was built
 
 python -m pybn COMMAND --help tells the options, python -m pybn --version the version."""

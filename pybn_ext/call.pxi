@@ -38,6 +38,7 @@ ctypedef enum Operation:
 cdef enum:
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
     RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
+    WIDE_LANES = 64  # of a block of adjacent features whose gradient is looked at, or computed, once more
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
 # One number for each feature, as an argument brought it or as a result takes it.
@@ -57,11 +58,12 @@ cdef struct Features:
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
     double* second           # sum of (x - shift)^2, or of dy (x - mean)
+    double* doubt            # 1 where the gradient of a float32 feature is to be computed again in float64, else 0
     double* table            # 4 rows: constants of the write
     Py_ssize_t reach         # from one row to the next
 
 cdef enum:
-    PER_FEATURE = 12  # float64s of working memory that a feature takes
+    PER_FEATURE = 13  # float64s of working memory that a feature takes
 
 cdef struct Call:
     # The arguments, by the entry.
@@ -93,6 +95,7 @@ cdef struct Call:
     Py_ssize_t lanes         # lanes of a row
     Py_ssize_t parts         # pieces of work; where there are sums, fixed by the shape alone
     Py_ssize_t tile          # features of a tile
+    bint widened             # float32 is summed and written as float64
     bint runs_written        # the results of its rows run by run, seams between them
     bint in_lanes            # each element of a run is summed by itself; else runs are
     Py_ssize_t pieces        # of each feature, where there are too few features to share out
@@ -131,6 +134,18 @@ cdef extern from *:
     # Nothing, or in the build with PYBN_CHECK=bounds: abort unless start .. start + length lie in 0 .. size.  It stands
     # in front of what reads or writes the range, and names the whole of it, also what is read and not used.
     void check_range "pybn_within"(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size) noexcept nogil
+
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define PYBN_APART __restrict
+    #else
+    #define PYBN_APART __restrict__
+    #endif
+    typedef double *PYBN_APART pybn_apart;
+    """
+    ctypedef double* apart_from_others "pybn_apart"
 
 
 cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -182,4 +197,9 @@ cdef inline bint has_all_terms(const Call* call) noexcept nogil:
 
 
 cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
-    return 2 if call.single else 4
+    return 4 if call.widened or not call.single else 2
+
+
+cdef inline bint may_cancel(const Call* call) noexcept nogil:
+    """Whether a feature's terms may cancel so that float32 keeps no digit of dx."""
+    return call.operation == GRADIENT and call.single and not call.widened

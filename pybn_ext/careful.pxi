@@ -13,9 +13,10 @@ cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, re
 
 
 cdef void careful_sums(
-    const Call* call, const real* x, Py_ssize_t feature, double origin, double centre, double* first, double* second
+    const Call* call, const real* x, Py_ssize_t feature, double origin, double centre, double unit, double* first,
+    double* second
 ) noexcept nogil:
-    """Sums of d and d^2, or of dy and dy d, for d = (x - origin) - centre, all in compensated float64."""
+    """Sums of d and d^2, or of dy and dy d, for d = (x / unit - origin) - centre, all in compensated float64."""
     cdef const real* dy = <const real*> call.dy
     cdef Total one, two
     cdef Py_ssize_t outer, i, at
@@ -27,7 +28,7 @@ cdef void careful_sums(
         for i in range(call.inner):
             if call.keep != NULL and not call.keep[outer * call.inner + i]:
                 continue
-            d = (<double> x[at + i] - origin) - centre
+            d = (<double> x[at + i] / unit - origin) - centre
             factor = d if dy == NULL else <double> dy[at + i]
             add(&one, factor)
             add(&two, factor * d)
@@ -35,17 +36,46 @@ cdef void careful_sums(
     second[0] = value_of(&two)
 
 
-cdef void careful_moments(
-    const Call* call, const real* x, Py_ssize_t feature, double* mean, double* variance, double* low
-) noexcept nogil:
-    """Mean and variance of one feature: its first element subtracted, centred, and what rounding left corrected."""
-    cdef double origin = x[element(call, feature, next_kept(call, 0))]
-    cdef double first, second, centre
-    careful_sums(call, x, feature, origin, 0, &first, &second)
-    centre = first / call.count
-    careful_sums(call, x, feature, origin, centre, &first, &second)
-    variance[0] = (second - first * (first / call.count)) / call.count
+cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature) noexcept nogil:
+    """1, or a power of two about as large as the feature's largest element where that is far from 1, as in float64."""
+    cdef double largest = 0, size
+    cdef Py_ssize_t outer, i, at
+    if real is float:
+        return 1
+    for outer in range(call.outer):
+        at = (outer * call.features + feature) * call.inner
+        for i in range(call.inner):
+            size = fabs(x[at + i])
+            if size > largest and (call.keep == NULL or call.keep[outer * call.inner + i]):
+                largest = size
+    if largest <= DBL_MAX and largest != 0 and (largest >= 1e135 or largest < 1e-135):
+        return ldexp(1, ilogb(largest))
+    return 1
+
+
+cdef void careful_moments(const Call* call, const real* x, const Features* f, Py_ssize_t c) noexcept nogil:
+    """What is known of one feature: its first element subtracted, centred, and what rounding left corrected."""
+    cdef double unit = unit_of(call, x, f.begin + c)
+    cdef double origin = x[element(call, f.begin + c, next_kept(call, 0))] / unit
+    cdef double n = call.count
+    cdef double first, second, centre, rest, variance, near
+    careful_sums(call, x, f.begin + c, origin, 0, unit, &first, &second)
+    centre = first / n
+    careful_sums(call, x, f.begin + c, origin, centre, unit, &first, &second)
+    variance = (second - first * (first / n)) / n
+    near = origin + centre
+    rest = (origin - near) + centre  # exact: centre is the smaller, or they are of one size
+    if fabs(centre) > fabs(origin):
+        rest = (centre - near) + origin
     if first == first:
-        centre += first / call.count
-    mean[0] = origin + centre
-    low[0] = (origin - mean[0]) + centre
+        rest += first / n
+    f.mean[c] = (near + rest) * unit
+    f.low[c] = ((near - (near + rest)) + rest) * unit
+    f.variance[c] = variance * unit * unit
+    f.inverse[c] = inverse_of(variance, call.epsilon / unit / unit) / unit
+
+
+cdef inline double inverse_of(double variance, double epsilon) noexcept nogil:
+    """1 / sqrt(variance + epsilon); 0 where that is 1 / 0, so that y is the offset and dx is 0."""
+    cdef double square = variance + epsilon
+    return 0.0 if square == 0 else 1 / sqrt(square)

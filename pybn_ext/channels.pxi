@@ -17,13 +17,17 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     check_range(part, 1, call.parts)
     check_range(0, smaller(call.tile, call.features - begin), TILE_FEATURES)
     take_features(call, begin, smaller(call.tile, call.features - begin), room, &some)
-    if takes_sums(call):
+    if takes_sums(call) and not (real is float and call.widened):
         shift_features(call, x, &some, <real*> shift)
         if call.in_lanes:
             sum_tile(call, x, &some, <real*> shift)
         else:
             sum_tile_runs(call, x, &some, <real*> shift)
+    elif real is float and takes_sums(call):
+        sum_widened(call, x, &some)
     write_features(call, x, &some, finish(call, x, &some, <const real*> shift))
+    if real is float and any_to_mend(call, &some):
+        mend(call, x, &some)
 
 
 cdef void write_features(const Call* call, const real* x, const Features* f, bint in_double) noexcept nogil:
@@ -55,7 +59,7 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
-    if call.outer <= most_rows(x[0]) and lanes >= SPARE:
+    if call.outer <= rows_at_once(call, x[0]) and lanes >= SPARE:
         sum_low_tile(call, x, f, lanes, shift)
     else:
         sum_high_tile(call, x, f, lanes, shift)
@@ -107,7 +111,7 @@ cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, cons
     cdef double sums[4 * RUN_FEATURES * SPARE]
     cdef Py_ssize_t lanes = f.number * SPARE
     # What is taken up at once has not lost anything; sixteen are so few that nothing of them is felt.
-    cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= most_rows(x[0])
+    cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= rows_at_once(call, x[0])
     sum_runs(call, x, f.begin, f.number, 0, call.outer * call.inner, shift, <double*> sums)
     total_runs(sums, lanes, f.number, plain, f.first)
     total_runs(<double*> sums + lanes, lanes, f.number, plain, f.second)
@@ -218,6 +222,8 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if has_result(call):
         run(piece_write_task, call, call.parts, True)
+    if any_to_mend(call, f):
+        run(mend_task, call, mend_blocks(call), False)
 
 
 cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane) noexcept nogil:

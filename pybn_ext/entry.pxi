@@ -278,6 +278,7 @@ def moments(x, *, feature_axis=-1, mask=None):
     if not (ordinary(x) and see(x, feature_axis, &call) and masked(mask, x, &call)):
         return _general_moments(x, feature_axis, mask)
     call.operation = MOMENTS
+    call.epsilon = 0
     mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
     variance = new_for_features(x, &call, cnp.NPY_FLOAT64)
     perform(&call, None, None, mean, variance, None, None)

@@ -2,18 +2,6 @@
 # into vectors: no early exit, conditions counted instead of branched on, pointers that it may take for apart.  With
 # thousands of features of few elements these loops are a third of the work.
 
-cdef extern from *:
-    """
-    #if defined(_MSC_VER)
-    #define PYBN_APART __restrict
-    #else
-    #define PYBN_APART __restrict__
-    #endif
-    typedef double *PYBN_APART pybn_apart;
-    """
-    ctypedef double* apart_from_others "pybn_apart"
-
-
 cdef inline double* in_float64(const Given* given, Py_ssize_t begin, Py_ssize_t number, double* room) noexcept nogil:
     """What was given of some features: as it lies there, or a copy in `room`."""
     cdef const float* values = <const float*> given.values + begin
@@ -43,7 +31,8 @@ cdef void take_features(
     f.low = room + 5 * number
     f.first = room + 6 * number
     f.second = room + 7 * number
-    f.table = room + 8 * number
+    f.doubt = room + 8 * number
+    f.table = room + 9 * number
     f.reach = number
     memset(f.low, 0, number * sizeof(double))
 
@@ -55,18 +44,24 @@ cdef inline Py_ssize_t group_of(const Call* call, Py_ssize_t part, const Feature
     some.begin = all_.begin + begin
     some.number = first_of_group(call, part + 1) - begin
     check_range(begin, some.number, all_.number)
-    if all_.scale != NULL:
-        some.scale += begin
-    if all_.offset != NULL:
-        some.offset += begin
-    some.mean += begin
-    some.variance += begin
-    some.inverse += begin
-    some.low += begin
-    some.first += begin
-    some.second += begin
+    move_on(some, begin)
     some.table += begin
     return begin
+
+
+cdef inline void move_on(Features* f, Py_ssize_t begin) noexcept nogil:
+    """To what is known of the features from `begin` on."""
+    if f.scale != NULL:
+        f.scale += begin
+    if f.offset != NULL:
+        f.offset += begin
+    f.mean += begin
+    f.variance += begin
+    f.inverse += begin
+    f.low += begin
+    f.first += begin
+    f.second += begin
+    f.doubt += begin
 
 
 cdef inline Py_ssize_t first_of_group(const Call* call, Py_ssize_t part) noexcept nogil:
@@ -114,8 +109,11 @@ cdef inline int doubtful_moments(double distance, double variance, double far_of
     )
 
 
-cdef void finish_moments(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
-    """Mean and variance of each feature from its sums around `shift` (one for each of these features)."""
+cdef bint finish_moments(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
+    """Mean and variance of each feature from its sums around `shift` (one for each of these features).
+
+    Whether some of them are in doubt.
+    """
     cdef apart_from_others first = f.first
     cdef apart_from_others second = f.second
     cdef apart_from_others mean = f.mean
@@ -132,25 +130,29 @@ cdef void finish_moments(const Call* call, const real* x, const Features* f, con
         mean[c] = shift[c] + distance
         low[c] = (shift[c] - mean[c]) + distance
         doubtful += doubtful_moments(distance, variance[c], far_off, shift[c])
-    if doubtful:
-        for c in range(f.number):
-            # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
-            if doubtful_moments(first[c] / n, variance[c], far_off, shift[c]) and not (
-                first[c] == 0 and second[c] == 0 and all_equal(call, x, f.begin + c, shift[c])
-            ):
-                careful_moments(call, x, f.begin + c, &mean[c], &variance[c], &low[c])
+    return doubtful > 0
+
+
+cdef void finish_doubtful_moments(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
+    """Once more, where the sums around `shift` say little; with 1 / deviation."""
+    cdef double n = call.count
+    cdef double far_off = far(n, shift[0])
+    cdef Py_ssize_t c
+    for c in range(f.number):
+        # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
+        if doubtful_moments(f.first[c] / n, f.variance[c], far_off, shift[c]) and not (
+            f.first[c] == 0 and f.second[c] == 0 and all_equal(call, x, f.begin + c, shift[c])
+        ):
+            careful_moments(call, x, f, c)
 
 
 cdef void finish_inverse(const Call* call, const Features* f) noexcept nogil:
-    """1 / sqrt(variance + epsilon); 0 where that is 1 / 0, so that y is the offset and dx is 0."""
     cdef apart_from_others variance = f.variance
     cdef apart_from_others inverse = f.inverse
     cdef double epsilon = call.epsilon
-    cdef double square
     cdef Py_ssize_t c
     for c in range(f.number):
-        square = variance[c] + epsilon
-        inverse[c] = 0.0 if square == 0 else 1 / sqrt(square)
+        inverse[c] = inverse_of(variance[c], epsilon)
 
 
 cdef inline int doubtful_gradient(double first, double second, double variance, double n, real any) noexcept nogil:
@@ -165,8 +167,8 @@ cdef inline int doubtful_gradient(double first, double second, double variance, 
     )
 
 
-cdef void finish_gradient_sums(const Call* call, const real* x, const Features* f) noexcept nogil:
-    """doffset and dscale: sum of dy, and of dy (x - mean) / deviation; taken again where float32 could not hold it."""
+cdef void finish_gradient_sums(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
+    """doffset and dscale: sum of dy, and of dy (x - mean) / deviation; taken again where the type could not hold it."""
     cdef apart_from_others first = f.first
     cdef apart_from_others second = f.second
     cdef apart_from_others mean = f.mean
@@ -175,17 +177,18 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     cdef double n = call.count
     cdef Py_ssize_t c
     cdef Py_ssize_t doubtful = 0
-    for c in range(f.number):
-        second[c] += (<double> <real> mean[c] - mean[c]) * first[c]
-        doubtful += doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)
-    if call.operation == GRADIENT_SUMS:
-        doubtful = f.number  # to what they are added may cancel them
-    if doubtful:
+    if not (real is float and call.widened):
         for c in range(f.number):
-            if (doubtful == f.number or doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)) and not (
+            second[c] += (<double> shift[c] - mean[c]) * first[c]
+            doubtful += doubtful_gradient(first[c], second[c], variance[c], n, <real> 0)
+    if may_cancel(call):
+        find_doubt(call, <const float*> call.x, f)
+    elif doubtful:
+        for c in range(f.number):
+            if doubtful_gradient(first[c], second[c], variance[c], n, <real> 0) and not (
                 first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, f.begin + c, <real> 0)
             ):
-                careful_sums(call, x, f.begin + c, mean[c], 0, &first[c], &second[c])
+                careful_sums(call, x, f.begin + c, mean[c], 0, 1, &first[c], &second[c])
     for c in range(f.number):
         second[c] *= inverse[c]
     give(second, f.begin, f.number, &call.dscale)
@@ -256,20 +259,24 @@ cdef bint leaves_float32(const Call* call, const Features* f) noexcept nogil:
 
 cdef bint finish(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
     """From the sums of some features to the constants of their write; whether that has to be finished in double."""
+    cdef bint doubtful = False
     if call.operation == MOMENTS or call.operation == TRAINING:
-        finish_moments(call, x, f, shift)
+        doubtful = finish_moments(call, x, f, shift)
+    finish_inverse(call, f)
+    if doubtful:
+        finish_doubtful_moments(call, x, f, shift)
     if call.operation == MOMENTS:
         return False
-    finish_inverse(call, f)
     if call.operation == GRADIENT_FROM_SUMS:
         memcpy(f.first, <double*> call.doffset.values + f.begin, f.number * sizeof(double))
         memcpy(f.second, <double*> call.dscale.values + f.begin, f.number * sizeof(double))
-        finish_table(call, f, False)
-        return real is float
-    if is_gradient(call):
-        finish_gradient_sums(call, x, f)
+    elif is_gradient(call):
+        finish_gradient_sums(call, x, f, shift)
     if not has_result(call):
         return False
+    if real is float and call.widened:
+        finish_table(call, f, False)
+        return True
     finish_table(call, f, real is float)
     if real is float:
         if leaves_float32(call, f):

@@ -34,10 +34,13 @@ class _Form:
         self.target = self._target()
 
     def _ordinary(self, array):
-        """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy."""
+        """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy.
+
+        float16 becomes float64: what is rounded to float32 first, and then to float16, is rounded twice.
+        """
         ordered = array.transpose(self.order)
         if array.dtype == np.float16:
-            return ordered.astype(np.float32, order="C").reshape(self.view)
+            return ordered.astype(np.float64, order="C").reshape(self.view)
         if ordered.flags.c_contiguous and ordered.flags.aligned:
             return ordered.reshape(self.view)
         copy = new_like(np.broadcast_to(np.empty((), array.dtype), ordered.shape))

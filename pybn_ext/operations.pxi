@@ -8,9 +8,12 @@
 #   runs      and for elements of one feature that lie together
 #   shift     what is taken from each element before it is squared
 #   careful   the second look, where that was not good enough
+#   doubt     where the terms of dx may cancel
 #   finish    constants of each feature, in float64
+#   widened   sums of float32 in float64
 #   write     the primitive for results
 #   seams     and for runs of several features that follow each other
+#   mend      the gradient of a feature again, where its terms cancel
 #   threads   where threads divide the work
 #   plans     how a layout becomes rows of lanes
 #   rows      the plan for features last
@@ -25,7 +28,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsSsize_t, PyLong_CheckExact
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.float cimport DBL_MAX, FLT_MAX, FLT_MIN
-from libc.math cimport fabs, sqrt
+from libc.math cimport fabs, fabsf, ilogb, ldexp, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -54,9 +57,12 @@ include "sums.pxi"
 include "runs.pxi"
 include "shift.pxi"
 include "careful.pxi"
+include "doubt.pxi"
 include "finish.pxi"
+include "widened.pxi"
 include "write.pxi"
 include "seams.pxi"
+include "mend.pxi"
 include "threads.pxi"
 include "plans.pxi"
 include "rows.pxi"

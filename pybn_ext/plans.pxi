@@ -21,11 +21,17 @@ cdef enum:
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
     MANY = 8
     SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
+    FEW_ELEMENTS = 8   # of a feature, among which the terms of a gradient cancel more often than not
     FEW = 16           # features from which each thread gets whole ones
 
 
 cdef void plan(Call* call) noexcept nogil:
     cdef Py_ssize_t i, position
+    call.widened = call.single and (
+        call.operation == GRADIENT_SUMS
+        or call.operation == GRADIENT_FROM_SUMS
+        or (call.operation == GRADIENT and call.count <= FEW_ELEMENTS)
+    )
     call.threads = 1 if size_of(call) < SERIAL else usable_threads()
     call.stream = outgrows_caches(bytes_in(call), call.threads)
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
@@ -93,7 +99,7 @@ cdef void plan_channels(Call* call) noexcept nogil:
     call.tile = larger(1, smaller(call.tile, call.features // (16 if size >= SERIAL else 1)))
     call.parts = (call.features + call.tile - 1) // call.tile
     call.pieces = 1
-    if call.features < FEW and call.inner >= RUN and size >= SERIAL:
+    if call.features < FEW and call.inner >= RUN and size >= SERIAL and not call.widened:
         call.pieces = smaller(FEW, call.outer * call.inner // (16 * RUN)) // call.features + 1
         call.parts = call.features * call.pieces
 

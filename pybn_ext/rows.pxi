@@ -18,6 +18,8 @@ cdef void rows(Call* call) noexcept nogil:
     call.in_double = any_doubtful(call)
     spread_rows_table(call)
     run(rows_write_task, call, call.parts, True)
+    if any_to_mend(call, &call.all):
+        run(mend_task, call, mend_blocks(call), False)
 
 
 cdef inline bint any_doubtful(const Call* call) noexcept nogil:
@@ -41,7 +43,12 @@ cdef void shift_lanes(const Call* call, const real* x, Py_ssize_t part) noexcept
     cdef Features some
     cdef Py_ssize_t begin = group_of(call, part, &call.all, &some)
     cdef real* shift = <real*> call.shift + begin
+    cdef double* means = <double*> call.shift + begin
     cdef Py_ssize_t i
+    if call.widened:
+        for i in range(call.glue):
+            memcpy(means + i * call.features, some.mean, some.number * sizeof(double))
+        return
     check_range(begin + (call.glue - 1) * call.features, some.number, call.lanes)
     shift_features(call, x, &some, shift)
     for i in range(1, call.glue):
@@ -113,13 +120,13 @@ cdef void fold_lanes(const Call* call, const double* lanes, Py_ssize_t number, d
     check_range(0, call.glue * features, call.lanes)
     if call.glue == 1:
         for c in range(number):
-            total[c] = lanes[c] if call.single else lanes[c] + lost[c]
+            total[c] = lanes[c] if loses_nothing(call) else lanes[c] + lost[c]
         return
     for c in range(features):
         sum_.plain = sum_.lost = 0
         for i in range(call.glue):
             add(&sum_, lanes[i * features + c])
-            if not call.single:
+            if not loses_nothing(call):
                 sum_.lost += lost[i * features + c]
         total[c] = value_of(&sum_)
 

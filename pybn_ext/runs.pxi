@@ -185,7 +185,7 @@ cdef void sum_runs(
     cdef real s[RUN_FEATURES * SPARE]
     cdef real q[RUN_FEATURES * SPARE]
     cdef Py_ssize_t lanes = number * SPARE
-    cdef Py_ssize_t most = most_rows(x[0])
+    cdef Py_ssize_t most = rows_at_once(call, x[0])
     cdef Py_ssize_t taken = 0, rows, length, c
     cdef bint first = True
     check_range(begin, number, call.features)

@@ -14,6 +14,14 @@ cdef inline Py_ssize_t most_rows(real any) noexcept nogil:
     return ROWS if real is float else ROWS // 2
 
 
+cdef inline Py_ssize_t rows_at_once(const Call* call, real any) noexcept nogil:
+    """Fewer of a gradient, whose sums may be small against their terms: 64 left dscale 4.8 units of float32, and
+    16 behind an outlier 4.5 of float64."""
+    if call.dy == NULL:
+        return most_rows(any)
+    return ROWS // 4 if real is float else ROWS // 8
+
+
 # Some rows of lanes.
 cdef struct Rows:
     Py_ssize_t number
@@ -342,7 +350,7 @@ cdef void add_real_rows(
         check_range(rows.number, 1, ROWS)
         at[rows.number] = row * call.features * sizeof(real)
         rows.number += keep[row] != 0
-        if rows.number < most_rows(x[0]) and row + 1 < number:
+        if rows.number < rows_at_once(call, x[0]) and row + 1 < number:
             continue
         lane = 0
         while lane < lanes:
@@ -367,13 +375,17 @@ cdef void add_block(
     cdef const real* dy = <const real*> call.dy
     cdef Rows rows
     cdef Py_ssize_t row = 0, lane, height, piece, at
+    if real is float:
+        if call.widened:
+            add_widened(call, x, start, number, stride, lanes, <const double*> shift, sums, width)
+            return
     check_range(start, (number - 1) * stride + lanes if number else 0, size_of(call))
     check_range(0, lanes, width)
     if call.keep != NULL and call.inner == 1 and stride == call.features and lanes >= SPARE:
         add_real_rows(call, x, start, number, lanes, shift, sums, width)
         return
     while row < number:
-        height = smaller(most_rows(x[0]), number - row)
+        height = smaller(rows_at_once(call, x[0]), number - row)
         rows = plain_rows(height, stride * sizeof(real))
         lane = 0
         while lane < lanes:

@@ -129,12 +129,17 @@ cdef void total_runs(
             total[c] = sum_of_sixteen_lossless(lanes + c * SPARE, lanes + 2 * width + c * SPARE)
 
 
+cdef inline bint loses_nothing(const Call* call) noexcept nogil:
+    """Whether adding to float64 lanes loses nothing that counts: what is added are sums of float32."""
+    return call.single and not call.widened
+
+
 cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
     """The sum of n lanes; of float64, with what rounding lost of each."""
     cdef double running[8]
     cdef double lost[8]
     memset(running, 0, sizeof(running))
-    if call.single:
+    if loses_nothing(call):
         run_up(lanes, n, <double*> running)
         return tree(running)
     memset(lost, 0, sizeof(lost))
@@ -152,7 +157,7 @@ cdef void total_lanes(
     if each > 1:
         for c in range(features):
             total[c] = sum_of_lanes(call, lanes + c * each, width, each)
-    elif call.single:
+    elif loses_nothing(call):
         memcpy(total, lanes, features * sizeof(double))
     else:
         for c in range(features):

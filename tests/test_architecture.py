@@ -53,6 +53,12 @@ FLOORS = {
         "pybn.batchnorm",
     ],
     4: [
+        "pybn.distributed.team",
+        "pybn.distributed.simulated",
+        "pybn.distributed.synchronized",
+        "pybn.distributed.trainer",
+        "pybn.distributed.larger",
+        "pybn.distributed",
         "pybn.study.record",
         "pybn.study.records",
         "pybn.study.drawing",
@@ -120,6 +126,11 @@ FLOORS = {
         "pybn.study.coursework.report.examples",
         "pybn.study.coursework.report.report",
         "pybn.study.coursework.report",
+        "pybn.study.coursework.apart.wire",
+        "pybn.study.coursework.apart.limits",
+        "pybn.study.coursework.apart.guest",
+        "pybn.study.coursework.apart.host",
+        "pybn.study.coursework.apart",
         "pybn.study.coursework.command",
         "pybn.study.coursework",
         "pybn.study",
@@ -131,16 +142,17 @@ FLOORS = {
         "pybn.lessons.sequences",
         "pybn.lessons.experiments",
         "pybn.lessons.trials",
+        "pybn.lessons.workers",
         "pybn.lessons.ladder",
         "pybn.lessons.exercises.exercise",
         "pybn.lessons.exercises.understand",
         "pybn.lessons.exercises.use",
         "pybn.lessons.exercises.hood",
         "pybn.lessons.exercises",
+        "pybn.lessons.drawings",
         "pybn.lessons.lesson",
         "pybn.lessons.notebooks",
         "pybn.lessons.command",
-        "pybn.lessons.drawings",
         "pybn.lessons.figures",
         "pybn.lessons.demo",
         "pybn.lessons",
@@ -274,4 +286,4 @@ def test_the_library_needs_numpy_alone(module):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
     assert foreign(within_functions=False) <= ({"matplotlib"} if module == "pybn.study.drawing" else set())
-    assert foreign() <= {"matplotlib", "torch", "onnx", "IPython"}
+    assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython"}

@@ -20,9 +20,9 @@ shows what that costs.
 
 import numpy as np
 
-from pybn.lessons import drawings, experiments, lesson, trials
+from pybn.lessons import experiments, lesson, trials
 
-plots = lesson.plots()
+plots, drawings = lesson.plots(), lesson.drawings()
 SEEDS = lesson.seeds(4)
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 

@@ -27,13 +27,9 @@ SEEDS = lesson.seeds()
 # ---------
 
 NAMES = ("pybn", "gomlx", "pytorch", "keras", "flax", "onnx")
-print(f"{'':14} {'momentum':>9} {'keeps':>6} {'epsilon':>8}  {'variance':10}  mean, variance")
-for name in NAMES:
-    row = LIBRARIES[name]
-    print(
-        f"{row.title:14} {row.momentum:9} {row.momentum_keeps:>6} {row.epsilon:8.0e}  {row.averaged_variance:10}  "
-        f"{row.mean}, {row.variance}"
-    )
+COLUMNS = ("momentum", "momentum_keeps", "epsilon", "averaged_variance", "mean", "variance")
+rows = {LIBRARIES[name].title: [getattr(LIBRARIES[name], each) for each in COLUMNS] for name in NAMES}
+lesson.table(rows, COLUMNS)
 
 # %%
 # One stream

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from pybn import backend
@@ -19,6 +19,7 @@ from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
 from pybn.batchnorm.layer import Layer, Strategy, normalizing
+from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.structures import inputs_of
@@ -69,7 +70,7 @@ def update_averages(
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
-    with root.changing("an update of the averages"), restored_on_error(root.variables()):
+    with trainer.together(), root.changing("an update of the averages"), restored_on_error(root.variables()):
         return _METHODS[method](trainer, epoch)
 
 
@@ -78,9 +79,9 @@ def update_averages(
 
 def _exact(trainer: Trainer, epoch: Epoch) -> bool:
     batches = epoch("depth 1")
-    first = next(batches)
-    batches = chain([first], batches)
-    depths = _layers_by_depth(trainer, first)
+    first = list(islice(batches, 1))  # empty where another worker has all the batches
+    batches = chain(first, batches)
+    depths = _of_all_workers(trainer, _layers_by_depth(trainer, first[0]) if first else None)
     everywhere = set().union(*depths)
     for depth, uses in enumerate(depths):
         pool = _Pool(uses, everywhere)
@@ -88,7 +89,7 @@ def _exact(trainer: Trainer, epoch: Epoch) -> bool:
             with suppress(_AllMeasured):
                 _run(trainer, inputs, pool.measure_only)
             pool.end_batch()
-        pool.assign()
+        pool.assign(trainer)
     return bool(depths)
 
 
@@ -97,11 +98,15 @@ def _one_pass(trainer: Trainer, epoch: Epoch) -> bool:
     for inputs in epoch("one pass"):
         _run(trainer, inputs, pool.normalize_with_batch)
         pool.end_batch()
-    pool.assign()
-    return bool(pool.layers)
+    return pool.assign(trainer)
 
 
 def _two_phase(trainer: Trainer, epoch: Epoch) -> bool:
+    if len(trainer.gather("an update in two phases", None)) > 1:
+        raise ValueError(
+            "method 'two_phase' takes one batch after the other, which several workers do not: "
+            "use 'exact' or 'one_pass'"
+        )
     moved: set[str] = set()
 
     def batch_statistics(layer: Layer, x: Node) -> Node:
@@ -111,16 +116,20 @@ def _two_phase(trainer: Trainer, epoch: Epoch) -> bool:
             moved.add(layer.scope)
             layer.avg_weight.value = 0.0
         y, batch = layer.with_batch_statistics(x)
-        _assign(layer, layer.averages.after(batch.mean, batch.variance, layer.momentum))
+        _assign(layer.ctx, layer.averages.after(batch.mean, batch.variance, layer.momentum))
         return y
 
     def averages_just_updated(layer: Layer, x: Node) -> Node:
         batch_statistics(layer, x)
         return layer.with_averages(x)
 
+    batches = 0
     for phase, strategy in enumerate((batch_statistics, averages_just_updated)):
         for inputs in epoch(f"phase {phase + 1} of 2"):
             _run(trainer, inputs, strategy)
+            batches += 1
+    if batches == 0:
+        raise ValueError(_NO_BATCH)
     return bool(moved)
 
 
@@ -145,7 +154,6 @@ class _Pool:
         self._may_stop = all(count == 1 for count in to_measure.values())
         self._seen: set[str] = set()
         self._batches = 0
-        self.layers: dict[str, Layer] = {}
         self._moments: dict[str, Moments] = {}
 
     def measure_only(self, layer: Layer, x: Node) -> Node:
@@ -174,18 +182,25 @@ class _Pool:
         self._seen.clear()
         self._batches += 1
 
-    def assign(self) -> None:
-        """Make the pooled moments the averages; they weigh as many batches as there were."""
-        for scope, layer in self.layers.items():
-            moments = self._moments[scope]
-            _assign(layer, Averages(moments.mean, moments.variance, self._batches))
+    def assign(self, trainer: Trainer) -> bool:
+        """Make the moments, pooled over all workers, the averages; they weigh as many batches as there were."""
+        whole: dict[str, Moments] = {}
+        batches = 0
+        for moments, seen in trainer.gather("the averages that were measured", (self._moments, self._batches)):
+            batches += seen
+            for scope, part in moments.items():
+                whole[scope] = backend.active().merge_moments(whole[scope], part) if scope in whole else part
+        if batches == 0:
+            raise ValueError(_NO_BATCH)
+        for scope, (_, mean, variance) in whole.items():
+            _assign(trainer.context.in_absolute_path(scope), Averages(mean, variance, batches))
+        return bool(whole)
 
     def _add(self, layer: Layer, batch: Moments) -> None:
         before = self._moments.get(layer.scope)
         moments = batch if before is None else backend.active().merge_moments(before, batch)
         check_finite(layer.scope, moments)
         self._seen.add(layer.scope)
-        self.layers[layer.scope] = layer
         self._moments[layer.scope] = moments
 
 
@@ -246,8 +261,24 @@ def _run(trainer: Trainer, inputs: Any, strategy: Strategy) -> None:
         trainer.run_model(inputs)
 
 
-def _assign(layer: Layer, averages: Averages) -> None:
-    layer.ctx.assign(layer.new_values(averages))
+def _of_all_workers(trainer: Trainer, depths: list[dict[str, int]] | None) -> list[dict[str, int]]:
+    """The layers by depth, on which all workers that have a batch must agree; None from one that has none."""
+    found = [each for each in trainer.gather("the layers by depth", depths) if each is not None]
+    if not found:
+        raise ValueError(_NO_BATCH)
+    for other in found:
+        if other != found[0]:
+            raise ValueError(f"the workers must use the same batch normalizations alike, got {found[0]} and {other}")
+    return found[0]
+
+
+def _assign(ctx: Context, averages: Averages) -> None:
+    """Make `averages` those of the layer whose variables are in ctx's scope."""
+    variables = [ctx.get_variable(name) for name in ("mean", "variance", "avg_weight")]
+    ctx.assign(dict(zip(variables, averages, strict=True)))
+
+
+_NO_BATCH = "the data set gave 0 batches in this epoch: it must not be empty, and each iter() must start the same epoch"
 
 
 def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Epoch:
@@ -268,11 +299,10 @@ def _epochs(dataset: Dataset, max_batches: int, progress: Progress | None) -> Ep
             yield inputs
             if progress is not None:
                 progress(done, total, text)
-        if done == 0 or total not in (None, done):
+        if total not in (None, done):
             raise ValueError(
-                f"the data set gave {done} batches in this epoch"
-                + (f" and {total} in the one before" if total is not None else "")
-                + ": it must not be empty, and each iter() must start the same epoch"
+                f"the data set gave {done} batches in this epoch and {total} in the one before: it must not be empty, "
+                "and each iter() must start the same epoch"
             )
         total = done
 

@@ -39,6 +39,14 @@ class WeightedMean:
             self._totals[name] = self._totals.get(name, 0.0) + value * weight
         self._weight += weight
 
+    def __add__(self, other: WeightedMean) -> WeightedMean:
+        """The means over the examples of both."""
+        both = WeightedMean()
+        both._weight = self._weight + other._weight
+        names = dict.fromkeys([*self._totals, *other._totals])
+        both._totals = {name: self._totals.get(name, 0.0) + other._totals.get(name, 0.0) for name in names}
+        return both
+
     def result(self) -> dict[str, float]:
         """The means so far; ValueError before the first batch."""
         if not self._weight:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -97,18 +98,10 @@ class Trainer:
             predictions, loss = self._forward(inputs, labels)
             values = self._measured(labels, predictions, loss)
             total = self._with_regularizers(loss, values)
-            if not math.isfinite(float(total)):
-                raise NonFiniteLossError(
-                    f"the loss of this batch is {float(total)}; nothing was changed. "
-                    "Look for NaN in the data, or lower the learning rate"
-                )
+            check_loss(float(total))
             variables = [variable for variable in run.claimed.values() if variable.trainable]
             gradients = [each.value for each in gradient(total, [variable.node for variable in variables])]
-            _check_finite(variables, gradients)
-            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
-                new = self.optimizer.new_values(ctx, variables, gradients)
-                _check_update(new)
-            ctx.apply(new)
+            ctx.apply(next_values(self.optimizer, ctx, variables, gradients))
             self.observed = run.observed
         return values
 
@@ -139,6 +132,14 @@ class Trainer:
         """model_fn on a batch, in the run that is under way."""
         return self.model_fn(self.context, map_arrays(_as_input, inputs))
 
+    def together(self) -> AbstractContextManager[None]:
+        """A block that ends for all workers of this trainer if it ends for one; here there is one."""
+        return nullcontext()
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The `value` of each worker of this trainer, in their order; here there is one."""
+        return [value]
+
     def batch_normalization_averages_update(self, dataset: Dataset | None, **options: Any) -> bool:
         """Recompute the moving averages over one epoch, as `pybn.update_averages` says; its options too.
 
@@ -149,10 +150,7 @@ class Trainer:
 
     def _forward(self, inputs: Any, labels: Any) -> tuple[Any, Node]:
         predictions = self.run_model(inputs)
-        loss: Any = self.loss_fn(labels, predictions)
-        if not isinstance(loss, Node) or loss.size != 1:
-            raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
-        return predictions, loss
+        return predictions, scalar(self.loss_fn(labels, predictions))
 
     def _with_regularizers(self, loss: Node, values: dict[str, float]) -> Node:
         """The loss and what layers add to it, which is noted in `values`."""
@@ -251,6 +249,33 @@ class Loop:
     def _call(self, when: str, metrics: dict[str, float]) -> None:
         for _, hook in self._hooks[when]:
             hook(self, metrics)
+
+
+def scalar(loss: Any) -> Node:
+    """What a loss function returned, if it is a scalar Node; TypeError otherwise."""
+    if not isinstance(loss, Node) or loss.size != 1:
+        raise TypeError(f"loss_fn must return a scalar Node, got {loss!r}")
+    return loss
+
+
+def check_loss(value: float) -> None:
+    """Raise NonFiniteLossError where a step has nothing to go down."""
+    if not math.isfinite(value):
+        raise NonFiniteLossError(
+            f"the loss of this batch is {value}; nothing was changed. "
+            "Look for NaN in the data, or lower the learning rate"
+        )
+
+
+def next_values(
+    optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]
+) -> NewValues:
+    """What a step of the optimizer makes of variables and its own memory, all of it known to be finite."""
+    _check_finite(variables, gradients)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        new = optimizer.new_values(ctx, variables, gradients)
+        _check_update(new)
+    return new
 
 
 def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> None:

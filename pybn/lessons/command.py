@@ -53,9 +53,8 @@ def _read(path: Path) -> Lesson:
 def main(arguments: Sequence[str] = ()) -> int:
     """`python -m pybn lessons`; 1 if there are none, or the one that was run failed."""
     options = _parser().parse_args(arguments)
-    folder = options.tutorials or next(
-        (each for each in (ROOT / "tutorials", Path("tutorials")) if each.is_dir()), None
-    )
+    nearby = (each for each in (ROOT / "tutorials", Path("tutorials")) if each.is_dir())
+    folder = options.tutorials or next(nearby, None)
     lessons = find(folder) if folder else []
     if not lessons:
         print(
@@ -104,7 +103,7 @@ def _write_notebooks(lessons: Sequence[Lesson], folder: Path) -> int:
         made = notebooks.notebook(each.path.read_text(encoding="utf-8"))
         path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"wrote {path}")
-    print('to open them: pip install jupyterlab matplotlib, then jupyter lab "' + str(folder) + '"')
+    print("where they do not open: pip install jupyterlab matplotlib")
     return 0
 
 
@@ -127,9 +126,7 @@ def _folder(text: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pybn lessons", description=__doc__.partition("\n")[0])
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--list", action="store_true", help="numbers, titles, questions and minutes (what is done plainly)"
-    )
+    what.add_argument("--list", action="store_true", help="numbers, titles, questions, minutes: what is done plainly")
     what.add_argument("--run", type=int, metavar="N", help="run lesson N; without a display it saves its figures here")
     what.add_argument("--exercises", type=int, metavar="N", help="the questions of lesson N")
     what.add_argument("--notebooks", type=_folder, metavar="DIR", help="write every lesson as a notebook to DIR")

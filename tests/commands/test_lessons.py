@@ -107,7 +107,7 @@ def test_without_a_clone_one_sentence_says_where_lessons_are(tmp_path, monkeypat
 def test_a_head_that_says_no_minutes_is_an_error(folder):
     (path,) = (each.path for each in command.find(command.Path(folder)))
     path.write_text(LESSON.replace("About 5 minutes", "Soon"), encoding="utf-8")
-    with pytest.raises(ValueError, match="plot_07_small.py: below its title"):
+    with pytest.raises(ValueError, match=r"plot_07_small\.py: below its title"):
         command.find(path.parent)
 
 
@@ -131,9 +131,8 @@ def test_every_lesson_becomes_a_notebook_with_all_its_code(tmp_path, capsys):
         script = ast.parse(each.path.read_text(encoding="utf-8")).body[1:]
         assert ast.dump(ast.Module(script, [])) == ast.dump(ast.parse(code))
         text = "\n".join(cell["source"] for cell in made["cells"] if cell["cell_type"] == "markdown")
-        assert not re.search(
-            r":\w+:`|^\.\. |^[-=]{4,}$|``[^`\n]+``|`_(?!\w)", re.sub(r"```.*?```", "", text, flags=re.S), re.M
-        )
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        assert not re.search(r":\w+:`|^\.\. |^[-=]{4,}$|``[^`\n]+``|`_(?!\w)", prose, re.MULTILINE)
     nbformat = pytest.importorskip("nbformat", reason="validated with the site's tools: pip install '.[docs]'")
     for path in (tmp_path / "made" / "here").glob("*.ipynb"):
         nbformat.validate(nbformat.read(path, as_version=4))

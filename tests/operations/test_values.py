@@ -74,6 +74,32 @@ def test_broadcast_input(kernels, rng):
     checks.check_training(kernels, x, scale, offset)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_squares_that_float64_cannot_hold(kernels, rng, dtype):
+    """y does not depend on the unit of x; the variance is infinite, or 0, as its value is."""
+    if dtype != "float64":
+        pytest.skip("float32 is squared in float64")
+    for rows in (2, 4, 64, 1000):
+        x = rng.standard_normal((rows, 3))
+        expected = kernels.batch_norm_training(x, None, None, epsilon=0.0)[0]
+        for unit, variance in ((2.0**600, np.inf), (2.0**-600, 0.0)):
+            for mask in (None, np.ones(rows, bool)):
+                y, mean, got = kernels.batch_norm_training(x * unit, None, None, epsilon=0.0, mask=mask)
+                checks.assert_within(y, expected, 200 * np.finfo(float).eps * np.abs(expected).max(), "y")
+                assert (got == variance).all()
+                checks.assert_within(mean / unit, x.mean(0), 1e-13, "mean")
+
+
+@pytest.mark.parametrize("half", [1 + 2.0**-11 + 2.0**-40, 1 + 2.0**-11 - 2.0**-40, -3 - 2.0**-10 - 2.0**-38])
+def test_float16_is_rounded_once(kernels, half):
+    """By way of float32 it would be rounded to the half way first, and then to the wrong side."""
+    x, offset = np.ones((4, 1), np.float16), np.array([half])
+    y = kernels.batch_norm_training(x, None, offset)[0]
+    assert (y == np.float16(half)).all()
+    y = kernels.batch_norm_inference(x, None, offset, np.ones(1), np.ones(1))
+    assert (y == np.float16(half)).all()
+
+
 def test_lists_are_taken(kernels):
     """Anything that NumPy makes an array of floats is an input."""
     y, mean, variance = kernels.batch_norm_training([[1.0], [3.0]], [2.0], [1.0], epsilon=0.0)

@@ -3,14 +3,12 @@
 Every function takes the implementation first, so that the tests, the mutants and a student's module
 pass through the same lines, and raises AssertionError; none returns an answer that a test could drop.
 
-The bounds, in units in the last place of x's type: the mean 2 (of the larger of |mean| and the deviation),
-the variance 4, y 4 of the larger of |y| and 1, dx 2 of the feature's largest, dscale and doffset 4 of their
-natural size, the norm of what they sum (a random sum of n terms is about that large).
-
-For dx two of these need a word.  Where a feature has fewer than 100 elements, dx may be smaller than the
-terms that it is the difference of: there it is within 4 units of the largest term, which is what eight
-roundings of half a unit come to.  And in float64 the constants are rounded in x's own type, scale / deviation
-alone four times (the sum under the root counts half): with three roundings of the element that is 3.25 units.
+The bounds, in units in the last place of x's type (of float32 where x is float16, before it is rounded): the mean
+2 of the larger of |mean| and the deviation, the variance 4, y 3 (in float64 4) of |scale| max(|x-hat|, 1) + |offset|,
+the terms of its last sum, dscale and doffset 4 of their natural size, the norm of what they sum (a random sum of n
+terms is about that large), and dx 4 of the feature's largest, for every dy.  Where dx is (nearly) 0, what float64
+leaves of its largest term is allowed too, 1e-14, and as often as the mean is deviations.  In float64 itself dx is
+within 4 units of that term.
 
 NumPy adds one row after another, so float64 sums of the reference lose more than that.  By Higham & Mary
 (2019, theorem 2.4) the rounding of a sum of n numbers stays below lambda * sqrt(n) * u times the sum of
@@ -206,8 +204,12 @@ def _assert_output(kernels, y, x, stats, scale, offset, epsilon, where, training
     table = oracle.columns(x, **where)
     gamma = 1 if scale is None else np.abs(np.asarray(scale, np.longdouble)).ravel()
     # y's terms are scale * x-hat and the offset: where they cancel, the rounding of the larger remains.
-    terms = table.restore(gamma * np.maximum(oracle.columns(bare, **_axes(where)).values, 1))
-    bound = 4 * unit(np.maximum(np.abs(exact), np.maximum(terms, 1)), x.dtype)
+    beta = 0 if offset is None else np.abs(np.asarray(offset, np.longdouble)).ravel()
+    terms = table.restore(gamma * np.maximum(oracle.columns(bare, **_axes(where)).values, 1) + beta)
+    bound = _units(4 if x.dtype.itemsize == 8 else 3, terms, exact, x.dtype)
+    if training and x.dtype.itemsize == 8:  # and what the rounding of the mean is to y
+        rounding = gamma * _deviations_away(stats, epsilon) * 2.0**-53
+        bound = bound + table.restore(np.broadcast_to(rounding, table.values.shape))
     if training:
         loss = numpy_loss(kernels, x, stats.count)
         inverse = oracle.inverse_deviation(stats, epsilon)
@@ -251,23 +253,37 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
         assert_array(dscale, table.feature_shape, doffset.dtype, "dscale")
         size = norm(upstream * bare)
         bound = 4 * unit(np.maximum(np.abs(exact_dscale), size), dtype) + loss * size * np.sqrt(len(bare))
-        bound = bound + unit(exact_dscale, dscale.dtype) / 2
+        bound = bound + unit(exact_dscale, dscale.dtype) / 2 + np.finfo(dscale.dtype).smallest_subnormal
         assert_within(dscale, exact_dscale, bound, "dscale")
     size = norm(upstream)
     bound = 4 * unit(np.maximum(np.abs(exact_doffset), size), dtype) + loss * size * np.sqrt(len(bare))
-    bound = bound + unit(exact_doffset, doffset.dtype) / 2  # where it is rounded to a narrower type than x's
+    # Where it is rounded to a narrower type than x's, or to what that type has left near 0.
+    bound = bound + unit(exact_doffset, doffset.dtype) / 2 + np.finfo(doffset.dtype).smallest_subnormal
     assert_within(doffset, exact_doffset, bound, "doffset")
 
     real = table.restore(np.broadcast_to(table.real[:, None], table.values.shape))
-    size = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0)
-    units = 4 if dtype.itemsize == 8 else 2
-    if training and len(bare) < 100:
-        size, units = np.maximum(size, _terms_of_dx(upstream, bare, scale, stats, epsilon)), 4
-    size = table.restore(np.broadcast_to(size, table.values.shape))
-    tiny = np.finfo(dtype).smallest_subnormal
-    bound = units * unit(size, dtype) + 2 * loss * size + tiny
+    largest = np.abs(oracle.columns(exact_dx, **_axes(where)).values[table.real]).max(0)
+    terms = np.maximum(largest, _terms_of_dx(upstream, bare, scale, stats, epsilon)) if training else largest
+    left = 2 * loss if dtype.itemsize == 8 else 1e-14 * np.maximum(1, _deviations_away(stats, epsilon))
+    size, left = (
+        table.restore(np.broadcast_to(each, table.values.shape))
+        for each in (terms if dtype.itemsize == 8 else largest, left * terms)
+    )
+    bound = _units(4, size, exact_dx, dtype) + left + np.finfo(dtype).smallest_subnormal
     assert_within(dx[real], exact_dx[real], bound[real], "dx")
     assert_same(dx[~real], dy[~real], "dx under the mask")
+
+
+def _units(number, size, exact, dtype):
+    """So many units of this size; of float32 where the result is rounded to float16 in the end."""
+    if dtype.itemsize > 2:
+        return number * unit(size, dtype)
+    return number * unit(size, np.float32) + unit(exact, dtype) / 2 + np.finfo(dtype).smallest_subnormal / 2
+
+
+def _deviations_away(stats, epsilon):
+    """How many deviations the mean is from 0."""
+    return np.abs(oracle.widen(stats.mean)) * oracle.inverse_deviation(stats, epsilon)
 
 
 def _terms_of_dx(upstream, bare, scale, stats, epsilon):

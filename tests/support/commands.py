@@ -26,7 +26,8 @@ def install_targets(text: str) -> list[list[str]]:
         for command in _COMMAND.finditer(line):
             words = [word.strip("'\"") for word in _WORD.findall(command[1])]
             values = {position + 1 for position, word in enumerate(words) if word in ("-r", "--requirement")}
-            found.append([w for position, w in enumerate(words) if w[0] != "-" and position not in values])
+            # "{" begins what a program fills in: where that is made it is tested.
+            found.append([w for position, w in enumerate(words) if w[0] not in "-{" and position not in values])
     return found
 
 

@@ -42,7 +42,7 @@ def batch_norm_training(
     y, mean, variance = kernels.batch_norm_training(x.value, _value(scale), _value(offset), **options)
 
     def joint(dy: Node) -> list[Node]:
-        wide_x, wide_scale, wide_dy = _as_wide_as_any(x, scale, offset, dy)
+        wide_x, wide_scale, wide_dy = as_wide_as_any(x, scale, offset, dy)
         values = kernels.batch_norm_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_training_gradient, x, scale, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
@@ -67,7 +67,7 @@ def batch_norm_inference(
     y = kernels.batch_norm_inference(x.value, _value(scale), _value(offset), mean, variance, **options)
 
     def joint(dy: Node) -> list[Node]:
-        wide_x, wide_scale, wide_dy = _as_wide_as_any(x, scale, offset, dy)
+        wide_x, wide_scale, wide_dy = as_wide_as_any(x, scale, offset, dy)
         values = kernels.batch_norm_inference_gradient(wide_x, wide_scale, mean, variance, wide_dy, **options)
         composed = functools.partial(_composed_inference_gradient, x, scale, mean, variance, dy, **options)
         return _as_nodes(values, composed, x, scale, offset, dy)
@@ -99,7 +99,7 @@ def composed_inference(
     return cast(_where_real(batch, y, _wide(x)), batch.x.dtype)
 
 
-def _as_wide_as_any(
+def as_wide_as_any(
     x: Node, scale: Node | None, offset: Node | None, dy: Node
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """x, scale and dy in the widest type of all.

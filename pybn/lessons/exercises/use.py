@@ -167,4 +167,62 @@ BATCHES = Exercises(
     "Frames of a video come in order. How would you make batches of them, with a reader that can only go forward?",
 )
 
-LESSONS = {each.topic: each for each in (LEARNING_RATE, SMALL_BATCHES, TRANSFER, PADDING, LIBRARIES, BATCHES)}
+WORKERS = Exercises(
+    "workers",
+    (
+        Exercise(
+            "A batch of 64 is spread evenly over eight workers that do not synchronize. Which share of the data's "
+            "variance do their averages keep, on average?",
+            0.875,
+            "answer = (8 - 1) / 8",
+            {63 / 64: "that is the whole batch; each worker has eight examples."},
+        ),
+        Exercise(
+            "Two workers have the means 0 and 4 of 10 and of 30 examples. What is the mean of the batch?",
+            3.0,
+            "answer = (10 * 0 + 30 * 4) / (10 + 30)",
+            {2.0: "that takes the two parts for equally large."},
+        ),
+        Exercise(
+            "Both have variance 1. What is the variance of the batch?",
+            4.0,
+            "answer = (10 * (1 + (0 - 3) ** 2) + 30 * (1 + (4 - 3) ** 2)) / 40",
+            {
+                1.0: "the means lie apart, and that is part of the variance.",
+                5.0: "that takes the two parts for equally large.",
+            },
+        ),
+    ),
+    "Synchronizing costs two exchanges for each layer and step. When would you do without?",
+)
+
+EVALUATION = Exercises(
+    "evaluation",
+    (
+        Exercise(
+            "Losses: 0.20 as in training, 0.21 with the statistics of all the data, 0.65 with the averages. Dropout "
+            "adds nothing. How much of the gap does `update_averages` take away?",
+            0.44,
+            "answer = 0.65 - 0.21",
+            {0.45: "that is the whole gap; exact averages are the statistics of all the data, which cost 0.01."},
+        ),
+        Exercise(
+            "Averages with momentum 0.99 that start at 0 and 1 have seen five batches of mean 2. What is the mean?",
+            0.098020,
+            "answer = 2 * (1 - 0.99**5)",
+            {2.0: "that is pybn's rule, which counts the batches; here the start weighs 95 %."},
+        ),
+        Exercise(
+            "Of the five networks, how many are cured without training?",
+            3,
+            "answer = len(['left behind', 'never updated', 'other scanner'])",
+            {5: "two have learned from batches that were no samples of the data.", 2: "those are the others."},
+        ),
+    ),
+    "The report finds nothing, and evaluation is worse all the same. What is left that it could be?",
+)
+
+LESSONS = {
+    each.topic: each
+    for each in (LEARNING_RATE, SMALL_BATCHES, TRANSFER, PADDING, LIBRARIES, BATCHES, WORKERS, EVALUATION)
+}

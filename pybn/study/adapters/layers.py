@@ -118,6 +118,8 @@ class Adapted(Met):
         if not self.has_own_backward():
             return self._autograd(dout, run)
         self._clear(run.layer)
+        if self.learns:
+            self.set_rate(run.layer)
         before = self._parameters(run.layer)
         result = self.runner.backward(run, dout)
         whole = returned(result, dout.shape[1])
@@ -188,6 +190,7 @@ class Function:
         self.adapted, self.call, self.parts = adapted, call, parts
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
+        self.counts_the_new = adapted.maker.default_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:
         """The call itself."""

@@ -48,6 +48,12 @@ class Maker:
                 layer.to(_torch_dtype(dtype))
         return layer
 
+    def default_below(self, role: str, bound: float) -> bool:
+        """Whether the constructor's own default of a setting lies between 0 and a bound."""
+        name = self._parameter(role)
+        default = self.parameters[name].default if name else None
+        return isinstance(default, int | float) and 0 < default < bound
+
     def _parameter(self, role: str) -> str | None:
         """The constructor's name for a role; a truth value such as Keras's scale=True is a switch and no array."""
         for name, parameter in self.parameters.items():

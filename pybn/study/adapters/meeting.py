@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.adapters.making import Maker, NotMade, has_setup, uses_torch
+from pybn.study.adapters.making import Maker, NotMade, has_setup, required, uses_torch
 from pybn.study.adapters.modes import Override, find_mode
-from pybn.study.adapters.names import NAMES, bare
-from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, visible
+from pybn.study.adapters.names import NAMES, bare, means
+from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, numbers_of, parsed, put, visible
 from pybn.study.adapters.roles import ARRAYS, COUNT, FEATURES, Roles, batch, described, find_gradients, find_roles
-from pybn.study.adapters.running import Runner, method
+from pybn.study.adapters.running import STEP, Runner, method
 
 
 class Met:
@@ -113,11 +113,15 @@ class Met:
         return True
 
     def _blame(self, error: Exception) -> None:
-        """A forward that does not run is the student's, but where the class waits for methods that nobody called."""
+        """A forward that does not run is the student's, but where it waits for methods or for arrays of its own."""
         if isinstance(error, AttributeError) and has_setup(self.kind):
             methods = [name for name in NAMES["setup"] if callable(getattr(self.kind, name, None))]
             reason = f"forward raises {type(error).__name__}: {error}; the class has {', '.join(methods)}"
             self._record("construction", reason, "build=lambda features: the layer, ready for its first batch")
+
+        elif isinstance(error, AttributeError) and str(error).startswith(("'numpy.ndarray'", "'Tensor'")):
+            reason = f"forward wants x to be more than an array: {error}"
+            self._record("call", reason, "functions (x, gamma, beta, bn_param) and (dout, cache) around the layer")
 
     def _turn_columns(self, made: Any) -> None:
         """Parameters of shape (d, 1): examples are columns."""
@@ -234,6 +238,9 @@ class Met:
             return
         layer = self.maker.make(FEATURES, {"gamma": np.ones(FEATURES), "beta": np.zeros(FEATURES)})
         run = self.runner.forward(layer, self._shaped(batch()), True)
+        rates = [place for place in numbers_of(layer) if means(place[-1], "learning_rate")]
+        self.rate = min(rates, key=len, default=None)
+        self.set_rate(layer)
         before = arrays_of(layer, FEATURES)
         dout = self._shaped(batch(3))
         out, rows = self._rows(self.runner.plain(run.out)), self._rows(dout)
@@ -261,10 +268,23 @@ class Met:
         after = arrays_of(layer, FEATURES)
         if any(place is None or place not in before or place not in after for place in places):
             return False
+        if not self.runner_takes_rate(layer) and self.rate is None:
+            return False
         self.learns = all(not np.array_equal(before[p], after[p]) for p in places if p is not None)
         return self.learns
 
     learns = False
+    rate: Place | None = None  # where the layer keeps the learning rate of its own steps
+
+    def runner_takes_rate(self, layer: Any) -> bool:
+        """Whether backward is handed the learning rate."""
+        call = method(layer, "backward", self.names.get("backward", ""))
+        return call is not None and any(means(each.name, "learning_rate") for each in required(call))
+
+    def set_rate(self, layer: Any) -> None:
+        """A step of 1, where the layer keeps its own: then what a parameter loses is the gradient."""
+        if self.rate is not None and self.rate != self.roles.places.get("momentum"):
+            put(layer, self.rate, STEP)
 
     def has_own_backward(self) -> bool:
         """Whether the class has a backward of its own, and not only autograd's."""

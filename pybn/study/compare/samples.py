@@ -28,8 +28,8 @@ RESULTS = {
     "batch_norm_inference_gradient": ("dx", "dscale", "doffset"),
 }
 EPSILON = 1e-3  # the operations' default
-# Units in the last place that one implementation may be off by.
-UNITS = {"count": 0.5, "mean": 2, "variance": 4, "y": 4, "dx": 2, "dscale": 4, "doffset": 4}
+# Units in the last place that one implementation may be off by; y in float64 by one more.
+UNITS = {"count": 0.5, "mean": 2, "variance": 4, "y": 3, "dx": 4, "dscale": 4, "doffset": 4}
 
 
 class Sample:
@@ -74,10 +74,10 @@ class Sample:
         if result == "mean":
             size: Any = np.maximum(np.abs(mean), np.sqrt(variance))
         elif result == "y":
-            size = np.maximum(np.abs(value), 1)
+            size = self._terms_of_y(operation)
         elif result == "dx":
             size = np.abs(value).max(self._others, keepdims=True)
-            if self._is_small_gradient(operation):
+            if self.dtype == np.float64 and operation == "batch_norm_gradient":
                 size = np.maximum(size, self._terms_of_dx)
         elif result in ("dscale", "doffset"):
             size = np.maximum(np.abs(value), self._norms[result])
@@ -92,14 +92,19 @@ class Sample:
         NumPy adds row after row.  By Higham & Mary (2019) that loses less than 6 sqrt(n) roundings of half a unit of
         the terms but for a chance of 3e-8; the terms, distances from the first row, are up to four deviations.
         """
-        units = 4 if result == "dx" and self._is_small_gradient(operation) else UNITS[result]
+        units = UNITS[result] + (result == "y" and self.dtype == np.float64)
         alone = result == "count" or (result in ("y", "dx") and "inference" in operation)
         sums = 12 * math.sqrt(self.count) if self.dtype == np.float64 and not alone else 0.0
         return 2 * units + sums
 
-    def _is_small_gradient(self, operation: str) -> bool:
-        """With few elements dx is small against the terms that it is the difference of; they are rounded."""
-        return operation == "batch_norm_gradient" and self.count < 100
+    def _terms_of_y(self, operation: str) -> np.ndarray:
+        """The terms of y's last sum: |scale| max(|x-hat|, 1) + |offset|."""
+        mean, variance = self.averages if "inference" in operation else self._moments[1:]
+        centred = self.x - np.asarray(mean).reshape(self._along)
+        normalized = np.abs(centred) / np.sqrt(np.asarray(variance) + EPSILON).reshape(self._along)
+        scale, offset = (np.abs(each.astype(np.float64)).reshape(self._along) for each in (self.scale, self.offset))
+        terms: np.ndarray = scale * np.maximum(normalized, 1) + offset
+        return terms
 
     @cached_property
     def _moments(self) -> arguments.Moments:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pybn.study import adapters
-from pybn.study.adapters import NAMES, CourseFunctions, course_functions
+from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework import command
+from pybn.study.coursework.apart.host import Host, NoVerdict
 from pybn.study.coursework.averages.judge import CONVENTIONS, judge_statistics, measure_statistics
 from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images.judge import judge_spatial
@@ -27,9 +29,12 @@ from pybn.study.coursework.report.examples import with_examples
 from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
-from pybn.study.coursework.student.student import Student
+from pybn.study.coursework.student.student import ROLES, Student
 
-__all__ = ["CONVENTIONS", "Finding", "Report", "Verdict", "check_batch_norm", "main"]
+__all__ = ["CONVENTIONS", "Finding", "NoVerdict", "Report", "Verdict", "check_batch_norm", "check_file", "main"]
+
+
+MEMORY = 2000.0  # megabytes for a student's process: PyTorch takes 300 when it is imported, NumPy 50
 
 
 def check_batch_norm(
@@ -67,12 +72,9 @@ def check_batch_norm(
     Raises ValueError for an unknown convention or a time limit that is not positive, and TypeError where
     nothing was handed in; what the student's functions raise is in the report.
     """
-    if convention is not None and convention not in CONVENTIONS:
-        raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
     if forward is None and spatial_forward is None:
         raise TypeError("check_batch_norm needs forward or spatial_forward, got neither")
-    if not time_limit > 0:
-        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+    _valid(convention, time_limit)
     whole = CourseFunctions() if forward is None else _adapted(forward, time_limit, names, build, mode)
     functions = {
         "forward": whole.forward,
@@ -81,10 +83,63 @@ def check_batch_norm(
         "spatial_forward": spatial_forward or whole.spatial_forward,
         "spatial_backward": spatial_backward or whole.spatial_backward,
     }
+    return _report(functions, convention, time_limit, points)
+
+
+def check_file(
+    module: str,
+    functions: Mapping[str, str] | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    build: str | None = None,
+    mode: str | None = None,
+    convention: str | None = None,
+    time_limit: float = 1.5,
+    memory: float = MEMORY,
+    points: Mapping[str, float] | None = None,
+) -> Report:
+    """Check a stranger's file in a process of its own: it writes no files, and the verdict is formed outside of it.
+
+    Parameters
+    ----------
+    module : a file ("layers.py") or a module of this directory
+    functions : what is checked, by role: {"forward": "my_forward", "backward": "my_backward"}, or a class
+        as "forward"; by default what has the course's names
+    names, convention, time_limit, points : as in `check_batch_norm`
+    build, mode : as there, each a function as "course.py:its_name"; mode may be a name as well
+    memory : megabytes that the process may write to (on Linux)
+
+    Raises NoVerdict where there is nothing to judge: no such file, no such functions, an import that
+    raises or ends the process.
+    """
+    _valid(convention, time_limit)
+    if not memory > 0:
+        raise ValueError(f"memory must be a positive number of megabytes, got {memory!r}")
+    options = {"listed": dict(functions or {}), "names": dict(names or {}), "build": build, "mode": mode}
+    with Host(module, limit=time_limit, memory=int(memory * 1e6), options=options) as host:
+        found: dict[str, Any] = dict.fromkeys(ROLES)
+        found |= {_ROLE.get(role, role): function for role, function in host.functions.items()}
+        if found["forward"] is None and found["spatial_forward"] is None:
+            raise NoVerdict(f"{module} has no forward to check")
+        report = _report(found, convention, time_limit, points)
+    return replace(report, said=tuple(host.said))
+
+
+_ROLE = {"alternative_backward": "alternative"}
+
+
+def _valid(convention: str | None, time_limit: float) -> None:
+    if convention is not None and convention not in CONVENTIONS:
+        raise ValueError(f"convention must be one of {sorted(CONVENTIONS)} or None, got {convention!r}")
+    if not time_limit > 0:
+        raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
+
+
+def _report(functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None) -> Report:
     start = time.perf_counter()
     student = Student(functions, time_limit)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
-        found = _judge(student, convention, forward)
+        found = _judge(student, convention)
         found = _judged_alone(student, found)
         found = {part: with_examples(student, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points, _named(student, found))
@@ -106,7 +161,7 @@ def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFun
     return met.value if not met.failure else course_functions(implementation, acquainted=False, **given)
 
 
-def _judge(student: Student, convention: str | None, handed_in: Any) -> dict[str, list[Finding]]:
+def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:
     """The findings of every part that was handed in."""
     found: dict[str, list[Finding]] = {}
     if student.has("forward"):
@@ -118,7 +173,7 @@ def _judge(student: Student, convention: str | None, handed_in: Any) -> dict[str
         test, used = judge_test_of(student, by_book, kept)
         taken = used or (False if by_book.right else None)  # whether test mode takes what is kept for what it is
         found["statistics"] = judge_statistics(
-            student, training, stored, convention, used=taken, torch=counts_the_new(handed_in)
+            student, training, stored, convention, used=taken, torch=student.counts_the_new
         ).findings
         found["test"] = test.findings
         for role in ("backward", "alternative"):
@@ -141,9 +196,11 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
     for record in student.not_judged:
         if record.part in kept:
             kept[record.part] = [each for each in kept[record.part] if not record.covers(each.code)]
+    told: set[str] = set()
     for record in student.not_judged:
-        if record.part in kept:
+        if record.part in kept and not (record.fixed and record.setting in told):
             kept[record.part].append(not_judged(record))
+            told.add(record.setting)
     return {part: _without_followers(part, kept) for part in kept}
 
 
@@ -158,18 +215,6 @@ def _without_followers(part: str, found: Mapping[str, list[Finding]]) -> list[Fi
     return [each for each in found[part] if each.kind != "follows"]
 
 
-def counts_the_new(handed_in: Any) -> bool:
-    """Whether a class counts momentum as PyTorch does: its own default is below one half."""
-    if not inspect.isclass(handed_in):
-        return False
-    defaults = [
-        each.default
-        for each in inspect.signature(handed_in).parameters.values()
-        if each.name.lower() in NAMES["momentum"] and isinstance(each.default, int | float)
-    ]
-    return any(0 < default < 0.5 for default in defaults)
-
-
 def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:
     """What the student calls the function of each part."""
     roles = {part: part if part in ("backward", "alternative") else "forward" for part in parts}
@@ -178,5 +223,5 @@ def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m pybn check`: 0 if all is right, 1 if a mistake was found, 2 for wrong usage."""
-    return command.run(arguments, check_batch_norm, CONVENTIONS)
+    """`python -m pybn check`: 0 if all is right, 1 if a mistake was found, 2 for no verdict or wrong usage."""
+    return command.run(arguments, check_batch_norm, check_file, CONVENTIONS)

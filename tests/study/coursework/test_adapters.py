@@ -180,7 +180,8 @@ class Eigen(Settable):
 
 
 def reasons(report):
-    return {found.part: found.what for found in report.remarks if found.code == "not-set"}
+    """By part what the report says of what is not judged."""
+    return {each.part: each.what.removeprefix("not judged: ") for each in report.remarks if each.code == "not-set"}
 
 
 def test_a_constructor_that_asks_for_more_is_not_judged_until_build_says_how():

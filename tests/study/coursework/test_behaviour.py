@@ -1,6 +1,8 @@
 """What a function does beside its arithmetic: hang, raise, print, return other things, keep state."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -101,6 +103,115 @@ def test_a_hanging_backward_hides_nothing_else():
     assert time.monotonic() - start < 4
     assert codes(report, "backward") == {"hung"}
     assert all(report.parts[part].ok for part in ("training", "statistics", "test", "alternative"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_threads_are_ended_and_told():
+    def loop():
+        while True:
+            sum(range(9))
+
+    def start():
+        for _ in range(3):
+            threading.Thread(target=loop, daemon=True).start()
+        print("started")
+
+    before = threading.active_count()
+    outcome = run(start, limit=5)
+    assert (outcome.failure, outcome.threads, outcome.printed) == ("", 3, "started\n")
+    time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_a_thread_of_somebody_else_is_left_alone():
+    stop = threading.Event()
+    theirs = threading.Thread(target=stop.wait, daemon=True)
+    outcome = run(theirs.start, limit=5)
+    assert outcome.threads == 0
+    assert theirs.is_alive()
+    stop.set()
+    theirs.join()
+
+
+def test_slow_calls_are_not_made_to_the_end():
+    calls = []
+
+    def backward(dout, cache):
+        calls.append(1)
+        time.sleep(0.09)
+        return staged_backward(2 * dout, cache)
+
+    report = check_batch_norm(staged_forward, backward, time_limit=0.1)
+    assert not report.parts["backward"].ok
+    assert len(calls) < 60  # 23 calls take 20 limits; a whole judgement makes hundreds
+
+
+TRACED = """
+import threading, time
+from pybn.study.coursework.student.sandbox import run
+from tests.study.coursework.test_behaviour import for_ever, for_ever_and_deaf, for_ever_in_numpy
+
+threading.settrace(lambda *arguments: lambda *arguments: None)
+for function in (for_ever, for_ever_in_numpy, for_ever_and_deaf):
+    print(run(function, limit=0.1).failure)
+threading.settrace(None)
+time.sleep(0.1)
+print(threading.active_count())
+"""
+
+
+def test_a_loop_is_ended_under_a_tracer():
+    # Coverage and debuggers call back at each line of the thread; in an interpreter of its own, which pytest's is not.
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["hung", "hung", "hung", "1"]
+    assert done.stderr == ""
+
+
+WORDS = {
+    "loops": lambda self: for_ever(),
+    "raises": lambda self: 1 / 0,
+    "is long": lambda self: "a" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS.keys())
+def test_the_words_of_an_exception_are_made_within_the_limit(words):
+    odd = type("Odd", (Exception,), {"__str__": words})
+
+    def function():
+        raise odd
+
+    outcome = run(function, limit=0.2)
+    assert outcome.failure in ("raised", "hung")
+    assert len(outcome.message) < 1000
+
+
+def test_prints_are_cut_and_the_stream_stays_open():
+    def function():
+        print("a" * 100_000)
+        sys.stdout.close()
+        print("b" * 100_000)
+
+    outcome = run(function, limit=5)
+    assert outcome.failure == ""
+    assert outcome.printed == "a" * 10_000
+    assert not sys.stdout.closed
+
+
+ODD = {
+    "array that loops": {"__array__": lambda self, *rest, **more: for_ever()},
+    "array that raises": {"__array__": lambda self, *rest, **more: 1 / 0},
+    "len that loops": {"__len__": lambda self: for_ever(), "__getitem__": lambda self, index: 1.0},
+    "float that loops": {"__float__": lambda self: for_ever()},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_an_odd_object_is_asked_within_the_limit(odd):
+    made = type("Odd", (), odd)()
+    report = check_batch_norm(staged_forward, lambda dout, cache: (made, [made], made), time_limit=0.2)
+    assert not report.parts["backward"].ok
+    assert report.parts["training"].ok
 
 
 # --- failures --------------------------------------------------------------------------------------

@@ -152,3 +152,13 @@ def test_a_factor_of_a_term_that_is_zero_on_paper():
     report = check_batch_norm(staged_forward, backward)
     assert report.ok
     assert "dx-at-large-scale" in codes(report)
+
+
+def test_a_process_that_is_gone():
+    """What a process of its own reports of a function that ended it: the call's own message, as a failure."""
+    from pybn.study.coursework.report.findings import failed
+    from pybn.study.coursework.student.student import Failure
+
+    found = failed("training", "forward", Failure("ended", "ended its process"))
+    assert (found.code, found.kind) == ("ended", "failure")
+    assert found.what == "forward ended its process"

@@ -4,7 +4,8 @@ Sixty-one slips were labelled before the check was asked.  It found them all, an
 says without accusing another part.  Four were then taught (an unsummed variance or mean in a graph, a row in the
 place of gamma, an eps that the backward has from the forward); two labels were wrong: a constant in the place of the
 centred rows leaves no trace but a missing path, and an edit did not run as it was meant to.  Then fifty-one others
-were labelled (forty-four of them are the last in the table), of which 45 were called by their names, and six taught.
+were labelled (forty-four of them stand in the table), of which 45 were called by their names, and six taught; then
+thirty, of which 28 were, and two taught.
 """
 
 import pytest

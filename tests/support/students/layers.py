@@ -591,3 +591,40 @@ class NegatesTesting:
     def backward(self, G):
         self.gW, self.gB = (G * self.X_hat).sum(0), G.sum(0)
         return input_gradient(G, self.X_hat, self.W / self.deviation)
+
+
+@right
+class KeepsItsRate:
+    """The step is taken in backward, in place, with a learning rate of the layer's own."""
+
+    def __init__(self, n_features=10, learning_rate=0.01, momentum=0.9, eps=1e-5):
+        self.learning_rate, self.momentum, self.eps = learning_rate, momentum, eps
+        self.gamma, self.beta = np.ones(n_features), np.zeros(n_features)
+        self.mean_, self.var_ = np.zeros(n_features), np.ones(n_features)
+
+    def forward(self, X, training):
+        mean, var = (X.mean(0), X.var(0)) if training else (self.mean_, self.var_)
+        if training:
+            self.mean_ = self.momentum * self.mean_ + (1 - self.momentum) * mean
+            self.var_ = self.momentum * self.var_ + (1 - self.momentum) * var
+        self.hat, self.deviation = normalized(X, mean, var, self.eps)
+        return self.gamma * self.hat + self.beta
+
+    def backward(self, dout):
+        dx = input_gradient(dout, self.hat, self.gamma / self.deviation)
+        self.gamma -= self.learning_rate * (dout * self.hat).sum(0)
+        self.beta -= self.learning_rate * dout.sum(0)
+        return dx
+
+
+@right
+class TakesItsOwnTensors:
+    """Written for arrays of a library of its own, which have methods that NumPy's have not."""
+
+    def __init__(self, dim, eps=1e-5):
+        self.eps, self.weight, self.bias = eps, np.ones(dim), np.zeros(dim)
+        self.running_mean, self.running_var = np.zeros(dim), np.ones(dim)
+
+    def forward(self, x):
+        centred = x - x.summation(0).broadcast_to(x.shape) / len(x)
+        return centred

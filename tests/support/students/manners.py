@@ -289,6 +289,38 @@ def sp_bwd(d,c):
     dx,a,b=bn_bwd(np.transpose(d,(0,3,2,1)).reshape(N*H*W,C),c)
     return np.transpose(dx.reshape(N,W,H,C),(0,3,2,1)),a,b
 """,
+    "grad names": """
+def bn_fwd(x, gamma, beta, p):
+    eps = p["eps"]; m = p["momentum"]
+    if p["mode"] == "train":
+        sample_mean = np.mean(x, axis=0)
+        diff = x - sample_mean
+        sample_var = np.mean(np.square(diff), axis=0)
+        denom = np.sqrt(sample_var + eps)
+        norm = diff / denom
+        y = norm * gamma + beta
+        if "running_mean" not in p:
+            p["running_mean"] = np.zeros_like(sample_mean); p["running_var"] = np.zeros_like(sample_var)
+        p["running_mean"] = p["running_mean"] * m + sample_mean * (1.0 - m)
+        p["running_var"] = p["running_var"] * m + sample_var * (1.0 - m)
+        return y, (gamma, diff, denom, norm)
+    denom_t = np.sqrt(p["running_var"] + eps)
+    norm_t = (x - p["running_mean"]) / denom_t
+    return norm_t * gamma + beta, None
+
+def bn_bwd(dout, cache):
+    gamma, diff, denom, norm = cache
+    k = dout.shape[0]
+    grad_beta = dout.sum(axis=0)
+    grad_gamma = (norm * dout).sum(axis=0)
+    grad_norm = gamma * dout
+    grad_denom = -(grad_norm * diff).sum(axis=0) / denom ** 2
+    grad_var = grad_denom * 0.5 / denom
+    grad_diff = grad_norm / denom + 2.0 / k * diff * grad_var
+    grad_mean = -grad_diff.sum(axis=0)
+    grad_x = grad_diff + grad_mean / k
+    return grad_x, grad_gamma, grad_beta
+""",
 }
 # Solutions of images that need a 2-D one beside them.
 BESIDE = {"images rearranged": "compact", "width first": "one dict"}
@@ -730,5 +762,130 @@ SLIPS = [
         "width first",
         [("np.transpose(d,(0,3,2,1)).reshape(N*H*W,C)", "np.transpose(d,(0,2,3,1)).reshape(N*H*W,C)")],
         {"spatial": {"images-dout-gathered", "images-dx"}},
+    ),
+    # And after those.
+    (
+        "grad names",
+        [("denom = np.sqrt(sample_var + eps)", "denom = np.sqrt(sample_var) ")],
+        {"training": {"epsilon-missing"}},
+    ),
+    (
+        "grad names",
+        [("np.mean(np.square(diff), axis=0)", "np.mean(np.square(x), axis=0)")],
+        {"training": {"variance-uncentred"}, "statistics": {"variance-uncentred"}},
+    ),
+    (
+        "grad names",
+        [("np.mean(np.square(diff), axis=0)", "np.mean(np.abs(diff), axis=0)")],
+        {"training": {"absolute-deviation"}, "statistics": {"absolute-deviation"}},
+    ),
+    ("grad names", [("diff = x - sample_mean", "diff = sample_mean - x")], {"training": {"scale-negated"}}),
+    ("grad names", [("norm = diff / denom", "norm = diff * denom")], {"training": {"multiplied-by-deviation"}}),
+    ("grad names", [("y = norm * gamma + beta", "y = (norm + beta) * gamma")], {"training": {"offset-inside-scale"}}),
+    ("grad names", [("sample_mean * (1.0 - m)", "sample_mean * 1.0 - m")], {"statistics": {"*"}}),
+    (
+        "grad names",
+        [
+            ("sample_var * (1.0 - m)", "np.sqrt(sample_var) * (1.0 - m)"),
+            ('denom_t = np.sqrt(p["running_var"] + eps)', 'denom_t = p["running_var"] + eps'),
+        ],
+        {"statistics": {"deviation-stored"}, "test": {"epsilon-outside"}},
+    ),
+    (
+        "grad names",
+        [
+            ("sample_var * (1.0 - m)", "denom ** 2 * (1.0 - m)"),
+            ('p["running_var"] + eps)\n    norm_t', 'p["running_var"])\n    norm_t'),
+        ],
+        {"statistics": {"epsilon-in-variance"}},
+    ),
+    ("grad names", [("return norm_t * gamma + beta, None", "return norm_t, None")], {"test": {"affine-missing"}}),
+    (
+        "grad names",
+        [('norm_t = (x - p["running_mean"])', "norm_t = (x - np.mean(x, axis=0))")],
+        {"test": {"half-batch-statistics-in-test"}},
+    ),
+    (
+        "grad names",
+        [('denom_t = np.sqrt(p["running_var"] + eps)', 'denom_t = np.sqrt(p["running_var"] ** 2 + eps)')],
+        {"test": {"square-under-root"}},
+    ),
+    (
+        "grad names",
+        [("grad_mean = -grad_diff.sum(axis=0)", "grad_mean = -(grad_norm / denom).sum()")],
+        {"backward": {"features-mixed-in-dx"}},
+    ),
+    (
+        "grad names",
+        [("grad_x = grad_diff + grad_mean / k", "grad_x = grad_diff - grad_mean / k")],
+        {"backward": {"mean-path-sign"}},
+    ),
+    ("grad names", [("2.0 / k * diff * grad_var", "2.0 * diff * grad_var")], {"backward": {"variance-path-factor"}}),
+    (
+        "grad names",
+        [("grad_var = grad_denom * 0.5 / denom", "grad_var = grad_denom * 0.5 * denom")],
+        {"backward": {"variance-path-factor"}},
+    ),
+    (
+        "grad names",
+        [("grad_norm / denom + 2.0", "grad_norm * denom + 2.0")],
+        {"backward": {"mean-path-factor", "direct-path-factor"}},
+    ),
+    ("grad names", [("gamma, diff, denom, norm = cache", "gamma, norm, denom, diff = cache")], {"backward": {"*"}}),
+    (
+        "grad names",
+        [("gamma, diff, denom, norm = cache", "denom, diff, gamma, norm = cache")],
+        {"backward": {"cache-order"}},
+    ),
+    (
+        "grad names",
+        [("grad_gamma = (norm * dout).sum(axis=0)", "grad_gamma = (norm * dout).mean(axis=0)")],
+        {"backward": {"gradients-averaged"}},
+    ),
+    (
+        "grad names",
+        [("grad_gamma = (norm * dout).sum(axis=0)", "grad_gamma = (diff * dout).sum(axis=0)")],
+        {"backward": {"dscale-not-divided"}},
+    ),
+    (
+        "grad names",
+        [("grad_gamma = (norm * dout).sum(axis=0)", "grad_gamma = np.dot(norm.T, dout)")],
+        {"backward": {"gradient-matrix"}},
+    ),
+    (
+        "grad names",
+        [("return grad_x, grad_gamma, grad_beta", "return grad_norm, grad_gamma, grad_beta")],
+        {"backward": {"*"}},
+    ),
+    (
+        "grad names",
+        [("return grad_x, grad_gamma, grad_beta", "return grad_diff, grad_gamma, grad_beta")],
+        {"backward": {"mean-path-missing"}},
+    ),
+    (
+        "grad names",
+        [("return grad_x, grad_gamma, grad_beta", "return grad_x, grad_gamma, None")],
+        {"backward": {"parameter-missing"}},
+    ),
+    (
+        "grad names",
+        [("denom = np.sqrt(sample_var + eps)", "denom = np.power(sample_var + eps, 0.25)")],
+        {"training": {"root-twice"}},
+    ),
+    (
+        "grad names",
+        [("np.mean(np.square(diff), axis=0)", "np.mean(np.square(diff))")],
+        {"training": {"global-variance"}, "statistics": {"global-stored"}},
+    ),
+    ("grad names", [('eps = p["eps"]', "eps = 1e-8")], {"training": {"epsilon-fixed"}, "test": {"epsilon-fixed"}}),
+    (
+        "grad names",
+        [('if p["mode"] == "train":', "if True:")],
+        {"test": {"averages-move-in-test", "batch-statistics-in-test"}},
+    ),
+    (
+        "grad names",
+        [('p["running_mean"] = p["running_mean"] * m + sample_mean * (1.0 - m)', 'p["running_mean"] = sample_mean')],
+        {"statistics": {"averages-overwritten"}},
     ),
 ]

@@ -113,6 +113,7 @@ VARIANCES = (
     Statistic(_DEVIATION, "root of the mean of x^2", lambda p: np.sqrt((p.x**2).mean(0))),
     Statistic("other-statistic-stored", "batch mean", lambda p: p.mean),
     Statistic(_GLOBAL, "variance of the whole array", lambda p: _whole(p, p.x.var())),
+    Statistic(_GLOBAL, "mean variance of all features", lambda p: _whole(p, p.variance.mean())),
     Statistic(_GLOBAL, "sample variance of the whole array", lambda p: _whole(p, p.x.var(ddof=1)), sample=True),
     Statistic(_GLOBAL, "deviation of the whole array", lambda p: _whole(p, p.x.std())),
     Statistic("variance-squared-stored", "squared batch variance", lambda p: p.variance**2, lambda v, e: v**2),

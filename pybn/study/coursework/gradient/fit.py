@@ -281,7 +281,7 @@ CONSTANTS: Mapping[str, Callable[[int], float]] = {
 
 
 # Powers of the scale, of s, of s / other s, and of offset / scale that are tried.
-_POWERS = np.array(list(product(range(-2, 3), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3), (0, 1))))
+_POWERS = np.array(list(product(range(-4, 5), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3), (0, 1))))
 # Ratios are good to 1e-12 in float64, where an eps of 1e-8 is told from none, and to 1e-5 in float32.
 _LEVEL = (1e-9, 1e-5)
 

@@ -223,6 +223,8 @@ def _factors(role, factors: Sequence[Factor | None], evidence, ratios) -> list[F
         return []
     if any(each.other for each in there):
         return _epsilon_factors(role, factors, evidence)
+    if all(each.scale == -each.deviation <= -2 and not each.offset for each in there):  # powers of deviation / gamma
+        return [finding("cache-order", role, evidence, wrong="sqrt(variance + eps)", right="gamma (and the reverse)")]
     if all(each == there[0] for each in there):
         swapped = _substituted(role, ratios, evidence) if there[0].departures > 1 else []
         return swapped or _overall(role, there[0], evidence)
@@ -259,9 +261,6 @@ def _substituted(role, ratios, evidence) -> list[Finding]:
             ):
                 code = "offset-in-dx" if (wrong, right) == ("beta", "gamma") else "cache-order"
                 return [finding(code, role, evidence, wrong=wrong, right=right)]
-    swapped = [(probe.deviation / probe.scale) ** 2 for probe in PROBES]
-    if all(np.allclose(r[0], m, rtol=1e-5) for r, m in zip(ratios, swapped, strict=True)):
-        return [finding("cache-order", role, evidence, wrong="sqrt(variance + eps)", right="gamma (and the reverse)")]
     return []
 
 

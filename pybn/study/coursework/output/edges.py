@@ -176,6 +176,8 @@ _HABITS = {
     "dgamma shape": known("gradient-shape"),
     "dbeta shape": known("gradient-shape"),
     "type": known("wrong-type"),
+    "threads": known("threads-left"),
+    "pybn": known("calls-pybn"),
 }
 # What a finding has said already, a habit does not say again.
 _SAID = {

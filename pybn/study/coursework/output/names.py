@@ -65,11 +65,12 @@ def _denominator(formula: tuple[Formula, ...], probes: Sequence[Probe], toleranc
 
 def _constant(formula: tuple[Formula, ...], probes: Sequence[Probe]) -> list[tuple[str, dict]]:
     """Every feature is divided by one number: 1, the whole array's deviation, or another."""
-    whole = [np.sqrt(probe.x.var() + probe.epsilon) for probe in probes]
+    # Of the whole array, about its one mean or about each feature's own.
+    whole = [np.sqrt([probe.x.var() + probe.epsilon, probe.variance.mean() + probe.epsilon]) for probe in probes]
     got = [each.constant for each in formula]
     if np.allclose(got, 1, rtol=1e-4):
         return [] if formula[0].centre.code in ("mean-divided", "mean-subtracted-twice") else [("not-divided", {})]
-    if np.allclose(got, whole, rtol=0.1):  # eps may be handled in any way: it is 1 % of this variance
+    if any(np.allclose(got, each, rtol=0.1) for each in zip(*whole, strict=True)):  # eps is 1 % of these, where it is
         return [("global-variance", {})]
     return [("one-denominator", {"value": got[0]})]
 

@@ -71,6 +71,7 @@ class Report:
     remarks: tuple[Finding, ...]
     seconds: float
     functions: Mapping[str, str] = field(default_factory=dict)  # what the student calls each part's function
+    said: tuple[str, ...] = ()  # what is to be known of the file itself
 
     @property
     def ok(self) -> bool:
@@ -90,7 +91,7 @@ class Report:
     @property
     def text(self) -> str:
         """The whole report in plain words, no line longer than `WIDTH` but where a name is."""
-        blocks = [_filled(line) for line in self._summary()]
+        blocks = [_filled(line) for line in (*(f"{each}." for each in self.said), *self._summary())]
         for number, found in enumerate(self.findings, 1):
             blocks += ["", _block(f"{number}. ", f"{self._part(found)}: {found.what}.", _rest(found))]
         if self.remarks:
@@ -135,6 +136,7 @@ class Report:
             },
             "findings": [found.to_dict() for found in self.findings],
             "remarks": [found.to_dict() for found in self.remarks],
+            "said": list(self.said),
         }
 
     def _repr_html_(self) -> str:

@@ -378,6 +378,9 @@ _AROUND: _Slips = {
     ("failure", "interface", "it must end; a batch of 7 x 8 takes well under a millisecond"): {
         "hung": "{function} {message}: it was stopped",
     },
+    ("failure", "interface", "it must return, and leave the process that it runs in as it is"): {
+        "ended": "{function} {message}",
+    },
     ("failure", "interface", "the results are NumPy arrays in the order of the interface"): {
         "type": "{function} {message}",
     },
@@ -413,6 +416,12 @@ _AROUND: _Slips = {
     },
     ("remark", "interface", "a function that is called a thousand times is quiet"): {
         "prints": "it prints while it runs: {detail!r}",
+    },
+    ("remark", "interface", "what a call starts ends with it"): {
+        "threads-left": "threads that it started went on when it had returned, and were ended ({detail})",
+    },
+    ("remark", "interface", "the formulas are written, and not called"): {
+        "calls-pybn": "it calls pybn's own batch normalization",
     },
     ("remark", "interface", "only the averages belong there"): {
         "extra-keys": "bn_param also holds {detail} afterwards",

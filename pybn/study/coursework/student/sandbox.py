@@ -1,11 +1,20 @@
 """Run code that nobody has read: within a time limit, its prints caught, its failures kept.
 
-Each call runs in a thread of its own, so it works from any thread and on every system, and what
-the function keeps (a class, a module) stays in this process.  At the limit an exception is raised
-inside that thread, again and again until it leaves: it ends a loop in Python or over NumPy calls,
-also one with a bare `except`.  It cannot end a single call into C that does not return (a product
-of enormous matrices, a long sleep): such a thread is left behind as a daemon, and the report does
-not wait for it.
+What is promised, in this process:
+
+- A call that has not returned at the limit is left.  Each call runs in a thread of its own, so this holds
+  from any thread and on every system.  At the limit an exception is raised inside that thread, again and
+  again until it leaves: it ends a loop in Python or over NumPy calls, also one with a bare `except`.  It
+  cannot end a single call into C that does not return (a product of enormous matrices, a long sleep):
+  such a thread is left behind as a daemon, and the report does not wait for it.
+- Whatever a call raises, SystemExit too, is kept, and nothing of it is raised here.  Its words are made
+  within the limit, and cut: an exception's `__str__` may loop, raise, or be of 10 MB.
+- What it prints is kept up to a length; the rest is dropped, and closing the stream closes nothing.
+- Threads that it has started and that go on in its own code when it has returned are ended as a call
+  is, and told.
+
+What is not: memory, files, os._exit, code that changes NumPy or pybn for everybody.  `apart` runs a
+student in a process of its own, where these are limited too.
 
 Python in a browser has no threads: there a call runs where it is, and each of its lines looks at the clock.
 """
@@ -16,6 +25,7 @@ import contextlib
 import ctypes
 import io
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -36,6 +46,9 @@ BETWEEN_INTERRUPTS = 0.00005
 HAS_THREADS = sys.platform != "emscripten"
 
 
+_LIBRARY = sysconfig.get_paths()["stdlib"]
+SHOWN = 500  # characters of an exception's message; a report that quotes it is read in a terminal
+PRINTED = 10_000  # characters kept of what a call prints
 _NOT_THEIRS = ("site-packages", "dist-packages", str(Path(__file__).parents[2]))
 
 
@@ -53,6 +66,27 @@ class Outcome:
     unfinished: bool = False  # raised NotImplementedError
     printed: str = ""
     error: BaseException | None = None  # what was raised
+    threads: int = 0  # that the call has started and that went on after it
+
+
+class Failed(Exception):
+    """A failure that is known already: raised by a function that stands for one in another process."""
+
+    def __init__(self, kind: str, message: str, *, unfinished: bool = False) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.unfinished = kind, message, unfinished
+
+
+class Printed(io.StringIO):
+    """What a call prints, up to a length; it cannot be closed by who prints."""
+
+    def write(self, text: str) -> int:
+        """Keep what there is room for."""
+        super().write(str(text)[: max(PRINTED - self.tell(), 0)])
+        return len(text)
+
+    def close(self) -> None:
+        """Nothing: the caller reads it afterwards."""
 
 
 class _Call(threading.Thread):
@@ -64,6 +98,7 @@ class _Call(threading.Thread):
         self.lock, self.done = threading.Lock(), threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
+        self.message = ""
 
     def run(self) -> None:
         try:
@@ -76,10 +111,15 @@ class _Call(threading.Thread):
             self.done.set()
 
     def _call(self) -> None:
+        if HAS_THREADS:
+            sys.settrace(None)  # an exception that arrives in a tracer's own lines would never reach the loop
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
+        except TimeIsUp:
+            raise
         except BaseException as error:  # SystemExit too: it must not end the teacher's process
+            self.message = described(error)  # here, within the limit
             self.error = error
 
     def interrupt(self) -> None:
@@ -91,19 +131,21 @@ class _Call(threading.Thread):
 
 def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     """Call `function(*arguments)` for at most `limit` seconds; never raises what the function raises."""
-    call, printed = _Call(function, arguments), io.StringIO()
+    call, printed, before = _Call(function, arguments), Printed(), set(threading.enumerate())
     with _silence(printed):
         _start(call, limit)
         try:
             in_time = call.done.wait(limit)
         finally:  # also when the teacher presses Ctrl-C
             _end(call)
+        said = printed.getvalue()  # and not the traceback of a thread that is ended here
+        threads = _end_others(before | {call})
     if not in_time or isinstance(call.error, TimeIsUp):
         message = f"did not return within {limit:g} seconds"
-        return Outcome(failure="hung", message=message, printed=printed.getvalue())
+        return Outcome(failure="hung", message=message, printed=said, threads=threads)
     if call.error is not None:
-        return _raised(call.error, printed.getvalue())
-    return Outcome(value=call.value, printed=printed.getvalue())
+        return _raised(call, said, threads)
+    return Outcome(value=call.value, printed=said, threads=threads)
 
 
 def _start(call: _Call, limit: float) -> None:
@@ -140,22 +182,74 @@ def _silence(printed: io.StringIO) -> Iterator[None]:
 
 def _end(call: _Call) -> None:
     """Interrupt the call until it is done or its grace is over."""
-    if call.done.is_set():
-        return
+    if not call.done.is_set():
+        _interrupt(call.interrupt, call.done.wait)
+
+
+def _interrupt(interrupt: Callable[[], None], ended: Callable[[float], bool]) -> None:
+    """Interrupt again and again, with little time between: among many some arrive outside a `try`."""
     interval, until = sys.getswitchinterval(), time.monotonic() + GRACE
     sys.setswitchinterval(BETWEEN_INTERRUPTS)
     try:
-        while not call.done.is_set() and time.monotonic() < until:
-            call.interrupt()
-            call.done.wait(BETWEEN_INTERRUPTS)
+        while time.monotonic() < until:
+            interrupt()
+            if ended(BETWEEN_INTERRUPTS):
+                return
     finally:
         sys.setswitchinterval(interval)
 
 
-def _raised(error: BaseException, printed: str) -> Outcome:
-    message = f"{type(error).__name__}: {error}".rstrip(": ") + _place(error)
-    unfinished = isinstance(error, NotImplementedError)
-    return Outcome(failure="raised", message=message, unfinished=unfinished, printed=printed, error=error)
+def _end_others(before: set[threading.Thread]) -> int:
+    """End threads that the call has started and that still run the student's own code; how many there were."""
+    mine = [thread for thread in threading.enumerate() if thread not in before and _runs_own_code(thread)]
+    if not mine:
+        return 0
+
+    def interrupt() -> None:
+        sys.setswitchinterval(1.0)  # nobody moves between the look and the exception
+        for thread in mine:
+            # One that is on its way out must not be hit in Python's own last lines of a thread.
+            _set_exception(thread.ident, SystemExit if _runs_own_code(thread) else None)
+        sys.setswitchinterval(BETWEEN_INTERRUPTS)
+
+    def ended(seconds: float) -> bool:
+        time.sleep(seconds)
+        return not any(thread.is_alive() for thread in mine)
+
+    _interrupt(interrupt, ended)
+    return len(mine)
+
+
+def _runs_own_code(thread: threading.Thread) -> bool:
+    """Whether a frame of this thread belongs neither to a library nor to pybn nor to another call of ours."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and not isinstance(thread, _Call):
+        name = frame.f_code.co_filename
+        if not name.startswith((_LIBRARY, "<frozen")) and not any(room in name for room in _NOT_THEIRS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raised(call: _Call, printed: str, threads: int) -> Outcome:
+    error = call.error
+    kind = error.kind if isinstance(error, Failed) else "raised"
+    unfinished = error.unfinished if isinstance(error, Failed) else isinstance(error, NotImplementedError)
+    return Outcome(
+        failure=kind, message=call.message, unfinished=unfinished, printed=printed, error=error, threads=threads
+    )
+
+
+def described(error: BaseException) -> str:
+    """The exception's name, its words as far as they can be had, and the line."""
+    if isinstance(error, Failed):
+        return error.message
+    try:
+        words = str(error)
+    except Exception as other:
+        words = f"(its message raises {type(other).__name__})"
+    words = words if len(words) <= SHOWN else f"{words[:SHOWN]}... ({len(words)} characters)"
+    return f"{type(error).__name__}: {words}".rstrip(": ") + _place(error)
 
 
 def _place(error: BaseException) -> str:

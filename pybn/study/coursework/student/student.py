@@ -6,6 +6,8 @@ The interface is the course's, `forward(x, gamma, beta, bn_param) -> (out, cache
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,9 @@ import numpy as np
 from pybn.study.adapters import LAYER
 from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
+
+TOGETHER = 20  # limits that all calls of one function may take
+BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
 
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
 
@@ -67,6 +72,9 @@ class Student:
         self.habits: dict[tuple[str, str], str] = {}  # (kind, part) -> the first time it was seen
         self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
+        self._spent: dict[tuple[str, str], float] = {}  # seconds of all calls
+        apart = any(getattr(function, "apart", False) for function in functions.values())
+        self.patience = limit + BEYOND if apart else limit
 
     def function(self, role: str) -> Callable[..., Any]:
         """The function that was handed in for this role."""
@@ -98,6 +106,11 @@ class Student:
         """Whether the 2-D pair is the 4-D one on images of one pixel: then neither can vouch for the other."""
         return bool(getattr(self.functions.get("forward"), "of_images", False))
 
+    @property
+    def counts_the_new(self) -> bool:
+        """Whether a class counts momentum as PyTorch does: its own default is below one half."""
+        return bool(getattr(self.functions.get("forward"), "counts_the_new", False))
+
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""
         self.habits.setdefault((kind, part), detail)
@@ -110,51 +123,78 @@ class Student:
         if averages is not None:
             state |= {"running_mean": np.array(averages[0]), "running_var": np.array(averages[1])}
         given = dict(state)
-        value, failure = self._call(role, mode, part, [("x", x), ("gamma", scale), ("beta", offset)], state)
-        if failure:
-            return Step(state=state, failure=failure)
-        self._compare_state(given, state, averages, part)
-        return self._step(value, state, x, part)
+
+        def form(value: Any) -> Step:
+            self._compare_state(given, state, averages, part)
+            return self._step(value, state, x, part)
+
+        step, failure = self._call(role, mode, part, [("x", x), ("gamma", scale), ("beta", offset)], state, form)
+        return Step(state=state, failure=failure) if failure else step
 
     def again(self, x, scale, offset, state) -> Step:
         """A further training step with the bn_param that the one before has left."""
-        value, failure = self._call(
-            "forward", "train", "training", [("x", x), ("gamma", scale), ("beta", offset)], state
+        step, failure = self._call(
+            "forward",
+            "train",
+            "training",
+            [("x", x), ("gamma", scale), ("beta", offset)],
+            state,
+            lambda value: self._step(value, state, x, "training"),
         )
-        return Step(state=state, failure=failure) if failure else self._step(value, state, x, "training")
+        return Step(state=state, failure=failure) if failure else step
 
     def gradients(self, role, dy, cache) -> Gradients:
         """One backward call; the shapes of dgamma and dbeta are brought into form and noted."""
         part = "spatial" if role.startswith("spatial") else role
-        value, failure = self._call(role, "backward", part, [("dout", dy)], cache)
-        if failure:
-            return Gradients(failure=failure)
-        if not isinstance(value, tuple | list) or len(value) != 3:
-            failure = Failure("type", f"must return dx, dgamma, dbeta; got {_described(value)}")
-            self.failures.setdefault(part, failure)
-            return Gradients(failure=failure)
-        return self._in_form(value, dy, part)
+        form = functools.partial(self._three, dy=dy, part=part)
+        got, failure = self._call(role, "backward", part, [("dout", dy)], cache, form)
+        return Gradients(failure=failure) if failure else got
 
     def batch(self, role, calls) -> list[Any] | None:
-        """Many calls under one limit: their raw values, or None where one of them failed."""
+        """Many calls under one limit: the arrays they return (None for what is none), or None where one failed."""
         function = self.function(role)
-        outcome = sandbox.run(lambda: [function(*make()) for make in calls], limit=self.limit)
+        outcome = sandbox.run(lambda: [_arrays(function(*make())) for make in calls], limit=self.patience)
         return None if outcome.failure else outcome.value
 
-    def _call(self, role, mode, part, arrays, last) -> tuple[Any, Failure | None]:
+    def _call(self, role, mode, part, arrays, last, form) -> tuple[Any, Failure | None]:
+        """Call one function, and bring what it gives into form, all of it within the limit."""
         if (role, mode) in self._hung:
             return None, self._hung[role, mode]
-        copies = [np.array(array) for _, array in arrays]
-        outcome = sandbox.run(self.function(role), *copies, last, limit=self.limit)
-        for (name, array), copy in zip(arrays, copies, strict=True):
-            if not np.array_equal(array, copy, equal_nan=True):
-                self.note("changed", part, name)
-        if outcome.printed:
-            self.note("printed", part, outcome.printed.strip().splitlines()[0][:60] if outcome.printed.strip() else "")
-        failure = self._failure(outcome, role, mode)
+        function, copies = self.function(role), [np.array(array) for _, array in arrays]
+
+        def called() -> Any:
+            value = function(*copies, last)
+            nothing = value is None or (type(value) in (tuple, list) and all(each is None for each in value))
+            return Failure("none", "returned None") if nothing else form(value)
+
+        start = time.monotonic()
+        outcome = sandbox.run(called, limit=self.patience)
+        self._note_call(outcome, part, arrays, copies, function)
+        failure = outcome.value if isinstance(outcome.value, Failure) else self._failure(outcome, role, mode)
+        self._spend(role, mode, time.monotonic() - start)
         if failure:
             self.failures.setdefault(part, failure)
         return outcome.value, failure
+
+    def _note_call(self, outcome, part, arrays, copies, function) -> None:
+        for (name, array), copy in zip(arrays, copies, strict=True):
+            if not np.array_equal(array, copy, equal_nan=True):
+                self.note("changed", part, name)
+        printed = outcome.printed.strip()
+        if outcome.printed:
+            self.note("printed", part, printed.splitlines()[0][:60] if printed else "")
+        threads = outcome.threads + getattr(function, "threads", 0)
+        if threads:
+            self.note("threads", part, str(threads))
+        if getattr(function, "calls_pybn", False):
+            self.note("pybn", part, "")
+
+    def _spend(self, role: str, mode: str, seconds: float) -> None:
+        """A function whose calls take long each must not keep a teacher waiting for a hundred of them."""
+        self._spent[role, mode] = self._spent.get((role, mode), 0.0) + seconds
+        if self._spent[role, mode] > TOGETHER * self.limit:
+            message = f"took more than {TOGETHER * self.limit:g} seconds in all of its calls"
+            self._hung.setdefault((role, mode), Failure("hung", message))
 
     def _failure(self, outcome, role, mode) -> Failure | None:
         if outcome.failure:
@@ -163,10 +203,7 @@ class Student:
             if kind == "hung":  # once is enough: each further call would cost the whole limit again
                 self._hung[role, mode] = failure
             return failure
-        nothing = outcome.value is None or (
-            isinstance(outcome.value, tuple | list) and all(each is None for each in outcome.value)
-        )
-        return Failure("none", "returned None") if nothing else None
+        return None
 
     def _compare_state(self, given, state, averages, part) -> None:
         """What else the call did to bn_param: new keys, changed settings, arrays written in place."""
@@ -208,6 +245,13 @@ class Student:
             self.note("average shape", part, f"{key} has shape {array.shape}, not {(features,)}")
         return _one_a_feature(array, features)
 
+    def _three(self, value, dy, part) -> Gradients:
+        if isinstance(value, tuple | list) and len(value) == 3:
+            return self._in_form(value, dy, part)
+        failure = Failure("type", f"must return dx, dgamma, dbeta; got {_described(value)}")
+        self.failures.setdefault(part, failure)
+        return Gradients(failure=failure)
+
     def _in_form(self, value, dy, part) -> Gradients:
         dx, failure = _array(value[0], "dx", dy.shape)
         if failure is not None:
@@ -244,6 +288,13 @@ def _array(value: Any, name: str, shape: tuple[int, ...] | None) -> tuple[np.nda
     if shape is not None and array.shape != shape:
         return None, Failure("shape", f"{name} must have shape {shape}, got {array.shape}")
     return array, None
+
+
+def _arrays(value: Any) -> Any:
+    """What a call returned, each element an array; None for what is none, such as the cache."""
+    if not isinstance(value, tuple | list):
+        return _array(value, "", None)[0]
+    return [_array(each, "", None)[0] for each in value]
 
 
 def _described(value: Any) -> str:

@@ -1,0 +1,165 @@
+"""Training on several workers, each with a part of every batch, as one worker would train on the whole."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from pybn.batchnorm import in_mode, normalizing
+from pybn.distributed.synchronized import over
+from pybn.distributed.team import Communicator, Team, WorkersDifferError
+from pybn.framework import ops
+from pybn.framework.context import Context
+from pybn.framework.datasets import Dataset
+from pybn.framework.graph import Node, gradient
+from pybn.framework.metrics import WeightedMean
+from pybn.framework.optimizers import Optimizer
+from pybn.framework.structures import labelled, number_of_examples
+from pybn.framework.train import LossFunction, Metric, ModelFunction, Trainer, check_loss, next_values, scalar
+from pybn.framework.variables import Variable
+
+
+class DataParallelTrainer(Trainer):
+    """A Trainer whose every batch is spread over workers: each calls it with its own part.
+
+    Parameters
+    ----------
+    comm : a communicator of mpi4py, or one of `Simulated`
+    ctx, model_fn, loss_fn, optimizer, metrics : as of `Trainer`, the same on every worker; the same seed, too
+
+    synchronize : whether batch normalization takes the whole batch for its statistics; False: each worker those of its
+        own part, as other libraries do unless they are asked, and the averages then differ from worker to worker
+
+    A step is one step on the whole batch: the loss is the mean over all examples (parts count by their examples, and
+    may be empty), regularizers count once, and batch normalization is synchronized.  After it the variables have the
+    same bits on every worker.  It is taken by all workers or by none: what one of them raises, all raise, and nothing
+    has changed.  `loss_fn` must be a mean over the examples.
+    """
+
+    def __init__(
+        self,
+        comm: Communicator,
+        ctx: Context,
+        model_fn: ModelFunction,
+        loss_fn: LossFunction,
+        optimizer: Optimizer | None,
+        metrics: Mapping[str, Metric] | None = None,
+        *,
+        synchronize: bool = True,
+    ) -> None:
+        super().__init__(ctx, model_fn, loss_fn, optimizer, metrics)
+        self.synchronize = synchronize
+        self.team = Team(comm)
+        self._steps = 0  # taken by this trainer: a worker that was interrupted while it took one is behind
+
+    def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
+        """One step of the optimizer on the batch of which this is a part; returns the whole batch's loss and metrics.
+
+        Raises on every worker what `Trainer.train_step` raises on one, and WorkersDifferError where the workers'
+        models, options or numbers of steps differ; then nothing has changed anywhere.
+        """
+        if self.optimizer is None:
+            raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
+        ctx, team = self.context, self.team
+        with (
+            team.together(),
+            ctx.changing("a training step"),
+            ctx.forward_pass(training=True) as run,
+            normalizing(ctx, functools.partial(over, team) if self.synchronize else in_mode),
+        ):
+            examples = number_of_examples(labels)
+            total = sum(team.exchange(f"the number of examples of step {self._steps + 1}", examples))
+            if total == 0:
+                raise ValueError(f"the batch must have at least one example, got none on any of {team.size} workers")
+            loss, values = self._share(inputs, labels, examples)
+            variables = [variable for variable in run.claimed.values() if variable.trainable]
+            self._check_alike(list(run.claimed.values()))
+            mine = gradient(self._objective(loss, examples / total), [variable.node for variable in variables])
+            names = ", ".join(variable.path for variable in variables)
+            gradients = _added(team.exchange(f"the gradients of {names}", [each.value for each in mine]))
+            values = self._pooled(values, examples)
+            check_loss(values["loss"] + values.get("regularization", 0.0))
+            new_values = next_values(self.optimizer, ctx, variables, gradients)
+            team.exchange("the end of the step", None)  # nobody has failed: from here on all go on
+            ctx.apply(new_values)
+            self._steps += 1
+            self.observed = run.observed
+        return values
+
+    def eval(self, dataset: Dataset) -> dict[str, float]:
+        """The loss and the metrics over the data sets of all workers, each example counting alike."""
+        with self.team.together():
+            mean = WeightedMean()
+            for inputs, labels in map(labelled, dataset):
+                mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
+            parts = self.team.exchange("the evaluation", mean)
+        return functools.reduce(WeightedMean.__add__, parts).result()
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block that ends for all workers if it ends for one: its error is raised on every one of them."""
+        return self.team.together()
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """The `value` of each worker, in the order of the ranks; WorkersDifferError where another is not at `what`."""
+        return self.team.exchange(what, value)
+
+    def _share(self, inputs: Any, labels: Any, examples: int) -> tuple[Node, dict[str, float]]:
+        """The loss of this part alone, without regularizers, and what is measured of it."""
+        predictions = self.run_model(inputs)
+        if examples == 0:  # no mean over none: its gradient goes back through the model as zeros, for the exchanges
+            return _nothing(predictions), {}
+        loss = scalar(self.loss_fn(labels, predictions))
+        values = {name: metric(labels, predictions) for name, metric in self.metrics.items()}
+        return loss, {"loss": float(loss), **values}
+
+    def _objective(self, loss: Node, weight: float) -> Node:
+        """What this worker adds to the loss of the whole batch; regularizers are the first worker's."""
+        loss = loss * weight
+        for regularizer in self.context.run.losses if self.team.rank == 0 else ():
+            loss = loss + regularizer
+        return loss
+
+    def _pooled(self, values: dict[str, float], examples: int) -> dict[str, float]:
+        mean = WeightedMean()
+        if examples:
+            mean.add(values, examples)
+        whole = functools.reduce(WeightedMean.__add__, self.team.exchange("the loss and the metrics", mean)).result()
+        added = self.context.run.losses
+        return whole | ({"regularization": sum(map(float, added))} if added else {})
+
+    def _check_alike(self, variables: list[Variable]) -> None:
+        """Before the first step every worker must have the same variables, with the same values."""
+        if self._steps:
+            return
+        mine = {variable.path: _digest(variable.value) for variable in variables}
+        for rank, theirs in enumerate(self.team.exchange("the first values of the variables", mine)):
+            for path in [*mine, *theirs]:
+                if mine.get(path) != theirs.get(path):
+                    raise WorkersDifferError(
+                        f"{path} is {mine.get(path, 'not there')} on rank {self.team.rank} and "
+                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same "
+                        "values. Give each Context the same seed, or load one checkpoint on all of them"
+                    )
+
+
+def _nothing(predictions: Any) -> Node:
+    """A scalar 0 that depends on every prediction."""
+    if isinstance(predictions, Node):
+        return ops.sum(predictions) * 0.0
+    parts = predictions.values() if isinstance(predictions, dict) else predictions
+    return functools.reduce(lambda a, b: a + b, map(_nothing, parts))
+
+
+def _added(shares: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """The sums over the workers, from the first to the last."""
+    return [functools.reduce(np.add, each) for each in zip(*shares, strict=True)]
+
+
+def _digest(value: np.ndarray) -> str:
+    shape = f"{value.dtype}{list(value.shape)}"
+    return f"{shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:8]}"

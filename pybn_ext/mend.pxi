@@ -1,0 +1,99 @@
+# The gradient of a float32 feature again, in float64.  Where dy is nearly constant or nearly parallel to x-hat, dx is
+# the small difference of large terms, and what rounding took from each term is then large against dx itself.
+
+cdef bint any_to_mend(const Call* call, const Features* f) noexcept nogil:
+    cdef Py_ssize_t c, found = 0
+    if not may_cancel(call):
+        return False
+    for c in range(f.number):
+        found += f.doubt[c] != 0
+    return found > 0
+
+
+cdef inline Py_ssize_t mend_blocks(const Call* call) noexcept nogil:
+    return (call.features + block_features(call) - 1) // block_features(call)
+
+
+cdef void mend_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    cdef Py_ssize_t begin = part * block_features(call)
+    mend_block(
+        call, <const float*> call.x, &call.all, begin, smaller(block_features(call), call.features - begin)
+    )
+
+
+cdef void mend(const Call* call, const real* x, const Features* f) noexcept nogil:
+    """The features of a tile that are in doubt."""
+    cdef Py_ssize_t begin = 0, number
+    while begin < f.number:
+        number = smaller(block_features(call), f.number - begin)
+        if real is float:
+            mend_block(call, x, f, begin, number)
+        begin += number
+
+
+cdef void mend_block(
+    const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number
+) noexcept nogil:
+    """Sums, dscale, doffset and dx of those that are in doubt, among `number` from `begin` on in f."""
+    cdef double first[SPARE]
+    cdef double second[SPARE]
+    cdef double room[TABLES * SPARE]
+    cdef Features some = f[0]
+    cdef Py_ssize_t c, doubtful = 0
+    for c in range(number):
+        doubtful += f.doubt[begin + c] != 0
+    if doubtful == 0:
+        return
+    doubtful = look_closer(call, x, f, begin, number)
+    if doubtful == 0:
+        return
+    check_range(0, number, SPARE)
+    sum_wide_block(call, x, f, begin, number, <double*> first, <double*> second)
+    some.begin += begin
+    some.number = number
+    move_on(&some, begin)
+    some.table = room
+    some.reach = number
+    for c in range(number):
+        if some.doubt[c]:
+            some.first[c] = first[c]
+            some.second[c] = second[c] * some.inverse[c]
+    give(some.second, some.begin, number, &call.dscale)
+    give(some.first, some.begin, number, &call.doffset)
+    finish_table(call, &some, False)
+    if number * call.inner > WIDE_LANES:
+        write_feature(call, x, &some, 0, 0, call.outer * call.inner, True)
+    else:
+        write_doubtful(call, x, &some, doubtful == number)
+
+
+cdef void write_doubtful(const Call* call, const float* x, const Features* f, bint all_) noexcept nogil:
+    """dx of a block of short runs, but for features that are not in doubt."""
+    cdef double table[TABLES * WIDE_LANES]
+    cdef unsigned char wanted[WIDE_LANES + LINE]
+    cdef unsigned char keep[WIDE_LANES + LINE]
+    cdef float buffer[WIDE_LANES]
+    cdef float* dx = <float*> call.y + f.begin * call.inner
+    cdef Py_ssize_t lanes = f.number * call.inner
+    cdef Py_ssize_t row, i, j, at
+    check_range(0, lanes, WIDE_LANES)
+    for j in range(lanes):
+        wanted[j] = f.doubt[j // call.inner] != 0
+        for i in range(TABLES):
+            table[i * WIDE_LANES + j] = f.table[i * f.reach + j // call.inner]
+    for row in range(call.outer):
+        at = (row * call.features + f.begin) * call.inner
+        check_range(at, lanes, size_of(call))
+        differentiate(
+            x + at, <const float*> call.dy + at, lanes, <const double*> table, WIDE_LANES, <float*> buffer
+        )
+        if call.keep != NULL:
+            spread_keep(call, at, lanes, keep)
+            for j in range(lanes):
+                dx[j] = buffer[j] if wanted[j] & (keep[j] != 0) else dx[j]
+        elif all_:
+            memcpy(dx, buffer, lanes * sizeof(float))
+        else:
+            for j in range(lanes):
+                dx[j] = buffer[j] if wanted[j] else dx[j]
+        dx += call.features * call.inner

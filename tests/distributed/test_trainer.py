@@ -1,0 +1,196 @@
+"""Training on parts of a batch is training on the batch; what one worker raises, all raise, and nothing has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pybn
+from pybn import Context, InMemoryDataset, Trainer, layers, optimizers
+from pybn.distributed import DataParallelTrainer, Simulated, WorkersDifferError
+from tests.distributed.workers import (
+    FAULTS,
+    arguments,
+    assert_like_one_process,
+    assert_same_state,
+    batch,
+    digits,
+    fail_here,
+    model,
+    part_of,
+    state,
+    train_here,
+)
+
+
+def adam(learning_rate):
+    """Adam that does not divide rounding by its own size: the digits' dead pixels have no other gradient."""
+    return optimizers.Adam(learning_rate, epsilon=1.0)
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.SGD, adam])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_sixty_steps_are_those_of_one_process(implementation, optimizer, dtype, size):
+    with pybn.use_backend(implementation):
+        found = Simulated(size).run(lambda comm: train_here(comm, 60, dtype, optimizer))
+        for told, there in found:
+            assert_same_state(there, found[0][1])
+            assert told == found[0][0]
+        assert_like_one_process(*found[0], 60, dtype, optimizer)
+
+
+def test_the_workers_step_moves_the_averages_as_the_whole_batch_does():
+    """Not those of one part: with two examples on each worker a part's variance is half of the whole's."""
+    alone = Trainer(*arguments())
+    alone.train_step(*(array[:8] for array in batch(0, np.float64)))
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of([array[:8] for array in batch(0, np.float64)], comm, (0.25,) * 4))
+        return state(trainer.context)
+
+    for there in Simulated(4).run(work):
+        for path in ("mean", "variance", "avg_weight"):
+            path = f"/first/batch_normalization/{path}"
+            np.testing.assert_allclose(there[path], state(alone.context)[path], rtol=1e-13, atol=1e-15)
+
+
+def test_evaluation_counts_each_example_alike():
+    images, labels = digits(np.float32)
+    alone = Trainer(*arguments())
+    whole = alone.eval(InMemoryDataset(images[:203], labels[:203], batch_size=50))
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        mine = part_of((images[:203], labels[:203]), comm, (0.7, 0.2, 0.1))
+        return trainer.eval(InMemoryDataset(*mine, batch_size=10))  # a rank has 14 batches, another 3
+
+    for found in Simulated(3).run(work):
+        assert found.keys() == whole.keys()
+        np.testing.assert_allclose(list(found.values()), list(whole.values()), rtol=1e-5)
+
+
+def test_an_evaluation_of_nothing_on_one_worker():
+    images, labels = digits(np.float32)
+
+    class Nothing:
+        def __iter__(self):
+            return iter(())
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        return trainer.eval(InMemoryDataset(images[:50], labels[:50], batch_size=10) if comm.rank else Nothing())
+
+    first, second = Simulated(2).run(work)
+    assert first == second
+
+
+@pytest.mark.parametrize("where", ["before", "between", "after"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_on_one_worker_ends_the_step_on_all(fault, where):
+    states = Simulated(3).run(lambda comm: fail_here(comm, fault, where))
+    for each in states:
+        assert_same_state(each, states[0])
+
+
+def refused(make_batch, error, text, size=3):
+    """A second step that all workers refuse alike, with nothing changed."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm))
+        before = state(trainer.context)
+        with pytest.raises(error, match=text) as raised:
+            trainer.train_step(*make_batch(comm, *part_of(batch(1, np.float32), comm)))
+        assert_same_state(state(trainer.context), before)
+        return str(raised.value)
+
+    assert len(set(Simulated(size).run(work))) == 1
+
+
+def test_nan_on_one_worker_names_the_layer_on_all():
+    def poisoned(comm, images, labels):
+        images = images.copy()
+        if comm.rank == 1:
+            images[0] = np.nan
+        return images, labels
+
+    refused(poisoned, pybn.NonFiniteStatisticsError, "/first/batch_normalization")
+
+
+def test_no_example_anywhere():
+    refused(lambda comm, images, labels: (images[:0], labels[:0]), ValueError, "none on any of 3 workers")
+
+
+def test_a_wrong_label_on_one_worker():
+    refused(lambda comm, images, labels: (images, labels + 10 * (comm.rank == 2)), ValueError, "label")
+
+
+def test_models_of_other_layers_are_told_apart_before_anything_waits():
+    def other(ctx, images):
+        x = pybn.batch_norm(ctx.in_scope("extra"), layers.flatten(images))
+        return model(ctx, x)
+
+    def work(comm):
+        made = list(arguments())
+        made[1] = other if comm.rank == 1 else model
+        trainer = DataParallelTrainer(comm, *made)
+        with pytest.raises(WorkersDifferError) as raised:
+            trainer.train_step(*part_of(batch(0, np.float32), comm))
+        return str(raised.value)
+
+    (text,) = set(Simulated(2).run(work))
+    assert "rank 0 is at the statistics of the layer /first/batch_normalization" in text
+    assert "rank 1 at the statistics of the layer /extra/batch_normalization" in text
+
+
+def test_a_layer_more_at_the_end_of_one_model():
+    def longer(ctx, images):
+        return pybn.batch_norm(ctx.in_scope("extra"), model(ctx, images))
+
+    def work(comm):
+        made = list(arguments())
+        made[1] = longer if comm.rank == 0 else model
+        with pytest.raises(WorkersDifferError, match="the layer /extra/batch_normalization"):
+            DataParallelTrainer(comm, *made).train_step(*part_of(batch(0, np.float32), comm))
+
+    Simulated(2).run(work)
+
+
+def test_first_values_that_differ_are_named():
+    def work(comm):
+        made = list(arguments())
+        made[0] = Context(comm.rank)
+        with pytest.raises(WorkersDifferError, match=r"/first/dense/weights is .* every worker must begin"):
+            DataParallelTrainer(comm, *made).train_step(*part_of(batch(0, np.float32), comm))
+
+    Simulated(2).run(work)
+
+
+def test_a_data_set_that_ends_early_on_one_worker():
+    """The others are at their next step when it evaluates."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        mine = part_of(batch(0, np.float32), comm, (0.5, 0.5))
+        for _ in range(2):
+            trainer.train_step(*mine)
+        go_on = trainer.eval if comm.rank == 0 else lambda batches: trainer.train_step(*batches[0])
+        with pytest.raises(WorkersDifferError, match="the evaluation"):
+            go_on([mine])
+
+    Simulated(2).run(work)
+
+
+def test_a_worker_that_is_a_step_behind_is_told():
+    """As after an interrupt between the agreement and the last assignment."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm))
+        trainer._steps -= comm.rank
+        with pytest.raises(WorkersDifferError, match=r"rank 0 is at .* step 2, rank 1 at .* step 1"):
+            trainer.train_step(*part_of(batch(1, np.float32), comm))
+
+    Simulated(2).run(work)

@@ -1,0 +1,75 @@
+"""dx where its terms cancel: the promise is 4 units of the feature's largest dx for every dy, in every layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support import checks
+
+ROWS = (2, 3, 5, 8, 9, 16, 100)
+
+
+def families(rng, rows, features):
+    """Pairs (x, dy) by name, float64."""
+    x, noise = rng.standard_normal((2, rows, features))
+    normalized = (x - x.mean(0)) / x.std(0)
+    spiked = x.copy()
+    spiked[rng.integers(rows)] *= 1000
+    return {
+        "noise": (x, noise),
+        "noise, deviation 30": (30 * x, noise),
+        "noise, mean 1000": (1000 + x, noise),
+        "5 + noise": (x, 5 + noise),
+        "100 + noise": (x, 100 + noise),
+        "constant": (x, np.full_like(x, 0.1)),
+        "y": (x, normalized),
+        "y, mean 100": (100 + x, normalized),
+        "10 y + noise": (x, 10 * normalized + noise),
+        "y + noise": (x, normalized + noise),
+        "an outlier in x": (spiked, noise),
+        "y of an outlier, + noise": (spiked, (spiked - spiked.mean(0)) / spiked.std(0) / 2 + noise),
+        "positive": (x, np.maximum(noise, 0)),
+        "one row": (x, np.where(np.arange(rows)[:, None] == rows // 2, 1.0, 0.0) + 0 * x),
+        "subnormal": (1e-3 * x, 1e-40 * noise),
+    }
+
+
+def layouts(rows):
+    """How rows x features become x and its axis: features last, first, images of several sizes."""
+    yield lambda a: a, -1, rows
+    yield lambda a: np.ascontiguousarray(a.T), 0, rows
+    for images in (2, 8, 16):
+        if rows % images == 0 and rows > images:
+            yield (
+                lambda a, i=images: np.ascontiguousarray(a.reshape(i, rows // i, -1).transpose(0, 2, 1)),
+                1,
+                (images, rows // images),
+            )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", list(families(np.random.default_rng(0), 2, 1)))
+def test_every_digit_of_dx(kernels, rng, name, dtype, masked):
+    for rows in ROWS:
+        for features in (1, 19):
+            with np.errstate(over="ignore"):
+                x, dy = (a.astype(dtype) for a in families(rng, rows, features)[name])
+            mask = rng.random(rows) < 0.7
+            mask[:2] = True
+            scale = rng.uniform(0.5, 2, features).astype(dtype)
+            for to_layout, axis, others in layouts(rows):
+                where = {"feature_axis": axis, "mask": mask.reshape(others) if masked else None}
+                checks.check_gradient(kernels, to_layout(x), to_layout(dy), scale, epsilon=1e-5, **where)
+
+
+@pytest.mark.parametrize("name", ["y", "100 + noise"])
+@pytest.mark.parametrize("shape", [(70_001, 3), (2_500, 33), (2, 3, 40_000), (3, 70, 400)], ids=str)
+def test_large(kernels, rng, name, shape):
+    """In parts, in pieces, in tiles, and by more than one thread where there is one."""
+    features = shape[1]
+    x, dy = families(rng, int(np.prod(shape)) // features, features)[name]
+    x, dy = (np.ascontiguousarray(np.moveaxis(a.reshape(shape[0], *shape[2:], features), -1, 1)) for a in (x, dy))
+    scale = np.ones(features, np.float32)
+    checks.check_gradient(kernels, x.astype(np.float32), dy.astype(np.float32), scale, feature_axis=1)
