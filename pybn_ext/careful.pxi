@@ -1,4 +1,24 @@
-# The second look: where the shift was far from the mean, or a square left the type's range.
+# The second look: where the shift was far from the mean, or a square left the type's range.  It adds in a `Total`.
+
+cdef struct Total:
+    double plain
+    double lost
+
+
+cdef inline void add(Total* total, double value) noexcept nogil:
+    """total += value, and what rounding loses is kept (Neumaier 1974)."""
+    cdef double after = total.plain + value
+    if fabs(total.plain) >= fabs(value):
+        total.lost += (total.plain - after) + value
+    else:
+        total.lost += (value - after) + total.plain
+    total.plain = after
+
+
+cdef inline double value_of(const Total* total) noexcept nogil:
+    cdef double both = total.plain + total.lost
+    return both if both == both else total.plain  # infinity - infinity in `lost` says nothing
+
 
 cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, real value) noexcept nogil:
     """Whether each unmasked element of the feature is `value`; stops at the first that is not."""
@@ -40,16 +60,15 @@ cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature) noexcep
     """1, or a power of two about as large as the feature's largest element where that is far from 1, as in float64."""
     cdef double largest = 0, size
     cdef Py_ssize_t outer, i, at
-    if real is float:
-        return 1
-    for outer in range(call.outer):
-        at = (outer * call.features + feature) * call.inner
-        for i in range(call.inner):
-            size = fabs(x[at + i])
-            if size > largest and (call.keep == NULL or call.keep[outer * call.inner + i]):
-                largest = size
-    if largest <= DBL_MAX and largest != 0 and (largest >= 1e135 or largest < 1e-135):
-        return ldexp(1, ilogb(largest))
+    if real is double:
+        for outer in range(call.outer):
+            at = (outer * call.features + feature) * call.inner
+            for i in range(call.inner):
+                size = fabs(x[at + i])
+                if size > largest and (call.keep == NULL or call.keep[outer * call.inner + i]):
+                    largest = size
+        if largest <= DBL_MAX and largest != 0 and (largest >= 1e135 or largest < 1e-135):
+            return ldexp(1, ilogb(largest))
     return 1
 
 

@@ -1,7 +1,7 @@
-# Sums of float32 in float64, by the primitive for float64: blocks of x and dy are copied, wider, to where it finds them.
+# Sums of float32 in float64, by the primitive for float64: blocks of x and dy are copied, wider, for it to read.
 
 cdef enum:
-    WIDE_ROWS = 16  # of a block that is copied at once: with its WIDE_LANES, x and dy take 16 KB of the first-level cache
+    WIDE_ROWS = 16  # of a block that is copied at once: with WIDE_LANES, x and dy take 16 KB of the first-level cache
 
 
 cdef void add_widened(
