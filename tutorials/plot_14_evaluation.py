@@ -159,7 +159,11 @@ _ = ax.set_xticks((0, 1), ("ill", "cured"))
 for patient, both in accuracy.items():
     before, after = np.transpose(both)
     print(f"{patient.__name__}: {before.mean():.3f}, cured {after.mean():.3f} (mean of {len(SEEDS)} seeds)")
-    assert np.all(after > before + 0.02)
+    # The first costs loss rather than accuracy: what is left behind still points the right way.
+    assert np.all(after > before + (-0.02 if patient is left_behind else 0.2))
+costs = [found[left_behind, seed][2].checkup.losses.lag for seed in SEEDS]
+assert min(costs) > 0.05
+print("what the averages of the first cost in loss, seed by seed: " + ", ".join(f"{each:.2f}" for each in costs))
 
 lesson.show()
 
