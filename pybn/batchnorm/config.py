@@ -17,6 +17,7 @@ from pybn.batchnorm.layer import ROLES, Layer, strategy_for
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
 from pybn.framework.graph import Node, NodeLike
+from pybn.framework.layers import register_normalization
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
 from pybn.typing import FeatureAxis, MaskLike
@@ -220,3 +221,6 @@ def _switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+register_normalization("batch", batch_norm)

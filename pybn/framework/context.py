@@ -20,7 +20,7 @@ import numpy as np
 from pybn.framework import initializers
 from pybn.framework.blocks import Blocks
 from pybn.framework.graph import Node
-from pybn.framework.parameters import Parameters
+from pybn.framework.parameters import Misspelt, Parameters
 from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
 from pybn.framework.variables import ROOT, NewValues, Variable, as_they_are, as_they_were, put_back, restored_on_error
 
@@ -221,6 +221,18 @@ class Context:
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Every parameter that is set, by scope; a copy."""
         return self._store.parameters.by_scope()
+
+    def misspelt_params(self) -> list[Misspelt]:
+        """The parameters that are set and were never read, where one with nearly the same key was, and is not set.
+
+        >>> ctx = Context()
+        >>> ctx.set_param("droput_rate", 0.5)
+        >>> ctx.get_param("dropout_rate", 0.0)
+        0.0
+        >>> ctx.misspelt_params()
+        [Misspelt(scope='/', key='droput_rate', meant='dropout_rate')]
+        """
+        return self._store.parameters.misspelt()
 
     def service(self, key: str, default: Any = None) -> Any:
         """What the innermost `offering` of `key` around this line offers, to this thread or task alone."""

@@ -1,6 +1,21 @@
-"""Layers to build a real model around batch normalization: functions of (ctx, x)."""
+"""Layers to build a real model around batch normalization: functions of (ctx, x).
+
+`activation`, `normalize`, and `dropout` without a rate, do what the context's parameters say, so that
+a model is tried in several ways without another line of code:
+
+>>> ctx = Context(rng=0)
+>>> ctx.set_params({"normalization": "batch", "activation": "tanh", "dropout_rate": 0.1})
+>>> x = np.array([[1.0, 2.0], [3.0, 5.0]])
+>>> with ctx.forward_pass(training=True):
+...     y = dropout(ctx, activation(ctx, normalize(ctx, dense(ctx, x, features=3))))
+>>> [variable.path for variable in ctx.variables(trainable=True)]
+['/dense/weights', '/dense/bias', '/batch_normalization/scale', '/batch_normalization/offset']
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -8,10 +23,26 @@ from pybn.framework import initializers, ops
 from pybn.framework.context import Context
 from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.ops import relu
+from pybn.framework.parameters import chosen
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
 
-__all__ = ["average_pool", "conv2d", "dense", "dropout", "flatten", "layer_norm", "max_pool", "relu"]
+__all__ = [
+    "activation",
+    "average_pool",
+    "conv2d",
+    "dense",
+    "dropout",
+    "flatten",
+    "layer_norm",
+    "max_pool",
+    "normalize",
+    "relu",
+]
+
+ACTIVATION_PARAM = "activation"
+NORMALIZATION_PARAM = "normalization"
+DROPOUT_PARAM = "dropout_rate"
 
 
 def flatten(x: NodeLike) -> Node:
@@ -62,10 +93,16 @@ def average_pool(x: NodeLike, size: int | tuple[int, int] = 2, strides: int | tu
     return ops.mean(_pool_windows("average_pool", x, size, strides), axis=3)
 
 
-def dropout(ctx: Context, x: NodeLike, rate: float) -> Node:
-    """In training, 0 with probability `rate` and x / (1 - rate) otherwise; x in evaluation."""
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout's rate must lie in [0, 1), got {rate!r}")
+def dropout(ctx: Context, x: NodeLike, rate: float | None = None) -> Node:
+    """In training, 0 with probability `rate` and x / (1 - rate) otherwise; x in evaluation.
+
+    Without a rate, that of the context's parameter `dropout_rate`, 0 where it is not set.
+    """
+    name = "dropout's rate"
+    if rate is None:
+        name, rate = f"the parameter {DROPOUT_PARAM}", ctx.get_param(DROPOUT_PARAM, 0.0)
+    if not isinstance(rate, ops.NUMBER) or not 0 <= rate < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {rate!r}")
     x = ops.as_node(x)
     if not ctx.is_training or rate == 0:
         return x
@@ -73,16 +110,60 @@ def dropout(ctx: Context, x: NodeLike, rate: float) -> Node:
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 
-def layer_norm(ctx: Context, x: NodeLike, epsilon: float = 1e-3) -> Node:
-    """Normalize each example over its last axis (Ba et al. 2016): the contrast to batch normalization."""
+def activation(ctx: Context, x: NodeLike) -> Node:
+    """What the context's parameter `activation` names: "relu" (default), "sigmoid", "tanh", "swish" or "none"."""
+    function = chosen(ACTIVATION_PARAM, ctx.get_param(ACTIVATION_PARAM, "relu"), _ACTIVATIONS)
+    return function(ops.as_node(x))
+
+
+_ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
+    "relu": ops.relu,
+    "sigmoid": ops.sigmoid,
+    "tanh": ops.tanh,
+    "swish": lambda x: x * ops.sigmoid(x),  # Ramachandran et al. 2017; also called SiLU
+    "none": lambda x: x,
+}
+
+
+def layer_norm(ctx: Context, x: NodeLike, epsilon: float = 1e-3, *, axes: int | tuple[int, ...] = -1) -> Node:
+    """Normalize each example over `axes`, the last by default (Ba et al. 2016): the contrast to batch normalization.
+
+    Scale and offset have the shape of these axes, in ascending order.
+
+    >>> x = np.array([[[1.0, 2.0], [3.0, 6.0]]])
+    >>> layer_norm(Context(), x, epsilon=0.0, axes=(1, 2)).value.round(2)
+    array([[[-1.07, -0.53],
+            [ 0.  ,  1.6 ]]])
+    """
     x = ops.as_node(x)
     x = x.astype(_weight_dtype(x))  # the square of 300 is beyond float16
+    over = _axes("layer_norm", x, axes)
+    shape = tuple(x.shape[axis] for axis in over)
+    kept = tuple(size if axis in over else 1 for axis, size in enumerate(x.shape))
     ctx = ctx.in_scope("layer_norm")
-    scale = ctx.variable("scale", x.shape[-1:], x.dtype, initializers.ones)
-    offset = ctx.variable("offset", x.shape[-1:], x.dtype, initializers.zeros)
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(centred * centred, axis=-1, keepdims=True)
-    return centred / ops.sqrt(variance + epsilon) * scale.node + offset.node
+    scale = ctx.variable("scale", shape, x.dtype, initializers.ones).node
+    offset = ctx.variable("offset", shape, x.dtype, initializers.zeros).node
+    centred = x - ops.mean(x, axis=over, keepdims=True)
+    variance = ops.mean(centred * centred, axis=over, keepdims=True)
+    return centred / ops.sqrt(variance + epsilon) * ops.reshape(scale, kept) + ops.reshape(offset, kept)
+
+
+def normalize(ctx: Context, x: NodeLike) -> Node:
+    """The normalization that the context's parameter `normalization` names: "batch", "layer" (default) or "none".
+
+    Both over the last axis: each of its features by the batch, or each example by its features.  The
+    default is GoMLX's.
+    """
+    function = chosen(NORMALIZATION_PARAM, ctx.get_param(NORMALIZATION_PARAM, "layer"), _normalizations)
+    return function(ctx, ops.as_node(x))
+
+
+_normalizations: dict[str, Callable[[Context, Any], Node]] = {"layer": layer_norm, "none": lambda ctx, x: x}
+
+
+def register_normalization(name: str, normalization: Callable[[Context, Any], Node]) -> None:
+    """Let the parameter `normalization` name one more: batch normalization stands a floor above this one."""
+    _normalizations[name] = normalization
 
 
 def _weights(ctx: Context, shape: tuple[int, ...], x: Node) -> Variable:
@@ -123,6 +204,15 @@ def _padded(x: Node, size: tuple[int, int], strides: tuple[int, int], padding: s
         raise ValueError(f"padding must be 'same' or 'valid', got {padding!r}")
     lacking = [max(0, -(-n // s) * s - s + k - n) for n, k, s in zip(x.shape[1:3], size, strides, strict=True)]
     return ops.pad(x, [(0, 0), *((each // 2, each - each // 2) for each in lacking), (0, 0)])
+
+
+def _axes(layer: str, x: Node, axes: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The axes counted from the front, in ascending order."""
+    given = (axes,) if isinstance(axes, int) else tuple(axes)
+    found = tuple(sorted(axis % x.ndim for axis in given if -x.ndim <= axis < x.ndim))
+    if not given or len(set(found)) != len(given):
+        raise ValueError(f"{layer}'s axes must be one or more different ones of the {x.ndim} of x, got {axes!r}")
+    return found
 
 
 def _two(value: int | tuple[int, int]) -> tuple[int, int]:

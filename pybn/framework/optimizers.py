@@ -6,7 +6,7 @@ should become, and `Context.apply` assigns all of it together with the moving av
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
+from pybn.framework.parameters import chosen
 from pybn.framework.variables import NewValues, Variable
 
 
@@ -52,6 +53,8 @@ class SGD:
 class Adam:
     """Adaptive moments (Kingma & Ba 2015, Algorithm 1)."""
 
+    _weight_decay = 0.0
+
     def __init__(
         self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
     ) -> None:
@@ -69,8 +72,54 @@ class Adam:
             m = new[first] = self.beta1 * first.value + (1 - self.beta1) * gradient
             v = new[second] = self.beta2 * second.value + (1 - self.beta2) * gradient**2
             m_hat, v_hat = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
-            new[variable] = variable.value - self.learning_rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+            step = m_hat / (np.sqrt(v_hat) + self.epsilon)
+            if self._weight_decay:
+                step += self._weight_decay * variable.value
+            new[variable] = variable.value - self.learning_rate * step
         return new
+
+
+class AdamW(Adam):
+    """Adam whose weights also decay by themselves (Loshchilov & Hutter 2019): w - learning_rate * weight_decay * w.
+
+    L2 in the loss would be divided by the gradient's size like the rest of it; this decays all weights
+    alike, whatever their gradients.  "All" are the trainable ones, scales and offsets among them.
+    The default of `weight_decay` is that of Keras and GoMLX.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.004,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(learning_rate, beta1, beta2, epsilon)
+        self.weight_decay = self._weight_decay = _not_negative("weight_decay", weight_decay)
+
+
+OPTIMIZER_PARAM = "optimizer"
+LEARNING_RATE_PARAM = "learning_rate"
+_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "adam": Adam, "sgd": SGD}
+
+
+def from_context(ctx: Context) -> Optimizer:
+    """What ctx's parameters name: `optimizer` ("adamw", the default, "adam" or "sgd") and `learning_rate`.
+
+    Without `learning_rate` the optimizer's own default holds; SGD has none.
+
+    >>> ctx = Context()
+    >>> ctx.set_params({"optimizer": "sgd", "learning_rate": 0.1})
+    >>> from_context(ctx).learning_rate
+    0.1
+    """
+    name = ctx.get_param(OPTIMIZER_PARAM, "adamw")
+    optimizer = chosen(OPTIMIZER_PARAM, name, _OPTIMIZERS)
+    rate = ctx.get_param(LEARNING_RATE_PARAM)
+    if rate is None and optimizer is SGD:
+        raise ValueError(f"the optimizer 'sgd' has no default learning rate: set the parameter {LEARNING_RATE_PARAM}")
+    return optimizer() if rate is None else optimizer(rate)
 
 
 def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:

@@ -3,7 +3,32 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import difflib
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+Choice = TypeVar("Choice")
+
+
+class MisspeltParameterWarning(UserWarning):
+    """A parameter is set that nothing reads, while one with nearly its name is read and not set."""
+
+
+class Misspelt(NamedTuple):
+    """A parameter that is set in vain, and the one that was probably meant."""
+
+    scope: str
+    key: str
+    meant: str
+
+
+def chosen(key: str, value: Any, known: Mapping[str, Choice]) -> Choice:
+    """What the value of the parameter `key` stands for; ValueError, with what it may be, where for nothing."""
+    if isinstance(value, str) and value in known:
+        return known[value]
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"the parameter {key} must be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
 class Parameters:
@@ -14,9 +39,11 @@ class Parameters:
 
     def __init__(self) -> None:
         self._by_key: dict[str, dict[str, Any]] = {}
+        self._asked_for: set[str] = set()
 
     def get(self, key: str, prefix: str, default: Any) -> Any:
         """The value that holds in the scope."""
+        self._asked_for.add(key)
         by_scope = self._by_key.get(key)
         if by_scope is None:  # set nowhere, as most are
             return default
@@ -27,6 +54,16 @@ class Parameters:
     def set(self, key: str, prefix: str, value: Any) -> None:
         """Set a value for the scope and those under it."""
         self._by_key.setdefault(key, {})[prefix] = value
+
+    def misspelt(self) -> list[Misspelt]:
+        """What is set and was never asked for, where a key like it was asked for and is set nowhere."""
+        lacking = [key for key in list(self._asked_for) if key not in self._by_key]
+        return [
+            Misspelt(prefix or "/", key, near[0])
+            for key, by_scope in list(self._by_key.items())
+            if key not in self._asked_for and (near := difflib.get_close_matches(key, lacking, n=1))
+            for prefix in by_scope
+        ]
 
     def by_scope(self) -> dict[str, dict[str, Any]]:
         """Every value that is set, by scope ("/" for the root) and key; a copy."""
@@ -39,5 +76,6 @@ class Parameters:
     def copy(self) -> Parameters:
         """The same settings, which stay as they are when this one changes."""
         other = Parameters()
+        other._asked_for = self._asked_for
         other._by_key = {key: dict(by_scope) for key, by_scope in self._by_key.items()}
         return other

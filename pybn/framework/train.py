@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sized
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,6 +20,7 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
+from pybn.framework.parameters import MisspeltParameterWarning
 from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
 from pybn.framework.variables import NewValues, Variable
 
@@ -80,6 +82,7 @@ class Trainer:
         self.optimizer = optimizer
         self.metrics = dict(metrics or {})
         self.observed: dict[str, Any] = {}
+        self._parameters_were_read = False
 
     def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
         """One step of the optimizer on one batch; returns the loss and the metrics before it.
@@ -89,7 +92,8 @@ class Trainer:
 
         Raises NonFiniteLossError, NonFiniteGradientError (NonFiniteUpdateError where finite gradients would
         make a weight or the optimizer's state such), ConcurrentTrainingError where the context is being
-        trained already, or what the model raises, and then nothing has changed.
+        trained already, or what the model raises, and then nothing has changed.  After the first step a
+        MisspeltParameterWarning names the context's parameters that were set in vain.
         """
         if self.optimizer is None:
             raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
@@ -103,6 +107,9 @@ class Trainer:
             gradients = [each.value for each in gradient(total, [variable.node for variable in variables])]
             ctx.apply(next_values(self.optimizer, ctx, variables, gradients))
             self.observed = run.observed
+        if not self._parameters_were_read:
+            self._parameters_were_read = True
+            _tell_misspelt(ctx)
         return values
 
     def eval_step(self, inputs: Any, labels: Any) -> dict[str, float]:
@@ -298,6 +305,17 @@ def _check_update(new_values: NewValues) -> None:
                 f"this step would make {variable.path} NaN or infinite although the gradients are finite; nothing was "
                 "changed. " + (_WAS_FINITE if np.isfinite(variable.value).all() else _WAS_NOT)
             )
+
+
+def _tell_misspelt(ctx: Context) -> None:
+    """Warn of parameters whose key is nearly one that the model reads, and that it does not read."""
+    for scope, key, meant in ctx.misspelt_params():
+        warnings.warn(
+            f"the parameter {key!r} of scope {scope} was not read by anything, and {meant!r}, which was, is not set: "
+            "is it misspelt?",
+            MisspeltParameterWarning,
+            stacklevel=3,  # the line that calls train_step
+        )
 
 
 _WAS_FINITE = "Look for a batch with far too large numbers, or lower the learning rate"

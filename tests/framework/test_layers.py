@@ -227,6 +227,42 @@ def test_layer_norm_gradient(rng):
     check_orders(function, [rng.standard_normal((3, 4))], rng)
 
 
+@pytest.mark.parametrize("axes", [(1, 2), (-1, 1), 1, (1,), (0, 3), (1, 2, 3), (-3, -2, -1)])
+def test_layer_norm_over_any_axes(ctx, rng, axes):
+    x = rng.normal(3, 2, (2, 4, 3, 5))
+    over = sorted({axis % 4 for axis in np.atleast_1d(axes)})
+    kept = tuple(size if axis in over else 1 for axis, size in enumerate(x.shape))
+    layers.layer_norm(ctx, x, axes=axes)
+    scale, offset = rng.standard_normal((2, *(x.shape[axis] for axis in over)))
+    assign(ctx, "/layer_norm/scale", scale)
+    assign(ctx, "/layer_norm/offset", offset)
+    centred = x - x.mean(tuple(over), keepdims=True)
+    expected = centred / np.sqrt(x.var(tuple(over), keepdims=True) + 0.1) * scale.reshape(kept) + offset.reshape(kept)
+    with ctx.forward_pass():
+        np.testing.assert_allclose(layers.layer_norm(ctx, x, 0.1, axes=axes).value, expected, rtol=0, atol=1e-14)
+
+
+def test_layer_norm_gradients_over_two_axes(ctx, rng):
+    """Of x, and of the scale and the offset, which are as large as the axes are."""
+    x, scale, offset = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
+
+    def function(x, scale, offset):
+        ctx = Context(0)
+        layers.layer_norm(ctx, x, axes=(0, 2))
+        for name, node in (("scale", scale), ("offset", offset)):
+            ctx.get_variable(f"/layer_norm/{name}")._node = node
+        with ctx.forward_pass():
+            return layers.layer_norm(ctx, x, epsilon=0.5, axes=(0, 2))
+
+    check_orders(function, [x, scale, offset], rng)
+
+
+@pytest.mark.parametrize("axes", [3, -4, (1, 1), (1, -2), (), (0, 7)])
+def test_layer_norm_axes_that_are_none(ctx, axes):
+    with pytest.raises(ValueError, match="layer_norm's axes must be one or more different ones of the 3 of x, got"):
+        layers.layer_norm(ctx, np.ones((2, 3, 4)), axes=axes)
+
+
 def test_relu():
     np.testing.assert_array_equal(layers.relu(np.array([-1.0, 0.0, 2.0])).value, [0, 0, 2])
 

@@ -66,14 +66,42 @@ def test_adam(ctx, variables, gradients):
         np.testing.assert_allclose(found, wanted, rtol=1e-13)
 
 
+def test_adamw_decays_beside_adam(ctx, variables, gradients):
+    """One step of Adam, and learning_rate * weight_decay of the weights before it."""
+    before = [variable.value for variable in variables]
+    adam = optimizers.Adam(0.01).new_values(ctx, variables, gradients[0])
+    found = optimizers.AdamW(0.01, 0.3).new_values(ctx, variables, gradients[0])
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_allclose(found[variable], adam[variable] - 0.01 * 0.3 * value, rtol=1e-13)
+    moments = [each for each in adam if each not in variables]
+    assert len(moments) == 6
+    assert all(np.array_equal(found[each], adam[each]) for each in moments), "the decay enters no moment"
+
+
+def test_adamw_without_decay_is_adam(ctx, variables, gradients):
+    adam, without = (
+        kind.new_values(ctx, variables, gradients[0])
+        for kind in (optimizers.Adam(0.01), optimizers.AdamW(0.01, weight_decay=0.0))
+    )
+    assert all(np.array_equal(adam[each], without[each]) for each in adam)
+
+
+@pytest.mark.parametrize("decay", [-0.1, np.nan, np.inf])
+def test_decays_that_are_refused(decay):
+    with pytest.raises(ValueError, match="weight_decay must be finite and not negative, got"):
+        optimizers.AdamW(weight_decay=decay)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
         (optimizers.SGD(0.1), lambda torch, p: torch.optim.SGD(p, 0.1)),
         (optimizers.SGD(0.1, 0.9), lambda torch, p: torch.optim.SGD(p, 0.1, momentum=0.9)),
         (optimizers.Adam(0.01), lambda torch, p: torch.optim.Adam(p, 0.01)),
+        (optimizers.AdamW(0.01), lambda torch, p: torch.optim.AdamW(p, 0.01, weight_decay=0.004)),
+        (optimizers.AdamW(0.01, 0.3), lambda torch, p: torch.optim.AdamW(p, 0.01, weight_decay=0.3)),
     ],
-    ids=["SGD", "momentum", "Adam"],
+    ids=["SGD", "momentum", "Adam", "AdamW", "AdamW .3"],
 )
 def test_pytorch_does_the_same(ctx, variables, gradients, ours, theirs):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
@@ -87,7 +115,7 @@ def test_pytorch_does_the_same(ctx, variables, gradients, ours, theirs):
         np.testing.assert_allclose(found, tensor.detach().numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", [optimizers.SGD(0.1), optimizers.SGD(0.1, 0.9), optimizers.Adam()])
+@pytest.mark.parametrize("optimizer", [optimizers.SGD(0.1), optimizers.SGD(0.1, 0.9), optimizers.AdamW()])
 def test_an_optimizer_changes_nothing_itself(ctx, variables, gradients, optimizer):
     run(ctx, optimizer, variables, gradients[:2])
     before = {variable: variable.value for variable in ctx.variables()}
@@ -108,7 +136,7 @@ def test_state_is_kept_in_variables_that_do_not_learn(ctx, variables, gradients)
     assert [float(each.value) for each in state if each.name == "steps"] == [STEPS, STEPS]
 
 
-@pytest.mark.parametrize("optimizer", [optimizers.SGD(0.1), optimizers.SGD(0.1, 0.9), optimizers.Adam()])
+@pytest.mark.parametrize("optimizer", [optimizers.SGD(0.1), optimizers.SGD(0.1, 0.9), optimizers.AdamW()])
 def test_the_type_of_a_variable_stays(ctx, rng, optimizer):
     variable = ctx.variable("w", (2, 2), np.float32, initializers.ones)
     run(ctx, optimizer, [variable], [[np.ones((2, 2), np.float32)]])
@@ -131,7 +159,7 @@ def test_the_learning_rate_may_change_between_steps(ctx, variables, gradients):
 
 
 @pytest.mark.parametrize("rate", [-1, np.nan, np.inf])
-@pytest.mark.parametrize("optimizer", [optimizers.SGD, optimizers.Adam])
+@pytest.mark.parametrize("optimizer", [optimizers.SGD, optimizers.Adam, optimizers.AdamW])
 def test_learning_rates_that_are_refused(optimizer, rate):
     with pytest.raises(ValueError, match="learning_rate must be finite and not negative, got"):
         optimizer(rate)
