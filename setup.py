@@ -114,7 +114,7 @@ class Build(build_ext):
                 self.tell(
                     "these modules of the compiled implementation could NOT be built:",
                     *(f"  {line}" for line in lines),
-                    "pybn works without them; python -m pybn info shows these lines again",
+                    "pybn works without them, on the reference, and says so; python -m pybn info shows these lines",
                 )
 
     def build_extensions(self):

@@ -1,4 +1,4 @@
-"""The command line: pybn demo | compare | check | info, or python -m pybn where the script is not on the path.
+"""The command line: pybn demo | lessons | compare | check | info, or python -m pybn where that script is not found.
 
 Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage.
 """
@@ -12,6 +12,7 @@ from importlib import import_module
 USAGE = """usage: python -m pybn COMMAND [OPTION ...]
 
   demo      train a network on the digits, on both implementations, and draw what the averages do
+  lessons   list the lessons of a clone, run one, make notebooks of all
   compare   hold the reference and the compiled implementation against each other
   check     check somebody's batch normalization: FILE[:FORWARD[,BACKWARD]]
   info      versions, and whether and how the compiled implementation was built
@@ -21,6 +22,7 @@ python -m pybn COMMAND --help tells the options, python -m pybn --version the ve
 # Each has a main(arguments) -> exit status.
 COMMANDS = {
     "demo": "pybn.lessons.demo",
+    "lessons": "pybn.lessons.command",
     "compare": "pybn.study.compare",
     "check": "pybn.study.coursework",
     "info": "pybn.study.info",

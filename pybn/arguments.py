@@ -204,11 +204,11 @@ def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
     for other in inputs:
-        if (
-            isinstance(other, np.ndarray)
-            and _overlap(out, other)
-            and not (other is may_be and _same_elements(out, other))
-        ):
+        if other is None:
+            continue
+        # A tensor or a memoryview may hand out its own memory.
+        array = other if isinstance(other, np.ndarray) else np.asarray(other)
+        if _overlap(out, array) and not (other is may_be and _same_elements(out, array)):
             raise ValueError("out must not share memory with an input (only inference may write over x itself)")
     if _repeats_elements(out):
         raise ValueError(f"out must have an element of its own for each result, got strides {out.strides}")
@@ -291,7 +291,10 @@ def _element_count(name: str, count: Any) -> int:
 def _real(name: str, value: Any) -> float:
     if isinstance(value, BOOLEAN) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} must be finite, got an {type(value).__name__} beyond float64") from error
 
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | None) -> int:

@@ -2,12 +2,14 @@
 
 The only file that names `pybn_ext`.  The default is the compiled implementation where it was
 built; the environment variable PYBN_BACKEND ("reference" or "compiled") decides otherwise.
-Asking for what is not there is an ImportError, never another answer.
+Asking for what is not there is an ImportError, never another answer.  Where the compiled one should
+have been built and the compiler failed, the first computation warns that the reference does it.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from contextvars import ContextVar, Token
 from types import ModuleType, TracebackType
 
@@ -86,13 +88,17 @@ def load(name: str) -> ModuleType:
 
 def compiled_is_built() -> bool:
     """Whether the compiled modules are there.  One that is there and broken raises its own error."""
+    return _why_not_compiled() is None
+
+
+def _why_not_compiled() -> ModuleNotFoundError | None:
     try:
         load("compiled")
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "pybn_ext":
             raise
-        return False
-    return True
+        return missing
+    return None
 
 
 def _process_default() -> ModuleType:
@@ -108,7 +114,22 @@ def _process_default() -> ModuleType:
 def _from_environment() -> ModuleType:
     asked = os.environ.get("PYBN_BACKEND")
     if asked is None:
-        return load("compiled" if compiled_is_built() else "reference")
+        return _compiled_or_reference()
     if asked not in NAMES:
         raise ValueError(f"the environment variable PYBN_BACKEND must be one of {NAMES}, got {asked!r}")
     return load(asked)
+
+
+def _compiled_or_reference() -> ModuleType:
+    """The compiled one, or the reference, with a warning where a compiler failed: installers hide what it said."""
+    missing = _why_not_compiled()
+    if missing is None:
+        return load("compiled")
+    if missing.path:  # where the compiler's words are kept; nowhere, where nobody tried, as in a bare clone
+        warnings.warn(
+            f"{missing}: the same results, many times slower.  With PYBN_BACKEND=reference in the environment this is "
+            "not said",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return reference

@@ -30,6 +30,7 @@ def _choose(wanted):
             "pybn_ext is not compiled in this installation: install a C compiler (gcc, clang or MSVC) and, in the "
             f"clone of pybn, run `pip install -e .` again{said}; `pybn` itself works without it, on the reference",
             name="pybn_ext",
+            path=str(_FAILURES) if said else None,  # by this pybn.backend knows that a compiler failed
         )
     from pybn_ext import _cpu
 

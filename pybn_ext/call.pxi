@@ -36,8 +36,10 @@ ctypedef enum Operation:
     GRADIENT_FROM_SUMS  # and dx alone
 
 cdef enum:
+    TILE_LANES = 1024    # widest tile of features
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
     RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
+    FEW_ELEMENTS = 8  # of a feature: their moments are taken in float64, and so is a gradient, whose terms often cancel
     WIDE_LANES = 64  # of a block of adjacent features whose gradient is looked at, or computed, once more
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
@@ -66,51 +68,55 @@ cdef enum:
     PER_FEATURE = 13  # float64s of working memory that a feature takes
 
 cdef struct Call:
-    # The arguments, by the entry.
+    # What is asked: by the entry, or by `compute` for what `general` brought into form.
     Operation operation
     bint single              # x is float32, else float64
     const void* x
     const void* dy           # NULL outside the gradients
-    void* y                  # y or dx; NULL in MOMENTS
+    void* y                  # y or dx; NULL where there is none
     const unsigned char* keep  # the mask, one byte for each (outer, inner); NULL: every element is real
-    Py_ssize_t axis          # first of the feature axes
+    Py_ssize_t axis          # first of the feature axes: the entry alone knows it
     Py_ssize_t axes          # how many there are
     Py_ssize_t outer
     Py_ssize_t features
     Py_ssize_t inner
     Py_ssize_t count         # unmasked elements of each feature
     double epsilon
+    # One number for each feature, by `perform`.
     Given scale
     Given offset
     Given mean               # float64 where it is a result
     Given variance
     Given dscale             # float64 where they are results of GRADIENT_SUMS, or given to GRADIENT_FROM_SUMS
     Given doffset
-    unsigned char places[256]  # see `plan_mask`
-    Py_ssize_t samples[24]   # where in x those of feature 0 are
-    # The plan, by `plans`, `rows`, `channels` and `sweep`; it follows from the shape, the types and the mask.
+    # Which way, and what holds on each: by `plan`, from the shape, the types and the mask.
     bint by_rows             # features last: rows of glued features
     bint sweeps              # nothing is summed: y from one end to the other; neither: tiles of whole features
+    bint widened             # float32 is summed and written as float64
+    bint stream              # write past the caches
+    int threads              # of this number no bit depends
+    Py_ssize_t parts         # pieces of work; where there are sums, fixed by the shape alone
+    Py_ssize_t samples[24]   # where in x those of feature 0 are
+    unsigned char places[256]  # by `plan_mask`, which tells what they are
+    # Rows of lanes, and tables of the write: by `plan_rows`; `plan_sweep` sets the reach of its tables alone.
     Py_ssize_t glue          # rows of x that make one row of lanes
     Py_ssize_t lanes         # lanes of a row
-    Py_ssize_t parts         # pieces of work; where there are sums, fixed by the shape alone
-    Py_ssize_t tile          # features of a tile
-    bint widened             # float32 is summed and written as float64
-    bint runs_written        # the results of its rows run by run, seams between them
-    bint in_lanes            # each element of a run is summed by itself; else runs are
-    Py_ssize_t pieces        # of each feature, where there are too few features to share out
     Py_ssize_t period        # length of the write's tables until they repeat
     Py_ssize_t reach         # length of the write's tables
     bint wraps               # they begin anew within a cache line of y
-    bint stream              # write past the caches
-    int threads
-    # Where features are finished in groups, between the sums and the results.
+    # Tiles of features: by `plan_channels`.
+    Py_ssize_t tile          # features of a tile
+    bint in_lanes            # each element of a run is summed by itself; else runs are
+    bint runs_written        # the results of its rows run by run, seams between them
+    Py_ssize_t pieces        # of each feature, where there are too few features to share out
+    # Working memory, by `divide_workspace`, where features are finished between the sums and the results.
     Features all
-    bint in_double           # the write is finished in double although x is float32
     double* partial          # sums of each part
     double* doubtful         # for each group of features: is the write finished in double?
     void* shift              # one `real` for each lane
     void* lane_table         # 4 x reach, `real`, or double where in_double
+    # Known once the features are finished: by `rows` and `in_pieces`.
+    bint in_double           # the write is finished in double although x is float32
 
 
 cdef extern from *:

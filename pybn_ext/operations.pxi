@@ -1,27 +1,34 @@
-# One compiled module: the parts in the order in which a batch passes through them, innermost first.
+# One compiled module: its rooms in the order in which a batch goes through them.  A room uses what stands in its own
+# part, in one further down, and the words; tests/test_architecture.py reads this list, and sees that it is so.
 #
-#   call      what one call computes on
-#   vectors   a register of elements as a number
-#   mask      the mask of a stretch of elements
-#   totals    additions of which little is lost
-#   sums      the primitive for sums: rows of lanes
-#   runs      and for elements of one feature that lie together
-#   shift     what is taken from each element before it is squared
-#   careful   the second look, where that was not good enough
-#   doubt     where the terms of dx may cancel
-#   finish    constants of each feature, in float64
-#   widened   sums of float32 in float64
-#   write     the primitive for results
-#   seams     and for runs of several features that follow each other
-#   mend      the gradient of a feature again, where its terms cancel
-#   threads   where threads divide the work
-#   plans     how a layout becomes rows of lanes
-#   rows      the plan for features last
-#   channels  the plan for features in front of other axes
-#   sweep     the plan for inference with them, where nothing is summed
-#   pool      memory of large outputs, kept for the next call
-#   general   any input that is not the ordinary case, through pybn.arguments
-#   entry     the public functions
+#   the words: what every room may use
+#     call      what one call computes on
+#     vectors   a register of elements as a number
+#     mask      the mask of a stretch of elements
+#     threads   where threads divide the work
+#   the door: what an operation is given, and where its results go
+#     entry     the public functions
+#     general   any input that is not the ordinary case, through pybn.arguments
+#     pool      memory of large outputs, kept for the next call
+#   the ways: how a layout becomes rows of lanes, and what is done with them in which order
+#     plans     how a layout becomes rows of lanes
+#     rows      the plan for features last
+#     channels  the plan for features in front of other axes
+#     sweep     the plan for inference with them, where nothing is summed
+#     mend      the gradient of a feature again, where its terms cancel
+#   sums
+#     shift     what is taken from each element before it is squared
+#     sums      the primitive for sums: rows of lanes
+#     runs      and for elements of one feature that lie together
+#     widened   sums of float32 in float64
+#     totals    additions of which little is lost
+#   features: constants of each, in float64
+#     careful   the second look, where that was not good enough
+#     doubt     where the terms of dx may cancel
+#     finish    the constants of the write
+#   results
+#     write     the primitive for results
+#     seams     and for runs of several features that follow each other
 cimport cython
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
@@ -52,22 +59,22 @@ cdef extern from *:
 include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
-include "totals.pxi"
-include "sums.pxi"
-include "runs.pxi"
-include "shift.pxi"
-include "careful.pxi"
-include "doubt.pxi"
-include "finish.pxi"
-include "widened.pxi"
-include "write.pxi"
-include "seams.pxi"
-include "mend.pxi"
 include "threads.pxi"
+include "entry.pxi"
+include "general.pxi"
+include "pool.pxi"
 include "plans.pxi"
 include "rows.pxi"
 include "channels.pxi"
 include "sweep.pxi"
-include "pool.pxi"
-include "general.pxi"
-include "entry.pxi"
+include "mend.pxi"
+include "shift.pxi"
+include "sums.pxi"
+include "runs.pxi"
+include "widened.pxi"
+include "totals.pxi"
+include "careful.pxi"
+include "doubt.pxi"
+include "finish.pxi"
+include "write.pxi"
+include "seams.pxi"

@@ -14,14 +14,12 @@ cdef enum:
     GLUED = 512        # and one of an odd length, up to this: what is left over of a vector costs a whole one
     TABLE_LANES = 512  # shortest row of the tables of the write
     LONG_TABLE = 1024  # lanes: three or four tables of more, with what they are read for, outgrow the first-level cache
-    TILE_LANES = 1024  # widest tile of features
     TILE_BYTES = 32768  # and where runs are summed, these: what is done once for a tile does not count then
     SHORT = 160        # bytes of a run: 7 x 7 in float32 took 0.85 of the time of tiles, 6 x 6 1.2 of it
     # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
     MANY = 8
     SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
-    FEW_ELEMENTS = 8   # of a feature, among which the terms of a gradient cancel more often than not
     FEW = 16           # features from which each thread gets whole ones
 
 

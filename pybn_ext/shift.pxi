@@ -64,7 +64,7 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <string.h>
-    /* The mean as a multiple of 2^-digits deviations, or about; with integers and one addition, so that it is vectors. */
+    /* The mean as a multiple of 2^-digits deviations, or about; by integers and one addition, so that it is vectors. */
     static inline double pybn_coarse(double mean, double variance, int digits) {
         int64_t bits, exponent;
         double grid;

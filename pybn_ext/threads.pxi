@@ -2,6 +2,7 @@
 
 from cython.parallel cimport prange
 import os
+import warnings
 
 cdef extern from *:
     """
@@ -62,7 +63,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def set_num_threads(n):
-    """Use at most `n` threads for large arrays; results have the same bits for any number."""
+    """Use at most `n` threads for large arrays; results have the same bits for any number.
+
+    Without OpenMP there is one thread, and a RuntimeWarning where more are asked for.
+    """
     global thread_count
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"n must be an int, got {n!r}")
@@ -72,6 +76,13 @@ def set_num_threads(n):
         raise RuntimeError(
             f"a forked process computes on one thread, got n = {n}: OpenMP's threads do not survive a fork; "
             "start the process with multiprocessing's 'spawn'"
+        )
+    if n > 1 and not openmp:
+        warnings.warn(
+            f"pybn_ext was built without OpenMP and computes on one thread, got n = {n}: install it again with a "
+            "compiler that has OpenMP (gcc, or clang with libomp)",
+            RuntimeWarning,
+            stacklevel=2,
         )
     thread_count = min(n, 1024) if openmp else 1
 

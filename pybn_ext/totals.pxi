@@ -4,26 +4,6 @@
 # each addition lost, L and L again.
 
 
-cdef struct Total:
-    double plain
-    double lost
-
-
-cdef inline void add(Total* total, double value) noexcept nogil:
-    """total += value, and what rounding loses is kept (Neumaier 1974)."""
-    cdef double after = total.plain + value
-    if fabs(total.plain) >= fabs(value):
-        total.lost += (total.plain - after) + value
-    else:
-        total.lost += (value - after) + total.plain
-    total.plain = after
-
-
-cdef inline double value_of(const Total* total) noexcept nogil:
-    cdef double both = total.plain + total.lost
-    return both if both == both else total.plain  # infinity - infinity in `lost` says nothing
-
-
 cdef inline void flush(const real* partial, Py_ssize_t lanes, double* total, double* lost) noexcept nogil:
     """total += partial; in float64 with what that loses (Knuth's TwoSum), since the total grows for ever."""
     cdef double after, taken

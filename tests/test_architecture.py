@@ -146,7 +146,15 @@ FLOORS = {
         "pybn.lessons.trials",
         "pybn.lessons.workers",
         "pybn.lessons.ladder",
+        "pybn.lessons.exercises.exercise",
+        "pybn.lessons.exercises.understand",
+        "pybn.lessons.exercises.use",
+        "pybn.lessons.exercises.hood",
+        "pybn.lessons.exercises",
+        "pybn.lessons.drawings",
         "pybn.lessons.lesson",
+        "pybn.lessons.notebooks",
+        "pybn.lessons.command",
         "pybn.lessons.figures",
         "pybn.lessons.demo",
         "pybn.lessons",
@@ -282,3 +290,69 @@ def test_the_library_needs_numpy_alone(module):
     needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}}
     assert foreign(within_functions=False) <= needed.get(module, set())
     assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython"}
+
+
+# --- the rooms of the compiled implementation -----------------------------------------------------
+
+PXI = ROOT / "pybn_ext"
+
+
+def parts():
+    """The rooms of operations.pxi by the part of the way that they stand in, as its head lists them."""
+    head = (PXI / "operations.pxi").read_text(encoding="utf-8").partition("cimport")[0]
+    found = []
+    for line in head.splitlines():
+        if re.match(r"#   \S", line):
+            found.append([])
+        elif room := re.match(r"#     (\w+)  ", line):
+            found[-1].append(room[1])
+    return found
+
+
+ROOMS = [room for part in parts() for room in part]
+
+
+def code_of(room):
+    """Without comments and docstrings, but with C in strings."""
+    text = re.sub(r'^ *"""[^\n]*?"""$', "", (PXI / f"{room}.pxi").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r'^( *)"""(?!\n)[^"]*"""$', "", text, flags=re.MULTILINE)
+    return re.sub(r"#.*", "", text)
+
+
+def made_in(code):
+    """The functions, types and constants that a room defines."""
+    functions = re.findall(r"^(?:cdef|def) (?:[\w* ]+ \*?)?(\w+)\($", code, re.MULTILINE)
+    functions += re.findall(r"^(?:cdef|def) (?:[\w*. ]+[ *])?(\w+)\(.*\)?", code, re.MULTILINE)
+    types = re.findall(r"^c(?:type)?def (?:struct|fused|enum) (\w+):", code, re.MULTILINE)
+    constants = re.findall(r"^    ([A-Z][A-Z_]+)(?: =|$)", code, re.MULTILINE)
+    return {*functions, *types, *constants}
+
+
+def used_in(code):
+    """What a room calls or hands on to be called, and the types and constants that it names."""
+    return {*re.findall(r"\b(\w+)\(", code), *re.findall(r"\b(\w+_task|[A-Z]\w*)\b", code)}
+
+
+MADE = {name: room for room in ROOMS for name in made_in(code_of(room))}
+
+
+def test_the_list_of_rooms_is_the_order_in_which_they_are_compiled():
+    included = re.findall(r'^include "(\w+)\.pxi"$', (PXI / "operations.pxi").read_text("utf-8"), re.MULTILINE)
+    assert included == ROOMS
+    assert sorted(ROOMS) == sorted({path.stem for path in PXI.glob("*.pxi")} - {"operations"})
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_uses_its_own_part_what_stands_further_down_and_the_words(room):
+    place_of = {each: place for place, part in enumerate(parts()) for each in part}
+    for name in used_in(code_of(room)) & set(MADE):
+        there = place_of[MADE[name]]
+        assert there == 0 or there >= place_of[room], f"{room} uses {name} of {MADE[name]}, which stands above it"
+
+
+def test_the_check_of_rooms_sees_what_is_made_and_used():
+    """Else it would pass by reading nothing."""
+    assert {"Call", "real", "GRADIENT", "TILE_LANES", "element"} <= made_in(code_of("call"))
+    assert {"perform", "batch_norm_training", "moments"} <= made_in(code_of("entry"))
+    assert {MADE[name] for name in used_in(code_of("rows")) & set(MADE)} >= {"threads", "sums", "finish", "write"}
+    assert len(MADE) > 200

@@ -104,5 +104,12 @@ def _sendable(error: BaseException, rank: int) -> BaseException:
             pickle.loads(pickle.dumps(error))
             return error
         except Exception:  # whatever an exception's own pickling raises: then it is told in words
-            return WorkerFailedError(f"the worker of rank {rank} failed: {type(error).__name__}: {error}")
+            return WorkerFailedError(f"the worker of rank {rank} failed: {type(error).__name__}{_words(error)}")
     return WorkerFailedError(f"the worker of rank {rank} was ended by {type(error).__name__}")
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return f": {error}"
+    except Exception:  # an exception whose own __str__ raises: the others must hear of it all the same
+        return ""

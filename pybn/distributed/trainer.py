@@ -85,19 +85,25 @@ class DataParallelTrainer(Trainer):
             values = self._pooled(values, examples)
             check_loss(values["loss"] + values.get("regularization", 0.0))
             new_values = next_values(self.optimizer, ctx, variables, gradients)
-            team.exchange("the end of the step", None)  # nobody has failed: from here on all go on
+            team.exchange(
+                f"the end of the step of {_described(self.optimizer)}", None
+            )  # nobody has failed: from here on all go on
             ctx.apply(new_values)
             self._steps += 1
             self.observed = run.observed
         return values
 
     def eval(self, dataset: Dataset) -> dict[str, float]:
-        """The loss and the metrics over the data sets of all workers, each example counting alike."""
+        """The loss and the metrics over the data sets of all workers, each example counting alike; parts may be empty.
+
+        Raises WorkersDifferError where the workers' metrics differ.
+        """
         with self.team.together():
             mean = WeightedMean()
             for inputs, labels in map(labelled, dataset):
-                mean.add(self.eval_step(inputs, labels), number_of_examples(labels))
-            parts = self.team.exchange("the evaluation", mean)
+                if examples := number_of_examples(labels):
+                    mean.add(self.eval_step(inputs, labels), examples)
+            parts = self.team.exchange(f"the evaluation{self._with_metrics()}", mean)
         return functools.reduce(WeightedMean.__add__, parts).result()
 
     def together(self) -> AbstractContextManager[None]:
@@ -128,9 +134,15 @@ class DataParallelTrainer(Trainer):
         mean = WeightedMean()
         if examples:
             mean.add(values, examples)
-        whole = functools.reduce(WeightedMean.__add__, self.team.exchange("the loss and the metrics", mean)).result()
+        whole = functools.reduce(
+            WeightedMean.__add__, self.team.exchange(f"the loss{self._with_metrics()}", mean)
+        ).result()
         added = self.context.run.losses
         return whole | ({"regularization": sum(map(float, added))} if added else {})
+
+    def _with_metrics(self) -> str:
+        """The names of the metrics: one that a part of the workers takes is a mean of nothing."""
+        return "".join(f" and {name}" for name in sorted(self.metrics))
 
     def _check_alike(self, variables: list[Variable]) -> None:
         """Before the first step every worker must have the same variables, with the same values."""
@@ -145,6 +157,12 @@ class DataParallelTrainer(Trainer):
                         f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same "
                         "values. Give each Context the same seed, or load one checkpoint on all of them"
                     )
+
+
+def _described(optimizer: Optimizer) -> str:
+    """The optimizer and its numbers, which must be the same on every worker or their variables part."""
+    numbers = {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+    return f"{type(optimizer).__name__}({', '.join(f'{name} {value}' for name, value in numbers.items())})"
 
 
 def _nothing(predictions: Any) -> Node:

@@ -83,7 +83,7 @@ def _must_survive(scope: str, key: str, value: Any) -> None:
         back = json.loads(json.dumps(value))
     except TypeError as error:
         raise TypeError(f"the parameter {key!r} of scope {scope} cannot be saved: {error}") from error
-    if back != value and value == value:  # NaN comes back, and is not equal to itself
+    if back != value and repr(back) != repr(value):  # NaN comes back, and is not equal to itself
         raise TypeError(
             f"the parameter {key!r} of scope {scope} cannot be saved: {value!r} would come back as {back!r}; "
             "use lists, and dicts with strings for keys"
@@ -161,13 +161,22 @@ def _contents(
     """The variables by path, and the parameters with their scopes."""
     try:
         variables = [
-            Variable(root.in_absolute_path(each["path"]).scope, value, bool(each["trainable"]), str(each["role"]))
+            Variable(_variable_path(root, each["path"]), value, bool(each["trainable"]), str(each["role"]))
             for each, value in zip(header["variables"], values, strict=True)
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_context(path, error) from error
-    return {variable.path: variable for variable in variables}, parameters
+    by_path = {variable.path: variable for variable in variables}
+    if len(by_path) < len(variables):
+        raise _no_context(path, ValueError("it names a variable twice"))
+    return by_path, parameters
+
+
+def _variable_path(root: Context, path: str) -> str:
+    if path.endswith("/"):
+        raise ValueError(f"a variable's path must end with its name, got {path!r}")
+    return root.in_absolute_path(path).scope
 
 
 def _no_context(path: str | os.PathLike[str], error: Exception) -> CheckpointError:

@@ -21,9 +21,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file to write to, which takes the place of `path` when the block ends well.
 
     It is written beside its place, flushed to the disk and renamed: a crash leaves the old file whole.
-    Mode and symbolic link stay.  What killed writers of this name left is cleared away.
+    Mode and symbolic link stay.  What killed writers of this name left is cleared away.  FileExistsError
+    where a directory, a pipe or a device has that name.
     """
     place = path.resolve() if path.is_symlink() else path
+    if place.exists() and not place.is_file():  # a rename would put a file in the place of /dev/null
+        raise FileExistsError(f"{place} must be a regular file, or not exist: only a file can be replaced as a whole")
     _clear(place)
     file = _beside(place)
     temporary = Path(file.name)

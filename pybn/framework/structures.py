@@ -12,17 +12,30 @@ def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
     """`function` on each array of a structure of tuples, lists and dicts; a list of numbers is an array."""
     if isinstance(value, dict):
         return {key: map_arrays(function, each) for key, each in value.items()}
-    if isinstance(value, tuple | list) and not _is_numbers(value):
+    if has_parts(value):
         mapped = [map_arrays(function, each) for each in value]
         return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)  # a named tuple, or not
     return function(value)
 
 
-def number_of_examples(batch: Any) -> int:
-    """How many examples a batch has, also where its arrays come in a dict or a tuple."""
-    while isinstance(batch, dict | tuple):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)
+def has_parts(value: Any) -> bool:
+    """Whether it is a structure of arrays: a tuple, a dict, or a list that is not numbers written by hand."""
+    return isinstance(value, dict | tuple) or (isinstance(value, list) and not _is_numbers(value))
+
+
+def number_of_examples(labels: Any) -> int:
+    """How many examples a batch has, by its labels; these may be several arrays in a dict, a tuple or a list.
+
+    A list of labels, one for each example, counts itself; no array at all is a ValueError.
+    """
+    while has_parts(labels):
+        parts = list(labels.values()) if isinstance(labels, dict) else labels
+        if isinstance(labels, list) and (not parts or not (has_parts(parts[0]) or np.ndim(parts[0]))):
+            break
+        if not parts:
+            raise ValueError(f"labels must hold an array at least, got an empty {type(labels).__name__}")
+        labels = parts[0]
+    return len(labels)
 
 
 def labelled(batch: Any) -> tuple[Any, Any]:

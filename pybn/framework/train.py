@@ -223,7 +223,7 @@ class Loop:
         """Train for `epochs` passes over the data set; returns the last metrics."""
         if epochs < 0:
             raise ValueError(f"epochs must not be negative, got {epochs}")
-        length = len(dataset) if isinstance(dataset, Sized) else None
+        length = _length(dataset)
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
 
     def _run(self, batches: Any, end_step: int | None) -> dict[str, float]:
@@ -348,6 +348,14 @@ def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, prio
             due = loop.step + interval
 
     loop.on_step(counted, priority)
+
+
+def _length(dataset: Dataset) -> int | None:
+    """How many batches an epoch has, where that is known."""
+    try:
+        return len(dataset) if isinstance(dataset, Sized) else None
+    except TypeError:  # what PyTorch's DataLoader says of a data set that it can only iterate over
+        return None
 
 
 def _as_input(value: Any) -> Any:

@@ -71,7 +71,10 @@ def test_a_failed_compile_is_told_kept_and_shown(clone):
     shown = run_python("from pybn.__main__ import main; main(['info'])", clone)
     assert "never heard of that" in shown.stdout
     assert "install a C compiler" in shown.stdout
-    assert run_python("import pybn; print(pybn.backend_name())", clone).stdout == "reference\n"
+    told = run_python("import pybn; print(pybn.backend_name(), pybn.backend_name())", clone)
+    assert told.stdout == "reference reference\n"
+    assert told.stderr.count("RuntimeWarning: pybn_ext is not compiled in this installation") == 1
+    assert "never heard of that" in told.stderr
 
     required = build(clone, refused="*_baseline.c*", PYBN_REQUIRE_EXT="1")
     assert required.returncode != 0
@@ -91,11 +94,16 @@ def test_a_failed_compile_is_told_kept_and_shown(clone):
         "x = np.arange(42, dtype=np.float32).reshape(3, 7, 2) ** 2\n"
         "y, mean, variance = pybn_ext.batch_norm_training(x, None, None, feature_axis=(1,), epsilon=0.5)\n"
         "print(y.tobytes().hex(), mean.tobytes().hex(), variance.tobytes().hex())\n"
+        "pybn_ext.set_num_threads(1)\n"
     )
     out = run_python(program, clone)
+    assert out.stderr == ""
     first, bits = out.stdout.splitlines()
     assert first == f"[{LOWEST!r}] False 1 {{}} False", out.stderr
     assert bits == run_python(program).stdout.splitlines()[1], "another build, other bits"
+    out = run_python("import pybn_ext as e; e.set_num_threads(4); print(e.get_num_threads())", clone)
+    assert out.stdout == "1\n"
+    assert "RuntimeWarning: pybn_ext was built without OpenMP and computes on one thread, got n = 4" in out.stderr
 
 
 def test_a_processor_that_runs_none_of_the_levels_is_told(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 import pybn
 from pybn import Context, InMemoryDataset, Trainer, layers, optimizers
-from pybn.distributed import DataParallelTrainer, Simulated, WorkersDifferError
+from pybn.distributed import DataParallelTrainer, Simulated, WorkerFailedError, WorkersDifferError
 from tests.distributed.workers import (
     FAULTS,
     arguments,
@@ -194,3 +194,73 @@ def test_a_worker_that_is_a_step_behind_is_told():
             trainer.train_step(*part_of(batch(1, np.float32), comm))
 
     Simulated(2).run(work)
+
+
+def test_an_evaluation_whose_parts_are_empty_batches():
+    inputs, labels = batch(0, np.float64)
+    alone = Trainer(*arguments()).eval([(inputs, labels)])
+
+    def evaluate(comm):
+        here = slice(None) if comm.rank == 1 else slice(0)
+        return DataParallelTrainer(comm, *arguments()).eval([(inputs[here], labels[here])])
+
+    for told in Simulated(3).run(evaluate):
+        assert told == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_a_metric_that_one_worker_lacks_is_told(evaluating):
+    """Its mean would be over the examples of some workers, divided by all."""
+    inputs, labels = batch(0, np.float64)
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        if comm.rank == 0:
+            trainer.metrics["always one"] = lambda labels, predictions: 1.0
+        before = state(trainer.context)
+        with pytest.raises(WorkersDifferError, match="always one"):
+            trainer.eval([(inputs, labels)]) if evaluating else trainer.train_step(inputs, labels)
+        return before, state(trainer.context)
+
+    Simulated(2).run(work)
+
+
+def test_a_learning_rate_that_differs_is_told():
+    """Each worker would take another step, and their variables part for ever."""
+    inputs, labels = batch(0, np.float64)
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        trainer.train_step(inputs, labels)
+        before = state(trainer.context)
+        trainer.optimizer.learning_rate *= 1 + comm.rank
+        with pytest.raises(WorkersDifferError, match="learning_rate"):
+            trainer.train_step(inputs, labels)
+        assert_same_state(before, state(trainer.context))
+
+    Simulated(2).run(work)
+
+
+class Speechless(RuntimeError):
+    """Can neither be sent nor put in words."""
+
+    def __reduce__(self):
+        raise TypeError("no pickle")
+
+    def __str__(self):
+        raise TypeError("no words")
+
+
+def test_an_error_that_cannot_be_put_in_words_is_heard_all_the_same():
+    def fail(comm):
+        trainer = DataParallelTrainer(comm, *arguments())
+        try:
+            with trainer.together():
+                if comm.rank == 1:
+                    raise Speechless
+                trainer.gather("anything", None)
+        except RuntimeError as error:
+            return type(error), None if comm.rank == 1 else str(error)
+
+    heard = (WorkerFailedError, "the worker of rank 1 failed: Speechless")
+    assert Simulated(3).run(fail) == [heard, (Speechless, None), heard]

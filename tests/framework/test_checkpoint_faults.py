@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -266,3 +267,40 @@ def test_a_save_that_is_under_way_is_left_to_its_writer(tmp_path):
     load_checkpoint(ctx, path)
     assert ctx.get_variable("/w").value[0] == 5
     assert temporaries(tmp_path) == []
+
+
+@posix
+def test_only_a_file_is_replaced(tmp_path):
+    """A rename would put a file in the place of a pipe, or of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    (tmp_path / "directory").mkdir()
+    for path in (pipe, link, tmp_path / "directory"):
+        with pytest.raises(FileExistsError, match="must be a regular file, or not exist"):
+            save_checkpoint(a_context(1), path)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["directory", "link", "pipe"]
+
+
+@pytest.mark.parametrize(("paths", "text"), [(["/a", "/a"], "names a variable twice"), (["/"], "end with its name")])
+def test_a_header_that_describes_no_tree_is_refused(tmp_path, paths, text):
+    variables = [{"path": path, "trainable": True, "role": ""} for path in paths]
+    header = {"format": "pybn checkpoint", "version": 1, "variables": variables, "parameters": {}}
+    arrays = {f"variable_{i}": np.ones(2) for i in range(len(paths))}
+    np.savez(tmp_path / "m.npz", header=np.array(json.dumps(header)), **arrays)
+    ctx = Context(0)
+    with pytest.raises(CheckpointError, match=text):
+        load_checkpoint(ctx, tmp_path / "m.npz")
+    assert ctx.variables() == []
+
+
+def test_nan_within_a_parameter_comes_back(tmp_path):
+    ctx, there = Context(0), Context(0)
+    ctx.set_param("limits", [float("nan"), 1.0])
+    load_checkpoint(there, save_checkpoint(ctx, tmp_path / "m.npz"))
+    assert repr(there.get_param("limits")) == "[nan, 1.0]"
+    ctx.set_param("limits", (1.0, 2.0))
+    with pytest.raises(TypeError, match="would come back as"):
+        save_checkpoint(ctx, tmp_path / "m.npz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pybn import Context, InMemoryDataset, Trainer, datasets, layers, losses, metrics, optimizers
+from pybn import Context, InMemoryDataset, Loop, Trainer, datasets, layers, losses, metrics, ops, optimizers
 
 
 def batches(dataset):
@@ -149,3 +149,16 @@ def test_a_pytorch_data_loader_is_a_data_set():
         return trainer.eval(dataset)
 
     assert trained(loader) == trained(InMemoryDataset(images[:96], labels[:96], 40))
+
+
+def test_a_pytorch_data_loader_that_cannot_tell_its_length():
+    data = pytest.importorskip("torch.utils.data")
+
+    class Stream(data.IterableDataset):
+        def __iter__(self):
+            return iter([(np.full(2, float(i)), 0.0) for i in range(5)])
+
+    trainer = Trainer(Context(0), lambda ctx, x: x, lambda labels, x: ops.mean(x), optimizers.SGD(0.1))
+    loop = Loop(trainer)
+    loop.run_epochs(data.DataLoader(Stream(), batch_size=2), 2)
+    assert (loop.step, loop.end_step) == (6, None)

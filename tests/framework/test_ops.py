@@ -333,3 +333,28 @@ def test_expressions(rng):
 
     check_orders(network, [rng.standard_normal(shape) for shape in ((3, 2), (2, 3), (3,))], rng)
     check_gradient(lambda x: ops.sum(x**3), [rng.standard_normal(3)], rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("exponent", [np.float64(2), np.int64(2), np.float32(2), np.float64(1.5)], ids=repr)
+def test_a_scalar_of_numpys_as_the_exponent_brings_no_type_of_its_own(dtype, exponent):
+    x = Node(np.array([1.0, 4.0], dtype))
+    y = x**exponent
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.value, [1, 4.0 ** float(exponent)])
+    (slope,) = gradient(ops.sum(y), [x])
+    np.testing.assert_allclose(slope.value, float(exponent) * np.array([1, 4.0 ** (float(exponent) - 1)]))
+
+
+@pytest.mark.parametrize("reduce", [ops.sum, ops.mean, ops.max], ids=lambda f: f.__name__)
+def test_an_axis_may_be_an_integer_of_numpys(rng, reduce):
+    x = Node(rng.normal(size=(3, 4)))
+    mine, plain = (reduce(x, axis=axis) for axis in (np.int64(1), 1))
+    np.testing.assert_array_equal(mine.value, plain.value)
+    np.testing.assert_array_equal(*(gradient(ops.sum(y), [x])[0].value for y in (mine, plain)))
+
+
+def test_the_gradient_of_a_largest_nan_goes_to_it():
+    x = Node(np.array([[1.0, np.nan, 3.0], [2.0, 1.0, 0.0]]))
+    (slope,) = gradient(ops.max(x, axis=1), [x], np.array([5.0, 7.0]))
+    np.testing.assert_array_equal(slope.value, [[0, 5, 0], [7, 0, 0]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pybn import InMemoryDataset
+from pybn import Context, InMemoryDataset, Trainer, losses
 from pybn.framework.structures import map_arrays, number_of_examples
 
 
@@ -38,3 +38,28 @@ def test_a_data_set_of_inputs_with_their_masks(rng):
 def test_a_data_set_refuses_a_masked_array():
     with pytest.raises(TypeError, match=r"got a numpy\.ma\.MaskedArray"):
         InMemoryDataset(np.ma.array(np.ones((4, 2)), mask=True), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    "labels", [[np.zeros(5), np.zeros((5, 2))], [(np.zeros(5), 1)], [np.int64(3)] * 5, ["a"] * 5, [[0, 1]] * 5]
+)
+def test_several_arrays_in_a_list_are_no_examples(labels):
+    """As PyTorch's DataLoader gives them, which makes lists of tuples."""
+    assert number_of_examples(labels) == 5
+
+
+@pytest.mark.parametrize("labels", [(), {}])
+def test_labels_without_an_array_are_an_error(labels):
+    with pytest.raises(ValueError, match="labels must hold an array at least, got an empty"):
+        number_of_examples(labels)
+    assert number_of_examples([]) == 0
+
+
+def test_examples_weigh_alike_where_labels_are_two_arrays_in_a_list():
+    ctx = Context(0)
+    trainer = Trainer(ctx, lambda ctx, x: x, lambda labels, x: losses.mean_squared_error(labels[1], x), None)
+    batches = [
+        (np.zeros((9, 2)), [np.arange(9), np.ones((9, 2))]),
+        (np.zeros((3, 2)), [np.arange(3), np.zeros((3, 2))]),
+    ]
+    assert trainer.eval(batches) == {"loss": 0.75}

@@ -8,6 +8,9 @@ import numpy as np
 
 from tests.layer import test_averages as averages
 from tests.layer import test_l2 as l2
+from tests.layer import test_non_finite as non_finite
+from tests.layer import test_reset as reset
+from tests.layer import test_steps as steps
 from tests.layer import test_switches as switches
 from tests.layer import test_update_untouched as untouched
 from tests.support.switches import Switches
@@ -74,7 +77,7 @@ RULE = {
         of(averages.test_rule, 0.5, "float64"),
     ),
     "what is multiplied by 0 stays": Mutant(
-        "averages.py", "if keep == 0:", "if False:", averages.test_first_values_leave_no_trace
+        "averages.py", "if keep == 0:", "if False:", reset.test_first_values_leave_no_trace
     ),
     "NaN let through": Mutant(
         "averages.py",
@@ -86,7 +89,7 @@ RULE = {
         "averages.py",
         "np.isfinite(batch.mean) & np.isfinite(batch.variance)",
         "np.isfinite(batch.mean)",
-        averages.test_pooled_to_infinity,
+        non_finite.test_pooled_to_infinity,
     ),
     "averages in the type of x": Mutant(
         "config.py",
@@ -104,7 +107,7 @@ WHEN = {
         "layer.py",
         "return self.ctx.is_training and self.moves",
         "return self.moves",
-        averages.test_nothing_else_moves,
+        steps.test_nothing_else_moves,
     ),
     "update before the step ends": Mutant(
         "layer.py",
@@ -112,31 +115,31 @@ WHEN = {
         "pending = _PendingUpdate(self, batch)\n"
         "            for variable, value in pending().items():\n"
         "                variable.value = value",
-        averages.test_abandoned_steps,
+        steps.test_abandoned_steps,
     ),
-    "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", averages.test_pooled_uses),
-    "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", averages.test_pooled_uses),
+    "the last use alone": Mutant("layer.py", "pending.add(batch)", "pending.batch = batch", steps.test_pooled_uses),
+    "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", steps.test_pooled_uses),
     "a move for each use": Mutant(
         "layer.py",
         "pending = run.after_step.get(self.scope)",
         "pending = None\n        while self.scope in run.after_step:\n            self.ctx.apply()",
-        averages.test_pooled_uses,
+        steps.test_pooled_uses,
     ),
-    "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", averages.test_reset),
+    "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", reset.test_reset),
     "reset of the whole store": Mutant(
-        "layer.py", "ctx.variables(role=", 'ctx.in_absolute_path("/").variables(role=', averages.test_reset
+        "layer.py", "ctx.variables(role=", 'ctx.in_absolute_path("/").variables(role=', reset.test_reset
     ),
     "reset by the spelling of the scope": Mutant(
         "layer.py",
         'ctx.variables(role=ROLES["avg_weight"]):',
         '[v for v in ctx.variables() if v.path.endswith("batch_normalization/avg_weight")]:',
-        averages.test_reset,
+        reset.test_reset,
     ),
     "reset by the variable's name": Mutant(
         "layer.py",
         'ctx.variables(role=ROLES["avg_weight"]):',
         '[v for v in ctx.variables() if v.name == "avg_weight"]:',
-        averages.test_reset,
+        reset.test_reset,
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.layer import test_switches as switches
 from tests.layer import test_update_averages as update
+from tests.layer import test_update_models as models
 from tests.layer import test_update_untouched as untouched
 from tests.mutants.layer import FROZEN, Mutant, of
 from tests.support.networks import behind_a_stopped_gradient, chain, residual
@@ -51,35 +52,35 @@ UPDATE = {
         of(update.test_exact, chain, (6, 6, 6, 5)),
     ),
     "the first batch lost": Mutant(
-        "update.py", "chain([first], batches)", "chain((), batches)", update.test_training_goes_on
+        "update.py", "chain(first, batches)", "chain((), batches)", update.test_training_goes_on
     ),
     "averages that weigh one batch": Mutant(
-        "update.py", "moments.variance, self._batches)", "moments.variance, 1)", update.test_training_goes_on
+        "update.py", "Averages(mean, variance, batches)", "Averages(mean, variance, 1)", update.test_training_goes_on
     ),
     "runs the whole model": Mutant(
         "update.py",
         "                raise _AllMeasured\n",
         "                pass\n",
-        update.test_stops_at_the_layer_that_is_measured,
+        models.test_stops_at_the_layer_that_is_measured,
     ),
     "stops after as many uses as at first": Mutant(
         "update.py",
         "all(count == 1 for count in to_measure.values())",
         "True",
-        update.test_used_more_often_in_a_later_batch,
+        models.test_used_more_often_in_a_later_batch,
     ),
     "the model run as in training": Mutant(
         "update.py",
         "forward_pass(training=False)",
         "forward_pass(training=True)",
-        of(update.test_dropout_is_off, "exact"),
+        of(models.test_dropout_is_off, "exact"),
     ),
     "one_pass updates frozen layers": Mutant(
         "update.py",
         "        if not layer.moves:\n            return layer.with_averages(x)\n"
         "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
         "        y, batch = layer.with_batch_statistics(x)\n        self._add(layer, batch)",
-        update.test_frozen_between,
+        models.test_frozen_between,
     ),
     "exact updates frozen layers": Mutant(
         "update.py",
@@ -120,7 +121,7 @@ UPDATE = {
 }
 
 RUN_THE_METHOD = (
-    '    with root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
+    '    with trainer.together(), root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
     "        return _METHODS[method](trainer, epoch)"
 )
 RESTORING = """\
@@ -182,7 +183,10 @@ UNTOUCHED = {
         "update.py", "total not in (None, done)", "False", of(untouched.test_unequal_epochs, "two_phase")
     ),
     "empty data sets taken": Mutant(
-        "update.py", "if done == 0 or total", "if total", of(untouched.test_empty, "one_pass")
+        "update.py",
+        "        if batches == 0:\n            raise ValueError(_NO_BATCH)\n        for scope",
+        "        for scope",
+        of(untouched.test_empty, "one_pass"),
     ),
     "NaN measured": Mutant(
         "update.py",

@@ -129,3 +129,9 @@ def test_bad_momentum(value, error, word):
     with pytest.raises(error, match="momentum must") as raised:
         arguments.momentum(value)
     assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_an_epsilon_beyond_float64_is_refused_as_infinity_is(kernels, value):
+    with pytest.raises(ValueError, match="epsilon must be finite, got an int beyond float64"):
+        kernels.batch_norm_training(np.ones((2, 3)), None, None, epsilon=value)

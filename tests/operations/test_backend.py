@@ -152,6 +152,20 @@ def test_without_the_extension_the_reference_computes_and_asking_for_the_other_i
     assert "compiler" in errors
 
 
+def test_a_compiler_that_failed_is_told_when_something_is_computed_and_a_clone_without_one_is_not(without_extension):
+    """Installers hide a compiler's words; whoever chose the reference knows."""
+    program = "import pybn; print(pybn.backend_name(), pybn.backend_name())"
+    code, printed, errors = _python(program, without_extension)
+    assert (code, printed, errors) == (0, "reference reference", "")
+    (without_extension / "pybn_ext" / "build_failures.txt").write_text("_avx2: x.c:7:1: error: never heard of that\n")
+    code, printed, errors = _python(program, without_extension)
+    assert (code, printed) == (0, "reference reference")
+    assert errors.count("RuntimeWarning: pybn_ext is not compiled in this installation") == 1
+    assert "_avx2 failed with: x.c:7:1: error: never heard of that" in errors
+    assert "PYBN_BACKEND=reference" in errors
+    assert _python(program, without_extension, PYBN_BACKEND="reference") == (0, "reference reference", "")
+
+
 def test_without_the_extension_the_environment_variable_is_no_wish_but_an_order(without_extension):
     code, _, errors = _python("import pybn; pybn.backend_name()", without_extension, PYBN_BACKEND="compiled")
     assert code == 1

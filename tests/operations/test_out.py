@@ -141,3 +141,33 @@ def test_out_beside_an_input_in_one_buffer_is_fine(kernels, rng):
         result = run(kernels, operation, given, out=out)
         assert result[0] is out
         checks.assert_same(out, expected[0], operation)
+
+
+class HandsOut:
+    """What a tensor of another library is to NumPy: its own memory, and no ndarray."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+@pytest.mark.parametrize("given", [HandsOut, memoryview], ids=lambda given: given.__name__)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_out_may_not_be_memory_that_an_input_hands_out(kernels, rng, operation, given):
+    values = arguments_of(operation, rng)
+    for name in values:
+        if values[name].shape == SHAPE:
+            shared = values[name].copy()
+            changed = {**values, name: given(shared)}
+            with pytest.raises(ValueError, match="out must not share memory with an input"):
+                run(kernels, operation, changed, out=shared[::-1])
+
+
+def test_inference_may_write_over_an_x_that_hands_out_its_memory(kernels, rng):
+    values = arguments_of("batch_norm_inference", rng)
+    (expected,) = run(kernels, "batch_norm_inference", values)
+    shared = values["x"].copy()
+    run(kernels, "batch_norm_inference", {**values, "x": HandsOut(shared)}, out=shared)
+    np.testing.assert_array_equal(shared, expected)

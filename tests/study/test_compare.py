@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pybn import reference
-from pybn.study.compare import compare, main
+from pybn.study.compare import compare, comparison, main
 from pybn.study.compare.samples import OPERATIONS
 
 SMALL = {"shapes": [(6, 5), ((2, 3, 4), 1)], "turns": 2}
@@ -96,17 +97,68 @@ def test_names_and_modules():
     assert {row.operation for row in found.rows} == {"moments"}
 
 
-def test_times_are_ratios():
-    def slow(x, **kwargs):
-        for _ in range(20):
-            result = reference.moments(x, **kwargs)
-        return result
+class Clock:
+    """In place of the time module: it shows how long the calls say that they took."""
 
-    found = against(copy_of_reference(moments=slow), operations=["moments"], turns=5)
-    for row in found.rows:
-        assert row.ratio_low <= row.ratio <= row.ratio_high
-        assert row.ratio > 3
-        assert row.seconds > 0
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def implementation(self, calls):
+        """The moments; each call takes the next number of seconds."""
+
+        def moments(x, **kwargs):
+            self.now += next(calls)
+            return reference.moments(x, **kwargs)
+
+        return SimpleNamespace(moments=moments)
+
+
+def timed(monkeypatch, first, other, turns):
+    """The one row of two implementations whose calls take these seconds, one after the other."""
+    clock = Clock()
+    monkeypatch.setattr(comparison, "time", clock)
+    pair = {"first": clock.implementation(first), "other": clock.implementation(other)}
+    (row,) = compare(pair, shapes=[(6, 5)], dtypes=["float32"], operations=["moments"], turns=turns).rows
+    return row
+
+
+def then_one(*seconds):
+    """Calls that take so long, and then a second each.
+
+    The calls before the turns: of the first one for its values, of each one that tells how many make a turn.
+    """
+    return chain(seconds, repeat(1.0))
+
+
+def test_times_are_ratios_of_turns(monkeypatch):
+    """The machine slows down from turn to turn; how the two stand to each other does not."""
+    weather = [1.0, 2.0, 4.0, 8.0, 16.0]
+    slow = [3 * each for each in weather]
+    row = timed(monkeypatch, then_one(1.0, 1.0, *weather), then_one(1.0, *slow), turns=5)
+    assert (row.ratio_low, row.ratio, row.ratio_high) == (3, 3, 3)
+    assert row.seconds == 12  # the median of the other's
+
+
+def test_the_ratio_is_the_median_with_the_middle_half_around_it(monkeypatch):
+    row = timed(monkeypatch, repeat(1.0), then_one(1.0, 9.0, 2.0, 5.0, 3.0, 4.0), turns=5)
+    assert (row.ratio_low, row.ratio, row.ratio_high) == (3, 4, 5)
+
+
+def test_short_calls_are_repeated_for_a_turn(monkeypatch):
+    """A turn lasts 2 ms: a call of 0.02 ms is made a hundred times, one of a second once."""
+    calls = {"long": 0, "short": 0}
+
+    def counted(name, seconds):
+        while True:
+            calls[name] += 1
+            yield seconds
+
+    row = timed(monkeypatch, counted("long", 1.0), counted("short", 2e-5), turns=3)
+    assert calls == {"long": 2 + 3, "short": 2 + 3 * 100}
+    assert row.ratio == pytest.approx(2e-5, rel=1e-9)
 
 
 def test_threads_are_put_back():

@@ -440,3 +440,52 @@ def test_no_share_is_named_where_another_step_is_for_the_better():
     losses_ = examine(trainer, data.train).checkup.losses
     assert losses_.batch_noise < 0
     assert "% of the gap" not in examine(trainer, data.train).text
+
+
+def alike(rng, examples, rows, features):
+    """Examples whose rows and features share a brightness, in random order."""
+    x = rng.standard_normal((examples, 1, 1)) + 0.2 * rng.standard_normal((examples, rows, features))
+    return x.astype(np.float32)
+
+
+def features_first(ctx, x):
+    flat = ops.transpose(ops.reshape(x, (len(x), -1)))
+    return layers.dense(ctx, ops.transpose(batch_norm(ctx, flat, feature_axis=0)), 2)
+
+
+def rows_first(ctx, x):
+    h = batch_norm(ctx, ops.reshape(x, (-1, x.shape[2])))
+    return layers.dense(ctx, ops.mean(ops.reshape(h, x.shape), axis=1), 2)
+
+
+@pytest.mark.parametrize("model", [features_first, rows_first])
+def test_what_one_example_has_in_common_is_no_sorting(rng, model):
+    """The first axis of such a layer is not the batch's: its rows are alike in any order of the examples."""
+    batches = [(alike(rng, 32, 10, 4), np.zeros((32, 2), np.float32)) for _ in range(16)]
+    trainer = Trainer(Context(0), model, losses.mean_squared_error, optimizers.SGD(0.05))
+    for inputs, labels in batches:
+        trainer.train_step(inputs, labels)
+    assert "sorted_batches" not in kinds(examine(trainer, batches))
+
+
+@pytest.mark.parametrize("several", [tuple, list], ids=lambda kind: kind.__name__)
+def test_labels_of_several_shapes(rng, several):
+    labels = several([np.arange(8) % 2, np.zeros((8, 3))])
+    trainer = Trainer(
+        Context(0),
+        lambda ctx, x: layers.dense(ctx, batch_norm(ctx, x), 2),
+        lambda labels, y: losses.softmax_cross_entropy(labels[0], y),
+        optimizers.SGD(0.05),
+    )
+    batches = [(rng.standard_normal((8, 3)), labels) for _ in range(3)]
+    trainer.train_step(*batches[0])
+    assert examine(trainer, batches).checkup.classes is None
+
+
+def test_an_averaged_variance_near_the_largest_number_is_far_off(rng):
+    trainer = Trainer(Context(0), batch_norm, losses.mean_squared_error, optimizers.SGD(0.05))
+    batches = [(rng.standard_normal((8, 3)), np.zeros((8, 3))) for _ in range(3)]
+    for inputs, labels in batches:
+        trainer.train_step(inputs, labels)
+    trainer.context.get_variable("/batch_normalization/variance").value = np.array([1.0, 1.7e308, 1.0])
+    assert "lagging" in kinds(examine(trainer, batches))

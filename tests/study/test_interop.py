@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from pybn import batch_norm, batchnorm, reference
+from pybn import Trainer, batch_norm, batchnorm, ops, optimizers, reference
 from pybn.framework.context import Context
 from pybn.framework.initializers import zeros
+from pybn.framework.runs import ConcurrentTrainingError
 from pybn.study import interop
 from pybn.study.interop import LIBRARIES, State, rules
 
@@ -623,3 +624,29 @@ def test_tinygrad(rng):
     imported = interop.from_pytorch(arrays, count=math.inf, momentum=0.25, epsilon=0.01)
     assert imported.avg_weight == len(batches)
     assert_close(evaluate(imported, batches[0]), module(tinygrad.Tensor(batches[0])).numpy())
+
+
+@pytest.mark.parametrize("scope", ["/", "/batch_normalization/", "batch_normalization"])
+def test_a_scope_at_the_root_or_with_a_slash_at_its_end(state, scope):
+    ctx = Context(0)
+    batch_norm(ctx, np.ones((4, CHANNELS)), current_scope=scope == "/")
+    interop.write_layer(ctx, scope, state)
+    np.testing.assert_array_equal(interop.read_layer(ctx, scope).mean, state.mean)
+
+
+def test_a_layer_is_not_written_in_the_middle_of_a_step(state):
+    """The step would put the averages that it began with back in their place."""
+
+    scope = "/batch_normalization"
+
+    def model(ctx, x):
+        if ctx.is_training:
+            interop.write_layer(ctx, scope, state)
+        return batch_norm(ctx, x)
+
+    trainer = Trainer(Context(0), model, lambda labels, y: ops.mean(y), optimizers.SGD(0.1))
+    x = np.ones((4, CHANNELS))
+    trainer.predict(x)
+    with pytest.raises(ConcurrentTrainingError, match="write_layer cannot begin while a training step"):
+        trainer.train_step(x, x)
+    assert interop.read_layer(trainer.context, scope).avg_weight == 0

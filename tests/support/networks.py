@@ -130,10 +130,18 @@ def in_training(bn, ctx, x, **options):
     return y
 
 
+PATH = "/batch_normalization/"  # of a layer's variables, in its scope
+
+
 def averages(ctx, scope):
     """M, V and w of the layer in /scope."""
+    return at_root(ctx.in_scope(scope))
+
+
+def at_root(ctx):
+    """M, V and w of the layer in the scope itself."""
     return tuple(
-        ctx.get_variable(f"/{scope}/batch_normalization/{n}").value for n in ("mean", "variance", "avg_weight")
+        ctx.get_variable(ctx.scope.removesuffix("/") + PATH + n).value for n in ("mean", "variance", "avg_weight")
     )
 
 

@@ -10,6 +10,8 @@ from tests.support.networks import (
     averages,
 )
 
+METHODS = ("exact", "two_phase", "one_pass")
+
 
 class Batches:
     """A data set of given batches that counts its epochs and the batches it gave."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.arguments import INTEGER
 from pybn.framework.graph import Node, wide
 from pybn.framework.ops.shapes import sum_to
 
@@ -59,6 +60,8 @@ def power(x: Node, exponent: float) -> Node:
     """x ** exponent for a constant exponent."""
     if not isinstance(exponent, NUMBER):
         raise TypeError(f"power takes a constant exponent, got {exponent!r}; write exp(exponent * log(x)) for a Node")
+    # A scalar of NumPy's would bring its own type: float32 ** np.float64(2) is float64.
+    exponent = int(exponent) if isinstance(exponent, INTEGER) else float(exponent)
     if exponent == 0:
         return Node(np.ones_like(x.value), (x, lambda dy: dy * 0.0))
     return Node(x.value**exponent, (x, lambda dy: dy * (exponent * power(x, exponent - 1))))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.arguments import INTEGER
 from pybn.framework.graph import Node, wide
 
 Axes = int | tuple[int, ...] | None
@@ -68,12 +69,12 @@ def mean(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
 
 
 def max(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
-    """The largest element over `axis`; elements that tie share the gradient evenly."""
+    """The largest element over `axis`, NaN where there is one; elements that tie share the gradient evenly."""
     kept = _kept_shape(x.shape, axis)
     value = x.value.max(axis=axis, keepdims=keepdims)
 
     def product(dy: Node) -> Node:
-        largest = x.value == value.reshape(kept)
+        largest = (x.value == value.reshape(kept)) | np.isnan(x.value)
         return reshape(dy, kept) * (largest / largest.sum(axis=axis, keepdims=True)).astype(dy.dtype)
 
     return Node(value, (x, product))
@@ -123,6 +124,6 @@ def _kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
     """The shape after a reduction over `axis` that keeps the axes with size 1."""
     if axis is None:
         return (1,) * len(shape)
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = (axis,) if isinstance(axis, INTEGER) else axis
     reduced = {each % len(shape) for each in axes}
     return tuple(1 if each in reduced else size for each, size in enumerate(shape))

@@ -21,7 +21,7 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean
-from pybn.framework.structures import labelled, number_of_examples
+from pybn.framework.structures import has_parts, labelled, number_of_examples
 from pybn.framework.train import Trainer
 from pybn.study.record import averages_kept, seen_in_inference
 
@@ -110,8 +110,10 @@ class LayerCheckup:
 
         V is the mean over batches of n, whose variance is (n - 1)/n of the data's; that is taken out.
         """
-        unbiased = self.averages.variance * (self.count / (self.count - 1) if self.count > 1 else 1.0)
-        ratio = (unbiased + self.epsilon + _TINY) / (self.data_moments.variance + self.epsilon + _TINY)
+        correction = self.count / (self.count - 1) if self.count > 1 else 1.0
+        with np.errstate(over="ignore"):  # an average of 1e308 is infinitely far off
+            unbiased = self.averages.variance * correction
+            ratio = (unbiased + self.epsilon + _TINY) / (self.data_moments.variance + self.epsilon + _TINY)
         return float(np.exp(np.mean(np.log(ratio)))) if np.all(ratio > 0) else float("nan")
 
     @property
@@ -170,12 +172,13 @@ class _FirstLook:
         self.layers: dict[str, LayerCheckup] = {}
         self._example_means: dict[str, list[np.ndarray]] = {}
         self._batch = 0
+        self._examples = 0
         self._batch_is_finite = True
 
     def at(self, trainer: Trainer, number: int, batch: tuple[Any, Any]) -> bool:
         """Look at one batch; whether all its statistics were finite."""
-        self._batch, self._batch_is_finite = number, True
-        with _evaluating(trainer.context, self._measure):
+        self._batch, self._examples, self._batch_is_finite = number, number_of_examples(batch[1]), True
+        with _evaluating(trainer.context, self._measure), np.errstate(over="ignore", invalid="ignore"):
             trainer.run_model(batch[0])
         return self._batch_is_finite
 
@@ -194,9 +197,14 @@ class _FirstLook:
             found.not_finite.append((self._batch, np.flatnonzero(wrong).tolist()))
             return layer.with_averages(x)
         found.counts.append(moments.count)
-        if layer.options["mask"] is None:
+        if layer.options["mask"] is None and self._has_examples_first(layer, x):
             self._example_means.setdefault(layer.scope, []).append(_per_example(x.value, layer.options["feature_axis"]))
         return in_batch_statistics(layer, x)
+
+    def _has_examples_first(self, layer: Layer, x: Node) -> bool:
+        """Whether the first axis of x is the batch's: rows that one example was cut into are alike in any order."""
+        feature_axes = {axis % x.ndim for axis in np.atleast_1d(layer.options["feature_axis"])}
+        return 0 not in feature_axes and len(x) == self._examples
 
 
 def _as_found(layer: Layer) -> LayerCheckup:
@@ -262,6 +270,8 @@ def _spread(batches: Sequence[np.ndarray]) -> float:
 
 def _classes(batches: Batches) -> tuple[float, int] | None:
     """How many different labels a batch has, and how many there are; None where labels are no classes."""
+    if any(has_parts(labels) for _, labels in batches):
+        return None
     labels = [np.asarray(labels) for _, labels in batches]
     if not labels or any(each.dtype.kind not in "iu" or each.ndim != 1 for each in labels):
         return None

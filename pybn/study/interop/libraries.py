@@ -289,6 +289,7 @@ def read_layer(
 
     momentum and epsilon are those that the layer is built with; count, where given, lets `to_pytorch` convert.
     """
+    scope = scope.rstrip("/")
     found = {name: ctx.get_variable(f"{scope}/{name}").value.copy() for name in ("mean", "variance", "avg_weight")}
     learned = {name: _find(ctx, f"{scope}/{name}") for name in ("scale", "offset")}
     return State(
@@ -309,8 +310,10 @@ def write_layer(ctx: Context, scope: str, state: State) -> None:
     The layer must have run once, so that its variables exist; build it with `options("pybn", state)`.
     A scale or offset that the state lacks becomes 1 or 0; one that the layer lacks is a ValueError.  So are NaN,
     infinity and a negative variance, in a state whose arrays were changed in place too, with the array and the
-    features, and a number that is too large for the variable's type.
+    features, and a number that is too large for the variable's type.  While the context is being trained or updated,
+    it is a ConcurrentTrainingError: the step would be lost, or the state.
     """
+    scope = scope.rstrip("/")
     state = replace(state)  # arrays can be changed in place: checked again
     values: dict[str, Any] = {"mean": state.mean, "variance": state.variance, "avg_weight": state.avg_weight}
     learned = {"scale": (state.scale, np.ones_like(state.mean)), "offset": (state.offset, np.zeros_like(state.mean))}
@@ -320,9 +323,8 @@ def write_layer(ctx: Context, scope: str, state: State) -> None:
         elif given is not None:
             raise ValueError(f"the layer in {scope} learns no {name}, but the state has one: build it with one")
     variables = {name: ctx.get_variable(f"{scope}/{name}") for name in values}
-    fresh = [(each, each.checked(fitting(name, values[name], each.dtype))) for name, each in variables.items()]
-    for variable, value in fresh:
-        variable.hold(value)
+    with ctx.changing("write_layer"):
+        ctx.assign({each: fitting(name, values[name], each.dtype) for name, each in variables.items()})
 
 
 def _find(ctx: Context, path: str) -> Variable | None:

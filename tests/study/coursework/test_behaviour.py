@@ -42,10 +42,9 @@ def for_ever_and_deaf():
 
 @pytest.mark.parametrize("function", [for_ever, for_ever_in_numpy, for_ever_and_deaf])
 def test_a_loop_is_ended(function):
-    before, start = threading.active_count(), time.monotonic()
+    before = threading.active_count()
     outcome = run(function, limit=0.1)
     assert outcome.failure == "hung"
-    assert time.monotonic() - start < 2
     time.sleep(0.05)
     assert threading.active_count() == before
 
@@ -81,16 +80,16 @@ def test_without_threads_a_loop_ends_at_its_next_line_and_the_report_is_the_same
 
 
 def test_a_sleep_is_left_behind():
-    start = time.monotonic()
-    assert run(time.sleep, 5, limit=0.1).failure == "hung"
-    assert time.monotonic() - start < 2
+    woken = threading.Event()
+    assert run(woken.wait, 60, limit=0.1).failure == "hung"
+    woken.set()
 
 
 def test_the_limit_holds_outside_the_main_thread():
     answers = []
     thread = threading.Thread(target=lambda: answers.append(run(for_ever, limit=0.1).failure))
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert answers == ["hung"]
 
 
@@ -98,9 +97,7 @@ def test_a_hanging_backward_hides_nothing_else():
     def backward(dout, cache):
         for_ever()
 
-    start = time.monotonic()
     report = check_batch_norm(staged_forward, backward, alternative_backward=staged_backward, time_limit=0.3)
-    assert time.monotonic() - start < 4
     assert codes(report, "backward") == {"hung"}
     assert all(report.parts[part].ok for part in ("training", "statistics", "test", "alternative"))
 
@@ -386,10 +383,21 @@ def test_a_convention_that_is_asked_for_is_held(convention, wanted):
     assert {found.code for found in report.findings} == wanted
 
 
-def test_a_check_takes_less_than_two_seconds():
-    # 0.1 s on an idle core; the bound is what a student may be made to wait.
-    report = check_batch_norm(wrong_forward, staged_backward)
-    assert report.seconds < 2
+@pytest.mark.parametrize(("forward", "most"), [(staged_forward, 25), (wrong_forward, 125)])
+def test_a_check_calls_what_it_checks_seldom(forward, most):
+    """Its time is that of the student's calls: 20 forwards where all is right, 102 to say what is wrong."""
+    calls = {"forward": 0, "backward": 0}
+
+    def counted(name, function):
+        def call(*arguments):
+            calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+    check_batch_norm(counted("forward", forward), counted("backward", staged_backward))
+    assert 0 < calls["forward"] <= most
+    assert 0 < calls["backward"] <= 10
 
 
 JUNK = {

@@ -1,0 +1,55 @@
+"""Statistics that are no finite numbers: the error says where, and nothing has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pybn import Context, InMemoryDataset, batchnorm
+from tests.support.networks import at_root, examples, in_training, normalized_first, trained, unchanged
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_non_finite_statistics(bn, value):
+    """The error names the scope and the features; an infinite or NaN batch poisons nothing."""
+    rng = np.random.default_rng(9)
+    dataset = InMemoryDataset(*examples(rng), batch_size=6)
+    subject = trained(normalized_first(bn), dataset)
+    inputs, labels = next(iter(dataset))
+    spoiled = inputs.copy()
+    spoiled[1, 2] = spoiled[3, 0] = value
+    with unchanged(subject.context), pytest.raises(bn.NonFiniteStatisticsError) as caught:
+        subject.train_step(spoiled, labels)
+    assert "/first/batch_normalization" in str(caught.value)
+    assert "[0, 2]" in str(caught.value)
+
+
+def test_pooled_to_infinity(bn):
+    """Two batches, each finite, whose means are 1e200 apart: their pooled variance is not."""
+    ctx = Context()
+    in_training(bn, ctx, np.array([[1.0], [3.0]]))
+    before = at_root(ctx)
+    with ctx.forward_pass(training=True):
+        bn.batch_norm(ctx.checked(False), np.array([[1e200], [1e200]]))
+        with pytest.raises(bn.NonFiniteStatisticsError, match=r"/batch_normalization.*\[0\]"):
+            bn.batch_norm(ctx.checked(False), np.array([[-1e200], [-1e200]]))
+    assert at_root(ctx) == before
+
+
+def test_non_finite_features_are_named_to_the_eighth():
+    x = np.full((3, 12), np.nan)
+    x[:, 5] = 1
+    ctx = Context()
+    with pytest.raises(batchnorm.NonFiniteStatisticsError) as caught:
+        in_training(batchnorm, ctx, x)
+    assert "features [0, 1, 2, 3, 4, 6, 7, 8] and 3 more" in str(caught.value)
+
+
+def test_non_finite_features_of_two_axes():
+    x = np.ones((3, 2, 4))
+    x[1, 1, 2] = np.inf
+    with pytest.raises(batchnorm.NonFiniteStatisticsError) as caught:
+        in_training(batchnorm, Context(), x, feature_axis=(1, 2))
+    assert "features [(1, 2)]" in str(caught.value)
