@@ -138,6 +138,11 @@ cdef void finish_doubtful_moments(const Call* call, const real* x, const Feature
     cdef double n = call.count
     cdef double far_off = far(n, shift[0])
     cdef Py_ssize_t c
+    if call.count <= FEW_ELEMENTS:  # it is numbers that cannot be squared that are left
+        for c in range(f.number):
+            if not (f.variance[c] >= smallest_square(shift[0])) or not (f.variance[c] <= DBL_MAX):
+                careful_moments(call, x, f, c)
+        return
     for c in range(f.number):
         # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
         if doubtful_moments(f.first[c] / n, f.variance[c], far_off, shift[c]) and not (
@@ -188,7 +193,7 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
             if doubtful_gradient(first[c], second[c], variance[c], n, <real> 0) and not (
                 first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, f.begin + c, <real> 0)
             ):
-                careful_sums(call, x, f.begin + c, mean[c], 0, 1, &first[c], &second[c])
+                careful_sums(call, x, f.begin + c, mean[c], 1, &first[c], &second[c])
     for c in range(f.number):
         second[c] *= inverse[c]
     give(second, f.begin, f.number, &call.dscale)
@@ -261,7 +266,11 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
     """From the sums of some features to the constants of their write; whether that has to be finished in double."""
     cdef bint doubtful = False
     if call.operation == MOMENTS or call.operation == TRAINING:
-        doubtful = finish_moments(call, x, f, shift)
+        if call.count <= FEW_ELEMENTS:
+            few_moments(call, x, f)
+            doubtful = real is double
+        else:
+            doubtful = finish_moments(call, x, f, shift)
     finish_inverse(call, f)
     if doubtful:
         finish_doubtful_moments(call, x, f, shift)

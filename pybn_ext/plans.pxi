@@ -20,7 +20,6 @@ cdef enum:
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
     MANY = 8
     SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
-    FEW_ELEMENTS = 8   # of a feature, among which the terms of a gradient cancel more often than not
     FEW = 16           # features from which each thread gets whole ones
 
 

@@ -377,7 +377,9 @@ cdef void add_block(
     cdef Py_ssize_t row = 0, lane, height, piece, at
     if real is float:
         if call.widened:
-            add_widened(call, x, start, number, stride, lanes, <const double*> shift, sums, width)
+            add_widened(
+                call, x, <const float*> call.dy, start, number, stride, lanes, <const double*> shift, sums, width
+            )
             return
     check_range(start, (number - 1) * stride + lanes if number else 0, size_of(call))
     check_range(0, lanes, width)

@@ -5,10 +5,10 @@ cdef enum:
 
 
 cdef void add_widened(
-    const Call* call, const float* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
-    const double* mean, double* sums, Py_ssize_t width
+    const Call* call, const float* x, const float* dy, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride,
+    Py_ssize_t lanes, const double* mean, double* sums, Py_ssize_t width
 ) noexcept nogil:
-    """As `add_block`, for gradients."""
+    """As `add_block`: the sums of the gradient, or where dy is NULL those of the moments around `mean`."""
     cdef Py_ssize_t row = 0, lane, height, piece
     check_range(start, (number - 1) * stride + lanes if number else 0, size_of(call))
     check_range(0, lanes, width)
@@ -17,20 +17,22 @@ cdef void add_widened(
         lane = 0
         while lane < lanes:
             piece = smaller(WIDE_LANES, lanes - lane)
-            add_wide_piece(call, x, start + row * stride + lane, height, stride, piece, mean + lane, sums + lane, width)
+            add_wide_piece(
+                call, x, dy, start + row * stride + lane, height, stride, piece, mean + lane, sums + lane, width
+            )
             lane += piece
         row += height
 
 
 cdef void add_wide_piece(
-    const Call* call, const float* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
-    const double* mean, double* sums, Py_ssize_t width
+    const Call* call, const float* x, const float* dy, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride,
+    Py_ssize_t lanes, const double* mean, double* sums, Py_ssize_t width
 ) noexcept nogil:
     cdef double values[WIDE_ROWS * WIDE_LANES]
     cdef double cotangents[WIDE_ROWS * WIDE_LANES]
     cdef double means[WIDE_LANES]
     cdef unsigned char keep[WIDE_ROWS * WIDE_LANES + LINE]
-    cdef const float* dy = <const float*> call.dy
+    cdef const double* wide_dy = NULL if dy == NULL else <const double*> cotangents
     cdef Py_ssize_t padded = (lanes + SPARE - 1) // SPARE * SPARE  # whole vectors; what is added of the rest is 0
     cdef Rows rows = plain_rows(number, padded * sizeof(double))
     cdef Py_ssize_t row
@@ -40,16 +42,15 @@ cdef void add_wide_piece(
     memcpy(means, mean, lanes * sizeof(double))
     for row in range(number):
         widen(x + start + row * stride, lanes, padded, <double*> values + row * padded)
-        widen(dy + start + row * stride, lanes, padded, <double*> cotangents + row * padded)
+        if dy != NULL:
+            widen(dy + start + row * stride, lanes, padded, <double*> cotangents + row * padded)
         if call.keep != NULL:
             memset(<unsigned char*> keep + row * padded, 0, padded)
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * padded)
     if call.keep != NULL:
         rows.keep = keep
         rows.keep_stride = padded
-    add_rows(
-        &rows, <const double*> values, <const double*> cotangents, padded, <const double*> means, sums, width, lanes
-    )
+    add_rows(&rows, <const double*> values, wide_dy, padded, <const double*> means, sums, width, lanes)
 
 
 cdef inline void widen(const float* values, Py_ssize_t n, Py_ssize_t padded, double* to) noexcept nogil:
@@ -72,13 +73,13 @@ cdef void sum_widened(const Call* call, const real* x, const Features* f) noexce
     while begin < f.number:
         number = smaller(block_features(call), f.number - begin)
         if real is float:
-            sum_wide_block(call, x, f, begin, number, f.first + begin, f.second + begin)
+            sum_wide_block(call, x, <const float*> call.dy, f, begin, number, f.first + begin, f.second + begin)
         begin += number
 
 
 cdef void sum_wide_block(
-    const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number, double* first,
-    double* second
+    const Call* call, const float* x, const float* dy, const Features* f, Py_ssize_t begin, Py_ssize_t number,
+    double* first, double* second
 ) noexcept nogil:
     """Of `block_features` at the most, the first of them at `begin` in f."""
     cdef double sums[4 * WIDE_LANES]
@@ -93,15 +94,15 @@ cdef void sum_wide_block(
     for j in range(lanes):
         mean[j] = f.mean[begin + (j // inner if number > 1 else 0)]
     if number * inner <= WIDE_LANES:
-        add_widened(call, x, start, call.outer, stride, lanes, <const double*> mean, <double*> sums, lanes)
+        add_widened(call, x, dy, start, call.outer, stride, lanes, <const double*> mean, <double*> sums, lanes)
     else:  # one feature: its runs are rows of lanes, and what is left of each
         for row in range(call.outer):
             add_widened(
-                call, x, start, inner // lanes, lanes, lanes, <const double*> mean, <double*> sums, lanes
+                call, x, dy, start, inner // lanes, lanes, lanes, <const double*> mean, <double*> sums, lanes
             )
             if inner % lanes:
                 add_widened(
-                    call, x, start + inner - inner % lanes, 1, lanes, inner % lanes, <const double*> mean,
+                    call, x, dy, start + inner - inner % lanes, 1, lanes, inner % lanes, <const double*> mean,
                     <double*> sums, lanes
                 )
             start += stride

@@ -179,9 +179,12 @@ class Config:
 
     def _agree_with_other_uses(self, ctx: Context) -> None:
         """A layer that is used more than once in a training step moves once, so its uses must want the same."""
+        run = ctx.run
+        if not run.training:
+            return
         mine = {"momentum": self._momentum, "trainable": self._trainable, "frozen_averages": self._frozen_averages}
-        first = ctx.run.agreed.setdefault(ctx.scope, mine)
-        if ctx.is_training and first != mine:
+        first = run.agreed.setdefault(ctx.scope, mine)
+        if first != mine:
             raise ValueError(
                 f"the layer in {ctx.scope} is used more than once in this step, and its uses must agree: "
                 f"got {first} and {mine}; give each its own scope with ctx.in_scope(...)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support import checks
+from tests.support import checks, oracle
 
 ROWS = (2, 3, 5, 8, 9, 16, 100)
 
@@ -62,6 +62,17 @@ def test_every_digit_of_dx(kernels, rng, name, dtype, masked):
             for to_layout, axis, others in layouts(rows):
                 where = {"feature_axis": axis, "mask": mask.reshape(others) if masked else None}
                 checks.check_gradient(kernels, to_layout(x), to_layout(dy), scale, epsilon=1e-5, **where)
+                if dtype == "float32":
+                    behind_its_own_forward_pass(kernels, to_layout(x), to_layout(dy), scale, where)
+
+
+def behind_its_own_forward_pass(kernels, x, dy, scale, where):
+    """The same promise where mean and variance are what a float32 forward pass returned."""
+    _, mean, variance = kernels.batch_norm_training(x, scale, None, epsilon=1e-5, **where)
+    dx, _, _ = kernels.batch_norm_gradient(x, scale, mean, variance, dy, epsilon=1e-5, **where)
+    exact = oracle.statistics(x, **where)
+    true = (oracle.widen(each).astype(np.float64) for each in (exact.mean, exact.variance))
+    checks.assert_dx(dx, x, dy, *true, scale, epsilon=1e-5, **where)
 
 
 @pytest.mark.parametrize("name", ["y", "100 + noise"])
@@ -72,4 +83,6 @@ def test_large(kernels, rng, name, shape):
     x, dy = families(rng, int(np.prod(shape)) // features, features)[name]
     x, dy = (np.ascontiguousarray(np.moveaxis(a.reshape(shape[0], *shape[2:], features), -1, 1)) for a in (x, dy))
     scale = np.ones(features, np.float32)
-    checks.check_gradient(kernels, x.astype(np.float32), dy.astype(np.float32), scale, feature_axis=1)
+    x, dy = x.astype(np.float32), dy.astype(np.float32)
+    checks.check_gradient(kernels, x, dy, scale, feature_axis=1)
+    behind_its_own_forward_pass(kernels, x, dy, scale, {"feature_axis": 1})
