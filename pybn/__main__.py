@@ -1,10 +1,12 @@
-"""The command line: pybn demo | compare | check | info, or python -m pybn where the script is not on the path.
+"""The command line: pybn demo | lessons | compare | check | info, or python -m pybn where that script is not found.
 
-Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage.
+Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage, 141 when nobody reads the output to its end
+(`pybn check ... | head`): that of a command which the system ends for it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,6 +14,7 @@ from importlib import import_module
 USAGE = """usage: python -m pybn COMMAND [OPTION ...]
 
   demo      train a network on the digits, on both implementations, and draw what the averages do
+  lessons   list the lessons of a clone, run one, make notebooks of all
   compare   hold the reference and the compiled implementation against each other
   check     check somebody's batch normalization: FILE[:FORWARD[,BACKWARD]]
   info      versions, and whether and how the compiled implementation was built
@@ -21,10 +24,12 @@ python -m pybn COMMAND --help tells the options, python -m pybn --version the ve
 # Each has a main(arguments) -> exit status.
 COMMANDS = {
     "demo": "pybn.lessons.demo",
+    "lessons": "pybn.lessons.command",
     "compare": "pybn.study.compare",
     "check": "pybn.study.coursework",
     "info": "pybn.study.info",
 }
+UNREAD = 128 + 13  # SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"pybn: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr)
         return 2
-    status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+    try:
+        status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return UNREAD
     return status
 
 

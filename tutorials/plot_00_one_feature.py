@@ -4,6 +4,9 @@ r"""
 What batch normalization does to one feature
 ============================================
 
+*What does batch normalization do to a number?*  About 10 minutes.  You should know mean and variance, and read a
+little NumPy.
+
 Batch normalization is four lines of arithmetic, done to each feature apart from the others
 (Ioffe & Szegedy 2015, `arXiv:1502.03167 <https://arxiv.org/abs/1502.03167>`_, Algorithm 1).
 For the :math:`n` values :math:`x_i` that one feature takes in a batch:
@@ -25,6 +28,7 @@ import pybn
 from pybn.lessons import lesson
 
 plt = lesson.pyplot()
+SEEDS = lesson.seeds()
 
 EPSILON = 1e-3
 ROW, COLUMN = 2, 4  # the pixel: on the upper stroke of some digits, in the hole of others
@@ -45,7 +49,7 @@ def batch(seed, size=64):
 # The fourth can take any of it back: it gives the network the scale and the offset to learn, in place
 # of those that the data happened to have.
 
-x = batch(seed=0)
+x = batch(SEEDS[0])
 scale, offset = 0.5, 1.0  # as if the network had learned these
 
 mean = x.sum() / len(x)
@@ -95,7 +99,7 @@ def normalize(x, scale=1.0, offset=0.0):
 
 assert np.allclose(normalize(x, scale, offset)[0], y, rtol=0, atol=1e-14)  # nothing but these four lines
 
-for seed in range(3):
+for seed in SEEDS:
     x = batch(seed)
     y, mean, variance = normalize(x)
     of_rescaled = normalize(3 * x + 7)[0]
@@ -121,7 +125,7 @@ for seed in range(3):
 # averages of what it saw in training, and inference normalizes with these.
 
 ctx = pybn.Context()
-dataset = pybn.InMemoryDataset(pixel[:, None], labels, batch_size=64, shuffle=True, rng=0)
+dataset = pybn.InMemoryDataset(pixel[:, None], labels, batch_size=64, shuffle=True, rng=SEEDS[0])
 for values, _ in dataset:
     with ctx.forward_pass(training=True):
         pybn.batch_norm(ctx, values, epsilon=EPSILON)
@@ -135,7 +139,7 @@ def through_layer(followed, neighbours, *, training):
         return pybn.batch_norm(ctx, values, epsilon=EPSILON).value[0, 0]
 
 
-neighbourhoods = [batch(seed, 63) for seed in range(60)]
+neighbourhoods = [batch(seed, 63) for seed in lesson.seeds(60)]
 followed = pixel[6]
 in_training = [through_layer(followed, others, training=True) for others in neighbourhoods]
 in_inference = [through_layer(followed, others, training=False) for others in neighbourhoods]
@@ -161,3 +165,9 @@ for image in (0, 6, 9):
         f"image {image}, ink {pixel[image]:.2f}: from {min(trained):.2f} to {max(trained):.2f} in training; "
         f"{inferred.pop():.2f} in inference, always"
     )
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("one_feature")

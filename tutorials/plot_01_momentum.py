@@ -4,6 +4,8 @@ r"""
 Momentum is a memory length
 ===========================
 
+*How many batches should the moving averages remember?*  About 15 minutes.  :ref:`lesson-one-feature` comes before.
+
 In training, a batch norm layer normalizes with the statistics of the batch at hand.  For later, it keeps
 moving averages of them: after each batch,
 
@@ -19,7 +21,7 @@ import numpy as np
 from pybn.lessons import experiments, lesson
 
 plots = lesson.plots()
-SEEDS = range(5)
+SEEDS = lesson.seeds(5)
 
 # %%
 # What the averages see
@@ -30,7 +32,7 @@ SEEDS = range(5)
 # shows them all.
 
 MOMENTA = (0.5, 0.9, 0.99)
-run = experiments.recorded(seed=0, model=experiments.classifier(), every=2).epochs(7)
+run = experiments.recorded(SEEDS[0], model=experiments.classifier(), every=2).epochs(7)
 layer_0, data = run.statistics["/layer_0"], run.data["/layer_0"]
 
 above, below = plots.panels(2, height=5.6, sharex=True, height_ratios=(3, 1))
@@ -115,3 +117,9 @@ print(f"with batch statistics: {batch.mean():.3f} (mean of {len(runs)} seeds)")
 # bad and training was good, ask first how many batches the averages have seen, and how long their memory is.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("momentum")

@@ -4,6 +4,9 @@ r"""
 The evaluation that jumps
 =========================
 
+*Why does the evaluation jump while the training loss falls smoothly?*  About 10 minutes.  :ref:`lesson-momentum`
+comes before.
+
 The training loss falls smoothly, and the evaluation jumps: 0.1 here, 1.0 ten steps later, 0.2 after that.  At a high
 learning rate this is what moving averages do.  They hold what the statistics were over the last :math:`1/(1-k)` batches
 (:ref:`lesson-momentum`), and at a high rate the weights of then are not the weights of now.
@@ -19,7 +22,7 @@ import numpy as np
 from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 
 # %%
 # Three blocks of dense, batch norm and relu learn the digits for 300 steps at a learning rate of 2, then for 150
@@ -83,3 +86,9 @@ print(
 # the best checkpoint by a curve that jumps: it may be the luckiest average, not the best weights.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("learning_rate")

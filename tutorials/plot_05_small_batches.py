@@ -4,6 +4,8 @@ r"""
 Small batches
 =============
 
+*How small may a batch be?*  About 15 minutes.  :ref:`lesson-update-averages` comes before.
+
 The statistics of a batch of :math:`n` are an estimate, and two things are wrong with a small one.  It is noisy.  And
 its variance, taken around the batch's own mean, is too small: on average :math:`(n-1)/n` of the data's.
 
@@ -17,7 +19,7 @@ import pybn
 from pybn.lessons import lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 SIZES = np.array([2, 4, 8, 16, 32, 64])
 
 # %%
@@ -104,3 +106,9 @@ assert np.all(exact[:, 0] < exact[:, 3] - 0.05), "and cannot give back what trai
 # memory allows no larger batch, normalize over something else: ``layers.layer_norm`` does not look at the batch.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("small_batches")

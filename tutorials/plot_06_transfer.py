@@ -4,6 +4,8 @@ r"""
 Frozen averages in transfer learning
 ====================================
 
+*What becomes of the averages when other data come?*  About 15 minutes.  :ref:`lesson-update-averages` comes before.
+
 A trained network is more than its weights: its averages belong to the data that it was trained on.  Two things go wrong
 when other data come.  The averages move although nobody meant to train; or they stay although the data have changed.
 
@@ -16,7 +18,7 @@ import pybn
 from pybn.lessons import experiments, lesson, trials
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 PASSES = 6
 
 
@@ -36,14 +38,14 @@ def pretrained(seed, frozen=False):
 # optimizer, not one weight changes.  After each pass over them we test it on all ten again.
 
 forgotten = np.empty((2, len(SEEDS), PASSES + 1))
-for seed in SEEDS:
+for row, seed in enumerate(SEEDS):
     for kind, frozen in enumerate((False, True)):
         run = pretrained(seed, frozen)
         weights = [variable.value for variable in run.trainer.context.variables(trainable=True)]
         zeros_and_ones = trials.only_classes(run.digits.train, (0, 1))
-        forgotten[kind, seed, 0] = run.accuracy()
+        forgotten[kind, row, 0] = run.accuracy()
         for number in range(1, PASSES + 1):
-            forgotten[kind, seed, number] = trials.forward_passes(run, zeros_and_ones).accuracy()
+            forgotten[kind, row, number] = trials.forward_passes(run, zeros_and_ones).accuracy()
         after = run.trainer.context.variables(trainable=True)
         assert all(np.array_equal(old, new.value) for old, new in zip(weights, after, strict=True))
 
@@ -69,12 +71,12 @@ runs = [pretrained(seed) for seed in SEEDS]
 source = np.array([run.accuracy() for run in runs])
 shifted = np.empty(len(SEEDS))
 updated = np.empty((len(SEEDS), len(COUNTS)))
-for seed, run in enumerate(runs):
+for row, run in enumerate(runs):
     train, test = (trials.with_contrast(part, 0.3, 0.5) for part in (run.digits.train, run.digits.test))
-    shifted[seed] = run.trainer.eval(test)["accuracy"]
+    shifted[row] = run.trainer.eval(test)["accuracy"]
     for column, count in enumerate(COUNTS):
         pybn.update_averages(run.trainer, pybn.InMemoryDataset(train.inputs[:count], train.labels[:count], 64))
-        updated[seed, column] = run.trainer.eval(test)["accuracy"]
+        updated[row, column] = run.trainer.eval(test)["accuracy"]
 
 ax = plots.over_seeds(
     COUNTS, {"updated averages": updated}, ("new images, without labels", "accuracy on the new images")
@@ -127,3 +129,9 @@ assert np.all(np.abs(difference) < 0.02)
 print("frozen minus moving, after three more epochs: " + ", ".join(f"{each:+.3f}" for each in difference))
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("transfer")

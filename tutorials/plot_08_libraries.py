@@ -4,6 +4,8 @@ r"""
 One word, four libraries
 ========================
 
+*Which way does momentum count, and what else differs?*  About 10 minutes.  :ref:`lesson-momentum` comes before.
+
 Every library normalizes a training batch in the same way.  What they keep of it for evaluation differs, and the word
 *momentum* hides it: in Keras, Flax, ONNX and pybn it is the fraction of the **old** average that is kept, in PyTorch
 the fraction of the **new** batch that is taken in.  They also start differently, and do not average the same variance.
@@ -18,20 +20,16 @@ from pybn.lessons import experiments, lesson
 from pybn.study.interop import LIBRARIES, rules
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 
 # %%
 # The table
 # ---------
 
 NAMES = ("pybn", "gomlx", "pytorch", "keras", "flax", "onnx")
-print(f"{'':14} {'momentum':>9} {'keeps':>6} {'epsilon':>8}  {'variance':10}  mean, variance")
-for name in NAMES:
-    row = LIBRARIES[name]
-    print(
-        f"{row.title:14} {row.momentum:9} {row.momentum_keeps:>6} {row.epsilon:8.0e}  {row.averaged_variance:10}  "
-        f"{row.mean}, {row.variance}"
-    )
+COLUMNS = ("momentum", "momentum_keeps", "epsilon", "averaged_variance", "mean", "variance")
+rows = {LIBRARIES[name].title: [getattr(LIBRARIES[name], each) for each in COLUMNS] for name in NAMES}
+lesson.table(rows, COLUMNS)
 
 # %%
 # One stream
@@ -61,7 +59,7 @@ def truth(seed):
     return values.mean(), values.var()
 
 
-stream = averages(seed=0)
+stream = averages(SEEDS[0])
 curves = {
     "Keras, Flax (0.99 of the old)": ("keras", {"color": plots.COLOURS[0], "lw": 2.5}),
     "ONNX (0.9 of the old)": ("onnx", {"color": plots.COLOURS[1], "lw": 1.5}),
@@ -70,7 +68,7 @@ curves = {
 }
 axes = plots.panels(1, 2, height=4.4)
 for which, (ax, quantity) in enumerate(zip(axes, ("mean", "variance"), strict=True)):
-    ax.axhline(truth(0)[which], color="black", ls=":", label="all the data")
+    ax.axhline(truth(SEEDS[0])[which], color="black", ls=":", label="all the data")
     for label, (name, style) in curves.items():
         ax.plot(np.arange(1, len(stream[name][which]) + 1), stream[name][which], label=label, **style)
     ax.set(xlabel=f"batches of {SIZE} images", ylabel=f"averaged {quantity} of the pixel (ink{'²' * which})")
@@ -110,9 +108,9 @@ print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their sta
 # Somebody copies ``momentum=0.9`` from Keras to PyTorch.  There it takes nine tenths from every new batch: a
 # memory of 1.1 batches in place of 10.  (How far off it is, below, is the root mean square from batch 50 on.)
 
-same = averages(seed=0, momentum=0.9)
+same = averages(SEEDS[0], momentum=0.9)
 ax = plots.panels(height=3.2)
-ax.axhline(truth(0)[0], color="black", ls=":", label="all the data")
+ax.axhline(truth(SEEDS[0])[0], color="black", ls=":", label="all the data")
 ax.plot(same["pytorch"][0], color=plots.COLOURS[0], lw=1.2, label="PyTorch, momentum=0.9")
 ax.plot(same["keras"][0], color=plots.COLOURS[1], lw=2.5, label="Keras, momentum=0.9")
 ax.set(xlabel=f"batches of {SIZE} images", ylabel="averaged mean of the pixel (ink)", ylim=(0, 1))
@@ -133,3 +131,9 @@ for seed in SEEDS:
 # averages along.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("libraries")

@@ -4,6 +4,9 @@ r"""
 The gradient through the statistics
 ===================================
 
+*What does the gradient lose if mean and variance are taken for constants?*  About 20 minutes.  You should know the
+chain rule; :ref:`lesson-one-feature` comes before.
+
 In training :math:`\mu` and :math:`\sigma^2` are made of the batch, so every :math:`x_i` acts on the output in three
 ways: by itself, through the mean, and through the variance.  The gradient has a term for each
 (with :math:`g_i` the gradient that arrives at :math:`y_i`):
@@ -29,6 +32,7 @@ from pybn.lessons import experiments, lesson
 from pybn.study.gradcheck import CannotJudgeError, check_gradients
 
 plots = lesson.plots()
+SEEDS = lesson.seeds()
 EPSILON = 1e-3
 
 
@@ -99,7 +103,7 @@ def without_variance_path(dy, x, scale, offset):
     return dx, *backward(dy, x, scale, offset)[1:]
 
 
-for seed in range(3):
+for seed in SEEDS:
     rng = np.random.default_rng(seed)
     inputs = [rng.normal(3, 2, (8, 5)), rng.normal(1, 0.5, 5), rng.normal(0, 1, 5)]
     assert check_gradients(forward, inputs, vjp=backward, seed=100 + seed)  # another seed: dy must not resemble x
@@ -155,7 +159,7 @@ def train(seed, through_statistics, epochs=10):
     return np.array(measured).T
 
 
-whole, constants = (np.stack([train(seed, through) for seed in range(3)]) for through in (True, False))
+whole, constants = (np.stack([train(seed, through) for seed in SEEDS]) for through in (True, False))
 
 epochs = np.arange(1, 11)
 axes = plots.panels(1, 2, height=3.8)
@@ -167,7 +171,7 @@ for which, quantity in enumerate(("accuracy on test digits", "length of the bias
 assert np.all(whole[:, 0, -1] - constants[:, 0, -1] > 0.05)
 assert np.all(whole[:, 1] < 1e-3)
 assert np.all(np.diff(constants[:, 1]) > 0)
-for seed, (a, b) in enumerate(zip(whole, constants, strict=True)):
+for seed, a, b in zip(SEEDS, whole, constants, strict=True):
     print(f"seed {seed}, the whole gradient: accuracy {a[0, -1]:.3f}, biases {a[1, -1]:.0e} long")
     print(f"        statistics taken for constants: accuracy {b[0, -1]:.3f}, biases {b[1, -1]:.1f} long")
 
@@ -178,3 +182,9 @@ for seed, (a, b) in enumerate(zip(whole, constants, strict=True)):
 # (``use_bias=False``).
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("gradient")

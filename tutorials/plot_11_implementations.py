@@ -4,6 +4,9 @@ r"""
 Two implementations, one answer
 ===============================
 
+*How does one know that a fast program computes the same as a readable one?*  About 10 minutes.  You should know what
+float32 is; :ref:`lesson-one-feature` comes before.
+
 `pybn.reference` is written to be read, ``pybn_ext`` to be fast, and they must give the same numbers.  *The same* needs
 a measure: two correct programs that add in another order differ in the last digits.  The measure is the **unit in the
 last place** (ulp) of the result, about 1 part in 10\ :sup:`7` in float32, and a bound says how many are allowed.
@@ -22,7 +25,7 @@ from pybn.lessons import experiments, lesson
 from pybn.study import compare
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 BUILT = backend.compiled_is_built()
 
 
@@ -151,3 +154,9 @@ if BUILT:
 # which the reference always wins: it can be read, changed, and stepped through.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("implementations")

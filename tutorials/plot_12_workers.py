@@ -4,7 +4,7 @@ r"""
 One batch, several workers
 ==========================
 
-*Does a batch that is spread over workers have the statistics of the batch?*  10 minutes.  You should know what
+*Does a batch that is spread over workers have the statistics of the batch?*  About 10 minutes.  You should know what
 :ref:`lesson-small-batches` shows: the variance of :math:`n` examples around their own mean is too small by
 :math:`(n-1)/n`.
 
@@ -21,7 +21,7 @@ import numpy as np
 from pybn.lessons import lesson, workers
 
 plots = lesson.plots()
-SEEDS = range(3)
+SEEDS = lesson.seeds()
 BATCH = 64
 
 # %%
@@ -108,3 +108,9 @@ for seed, (together, of_seed) in zip(SEEDS, zip(uneven[True], runs[True], strict
 # ``pybn.distributed.DataParallelTrainer(MPI.COMM_WORLD, ...)``; the page on several workers has the whole script.
 
 lesson.show()
+
+# %%
+# Exercises
+# ---------
+
+lesson.exercises("workers")

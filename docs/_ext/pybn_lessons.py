@@ -42,7 +42,7 @@ LESSONS = {
     "libraries": Lesson("use", 10, "Momentum means two things: the same stream by five libraries' rules."),
     "batches": Lesson("use", 10, "Batches sorted by class: statistics that nothing repairs afterwards."),
     "workers": Lesson("use", 10, "A batch spread over workers: whose statistics, and how they are pooled."),
-    "diagnosis": Lesson("use", 20, "Five ill networks: the report on each, and the cure."),
+    "evaluation": Lesson("use", 20, "Five ill networks: the report on each, and the cure."),
     "implementations": Lesson("hood", 10, "Reference and compiled twin, held against each other on your machine."),
     "ladder": Lesson("hood", 30, "From loops to the speed of memory in six rungs, each timed."),
 }

@@ -65,6 +65,33 @@ def epsilon_run(seed: int, epsilon: float, *, examples: int = 300, steps: int = 
     )
 
 
+@dataclass(frozen=True)
+class RareFeature:
+    """The feature that varied in the fewest batches, as evaluation would have seen it after each step.
+
+    step (T,) : of the training
+    variance (T,) : its averaged variance
+    seen : the indices into these of the batches in which it varied
+    """
+
+    step: np.ndarray
+    variance: np.ndarray
+    seen: np.ndarray
+
+    def gain(self, epsilon: float) -> np.ndarray:
+        """What evaluation would have multiplied the feature by, after each step."""
+        return np.asarray(1 / np.sqrt(self.variance + epsilon))
+
+
+def rarest(layer: record.LayerRecord, momentum: float) -> RareFeature:
+    """The feature of a layer that varied in the fewest of its batches (one at least), with averages of `momentum`."""
+    varied = layer.batch_variance > 0
+    times = np.where(varied.any(axis=0), varied.sum(axis=0), np.inf)
+    feature = int(np.argmin(times))
+    _, variance = record.replay(layer, momentum)
+    return RareFeature(layer.step, variance[:, feature], np.flatnonzero(varied[:, feature]))
+
+
 def _normalized(x: np.ndarray, statistics: Any, epsilon: float) -> np.ndarray:
     return (x - statistics.mean) / np.sqrt(statistics.variance + epsilon)
 

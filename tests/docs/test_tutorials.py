@@ -1,16 +1,22 @@
 """Every lesson runs, in a process of its own, without a warning; its claims are asserted in itself."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pybn.lessons import command
+
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "tutorials").glob("plot_*.py"))
 # No lesson takes more than 60 s on two idle cores; a busy machine may be four times as slow.
 SECONDS = 240
+# Two sets beside the one that the lessons were written with.
+OTHER_SEEDS = (20, 40)
+CARDS = ROOT / "docs" / "_ext" / "pybn_lessons.py"
 
 
 def run(lesson, folder, *options, **environment):
@@ -56,7 +62,35 @@ def test_without_matplotlib_a_lesson_says_what_to_install(lesson, tmp_path):
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_form(lesson):
     text = lesson.read_text()
+    cards = (ROOT / "docs" / "_ext" / "pybn_lessons.py").read_text()
+    topic = lesson.stem.split("_", 2)[2]
+    assert f'    "{topic}": Lesson(' in cards, "a lesson has a card in docs/_ext/pybn_lessons.py"
     assert text.startswith(('r"""', '"""')), "a lesson begins with its title"
     assert "# %%" in text
     assert "assert " in text
-    assert len(text.splitlines()) <= 180, "one idea is told in about 150 lines"
+    assert len(text.splitlines()) <= 190, "one idea is told in about 150 lines; ten are its head and its exercises"
+    assert f'lesson.exercises("{lesson.stem.split("_", 2)[2]}")' in text, "a lesson ends with its exercises"
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_seeds_come_from_one_place(lesson):
+    """Otherwise PYBN_LESSON_SEEDS would change a part of a lesson alone."""
+    text = lesson.read_text()
+    assert "SEEDS = lesson.seeds(" in text
+    assert not re.search(r"(?:seed|rng)=\d+\b(?! \+)|default_rng\(\d|for seed in range", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", OTHER_SEEDS)
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_what_a_lesson_claims_holds_for_seeds_that_nobody_chose(lesson, first, tmp_path):
+    done = run(lesson, tmp_path, "-W", "error", PYBN_LESSON_SEEDS=str(first))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_head_says_the_minutes_of_the_card():
+    """A card of the gallery and the page behind it are two places."""
+    cards = re.findall(r'^    "(\w+)": Lesson\("\w+", (\d+),', CARDS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {each.topic: each.minutes for each in command.find(ROOT / "tutorials")}.items() <= {
+        topic: int(minutes) for topic, minutes in cards
+    }.items()

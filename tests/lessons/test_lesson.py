@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pybn.lessons import lesson
+
 DRAWS = """
 from pybn.lessons import lesson
 plt = lesson.pyplot()
@@ -51,3 +53,23 @@ def test_the_gallery_takes_the_figures_itself(tmp_path):
     end = run(tmp_path, "import sys\nsys.modules['sphinx_gallery'] = sys\n" + DRAWS)
     assert (end.stdout, end.stderr) == ("", "")
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_table_is_printed_by_a_script_and_is_a_table_elsewhere(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "sphinx_gallery", raising=False)  # other tests may have imported it
+    made = lesson.table({"Keras": [0.99, "<b>"], "PyTorch": [0.1, "new"]}, ["momentum", "momentum_keeps"])
+    assert capsys.readouterr().out.splitlines() == [
+        "         momentum  momentum keeps",
+        "Keras    0.99      <b>",
+        "PyTorch  0.1       new",
+    ]
+    html = made._repr_html_()
+    assert html.count("<tr>") == 3
+    assert "<td>&lt;b&gt;</td>" in html
+    assert "<th>momentum keeps</th>" in html
+
+
+def test_where_the_last_value_of_a_cell_is_shown_nothing_is_printed(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sphinx_gallery", sys)
+    lesson.table({"Keras": [0.99]}, ["momentum"])
+    assert capsys.readouterr().out == ""
