@@ -1,10 +1,12 @@
 """The command line: pybn demo | lessons | compare | check | info, or python -m pybn where that script is not found.
 
-Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage.
+Exit status: 0 when all is well, 1 when a check failed, 2 for wrong usage, 141 when nobody reads the output to its end
+(`pybn check ... | head`): that of a command which the system ends for it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,6 +29,7 @@ COMMANDS = {
     "check": "pybn.study.coursework",
     "info": "pybn.study.info",
 }
+UNREAD = 128 + 13  # SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"pybn: there is no command {arguments[0]!r}\n\n{USAGE}", file=sys.stderr)
         return 2
-    status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+    try:
+        status: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return UNREAD
     return status
 
 

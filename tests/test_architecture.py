@@ -59,6 +59,8 @@ FLOORS = {
         "pybn.distributed.trainer",
         "pybn.distributed.larger",
         "pybn.distributed",
+        "pybn.bridges.torch",
+        "pybn.bridges",
         "pybn.study.record",
         "pybn.study.records",
         "pybn.study.drawing",
@@ -85,6 +87,7 @@ FLOORS = {
         "pybn.study.interop.state",
         "pybn.study.interop.libraries",
         "pybn.study.interop",
+        "pybn.study.fold",
         "pybn.study.adapters.names",
         "pybn.study.adapters.places",
         "pybn.study.adapters.not_judged",
@@ -280,12 +283,13 @@ def test_the_compiled_package_knows_the_arguments_alone():
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_the_library_needs_numpy_alone(module):
-    """Other packages than NumPy are imported by drawing.py, and by functions whose business they are."""
+    """Others are imported by drawing.py, by each bridge, and by functions whose business they are."""
 
     def foreign(**how):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
-    assert foreign(within_functions=False) <= ({"matplotlib"} if module == "pybn.study.drawing" else set())
+    needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}}
+    assert foreign(within_functions=False) <= needed.get(module, set())
     assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython"}
 
 

@@ -119,11 +119,13 @@ class Config:
         self._backend_inference = _switch("use_backend_inference", value)
         return self
 
-    def mask(self, value: MaskLike) -> Self:
+    def mask(self, value: MaskLike | Node) -> Self:
         """Boolean, True for real elements; broadcasts to x over the axes that are not features.
 
-        A masked element counts in no statistic, and passes through unchanged.
+        A masked element counts in no statistic, and passes through unchanged.  A Node is taken for its value:
+        a mask of zeros and ones in a data set comes as one.
         """
+        value = value.value if isinstance(value, Node) else value
         self._batch = arguments.batch(self._x.value, self._feature_axis, value)
         self._mask = value
         return self
@@ -177,9 +179,12 @@ class Config:
 
     def _agree_with_other_uses(self, ctx: Context) -> None:
         """A layer that is used more than once in a training step moves once, so its uses must want the same."""
+        run = ctx.run
+        if not run.training:
+            return
         mine = {"momentum": self._momentum, "trainable": self._trainable, "frozen_averages": self._frozen_averages}
-        first = ctx.run.agreed.setdefault(ctx.scope, mine)
-        if ctx.is_training and first != mine:
+        first = run.agreed.setdefault(ctx.scope, mine)
+        if first != mine:
             raise ValueError(
                 f"the layer in {ctx.scope} is used more than once in this step, and its uses must agree: "
                 f"got {first} and {mine}; give each its own scope with ctx.in_scope(...)"
@@ -200,7 +205,7 @@ def batch_norm(
     regularize_offset: bool = False,
     current_scope: bool = False,
     use_backend_inference: bool = True,
-    mask: MaskLike | None = None,
+    mask: MaskLike | Node | None = None,
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)

@@ -6,10 +6,13 @@ under way is kept in a ContextVar, as the choice of the implementation is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
+
+Value = TypeVar("Value")
+#: Makes the value of a block as it begins, and beside it, by variable, what that is for the code within.
+Begin: TypeAlias = Callable[[], tuple[Value, dict[Any, Any]]]
 
 
 class Block:
@@ -30,9 +33,9 @@ class Block:
 _around: ContextVar[tuple[Block, ...]] = ContextVar("pybn_blocks", default=())
 
 
-def around() -> tuple[Block, ...]:
-    """The blocks around this line in this thread or task, the innermost last; some may have ended."""
-    return _around.get()
+#: The blocks around this line in this thread or task, the innermost last; some may have ended.
+#: Not a function of ours around it: it is asked 400 times in a training step, at 60 ns more for each.
+around = _around.get
 
 
 class Blocks:
@@ -46,26 +49,49 @@ class Blocks:
 
     def get(self, key: str, default: Any = None) -> Any:
         """What the innermost block around has set for `key`."""
-        for block in reversed(around()):
+        for block in around()[::-1]:
             if block.owner is self and block.key == key and block.is_open:
                 return block.value
         return default
 
-    @contextmanager
-    def setting(self, key: str, value: Any, seen: dict[Any, Any] | None = None) -> Iterator[None]:
+    def setting(self, key: str, value: Any) -> Setting[Any]:
         """Set `key` for the length of a block; what it was before is back afterwards, also after an error.
 
         Blocks may end in another order than they began, as those of generators do.
         """
-        block = Block(self, key, value, seen or {})
+        return Setting(self, key, lambda: (value, {}))
+
+    def beginning(self, key: str, begin: Begin[Value]) -> Setting[Value]:
+        """As `setting`, with a value that is made when the block begins, and what variables are for the code within."""
+        return Setting(self, key, begin)
+
+
+class Setting(Generic[Value]):
+    """The block that sets a value.
+
+    Two methods and no generator: a forward pass is one, and took 15 us in place of 7.
+    """
+
+    __slots__ = ("_begin", "_block", "_key", "_owner")
+
+    def __init__(self, owner: object, key: str, begin: Begin[Value]) -> None:
+        self._owner, self._key, self._begin = owner, key, begin
+
+    def __enter__(self) -> Value:
+        value, seen = self._begin()
+        self._block = block = Block(self._owner, self._key, value, seen)
         try:
             _around.set((*_still_open(), block))
-            yield
-        finally:
-            # An interrupt comes with a call or a loop: it may keep the block in the list, and not open.
+        except BaseException:  # an interrupt: `__exit__` will not be called
             block.is_open = False
-            _around.set(_still_open())
+            raise
+        return value
+
+    def __exit__(self, *error: object) -> None:
+        # An interrupt comes with a call or a loop: it may keep the block in the list, and not open.
+        self._block.is_open = False
+        _around.set(_still_open())
 
 
 def _still_open() -> tuple[Block, ...]:
-    return tuple(block for block in around() if block.is_open)
+    return tuple([block for block in around() if block.is_open])

@@ -22,7 +22,16 @@ from pybn.framework.blocks import Blocks
 from pybn.framework.graph import Node
 from pybn.framework.parameters import Misspelt, Parameters
 from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
-from pybn.framework.variables import ROOT, NewValues, Variable, as_they_are, as_they_were, put_back, restored_on_error
+from pybn.framework.variables import (
+    ROOT,
+    Held,
+    NewValues,
+    Variable,
+    as_they_are,
+    as_they_were,
+    put_back,
+    restored_on_error,
+)
 
 # Where optimizers keep what they remember of a variable: under this and its path.
 OPTIMIZER_SCOPE = "/optimizer"
@@ -154,12 +163,15 @@ class Context:
 
     def get_variable(self, path: str) -> Variable:
         """The variable at `path`, absolute or relative to this scope; KeyError where there is none."""
-        absolute = path if path.startswith(ROOT) else f"{self._prefix}/{path}"
-        try:
-            return self._store.variables[absolute]
-        except KeyError:
+        variable = self.find_variable(path)
+        if variable is None:
             known = ", ".join(list(self._store.variables)) or "none yet"
-            raise KeyError(f"there is no variable {absolute}; there are: {known}") from None
+            raise KeyError(f"there is no variable {self._absolute(path)}; there are: {known}")
+        return variable
+
+    def find_variable(self, path: str) -> Variable | None:
+        """As `get_variable`, but None where there is none."""
+        return self._store.variables.get(self._absolute(path))
 
     def variables(self, *, trainable: bool | None = None, role: str | None = None) -> list[Variable]:
         """The variables in and under this scope, in the order they were made, of one kind or all."""
@@ -259,18 +271,19 @@ class Context:
         run: Run | None = self._store.blocks.get(_RUN)
         return self._store.outside.run if run is None else run
 
-    @contextmanager
-    def forward_pass(self, *, training: bool = False) -> Iterator[Run]:
+    def forward_pass(self, *, training: bool = False) -> AbstractContextManager[Run]:
         """A run of the model; what its layers left is dropped at the end unless `apply` took it.
 
         Scopes may be used afresh, and the mode before is back afterwards, also after an error.  The
         run is this thread's or task's own, and sees the variables as they were when it began.
         """
         store = self._store
-        with store.lock:
-            run, seen = Run(training, store.steps), as_they_are(store.variables.values())
-        with store.blocks.setting(_RUN, run, seen):
-            yield run
+
+        def begin() -> tuple[Run, dict[Variable, Node]]:
+            with store.lock:
+                return Run(training, store.steps), as_they_are(store.variables.values())
+
+        return store.blocks.beginning(_RUN, begin)
 
     def apply(self, new_values: NewValues | None = None) -> None:
         """End a training step: `new_values` and what the layers left, all together or none.
@@ -280,14 +293,14 @@ class Context:
         began: it was computed from values that are no more.
         """
         run, store = self.run, self._store
-        everything = run.prepared() | (new_values or {})
+        held = Held.of(run.prepared()) | Held.of(new_values or {})
         with store.lock:
             if run.began_after not in (None, store.steps):
                 raise ConcurrentTrainingError(
                     "another training step on this context was applied since this one began: two at once would lose "
                     "one of them. This one changed nothing; let the steps take turns"
                 )
-            self.assign(everything)
+            self._hold(held)
             store.steps += 1
             if run.began_after is not None:
                 run.began_after = store.steps
@@ -298,10 +311,9 @@ class Context:
 
         Every value is checked before the first is assigned.
         """
-        checked = [(variable, variable.checked(value)) for variable, value in new_values.items()]
-        with self._store.lock, restored_on_error(new_values):  # an interrupt may come between two assignments
-            for variable, array in checked:
-                variable.hold(array)
+        held = Held.of(new_values)
+        with self._store.lock:
+            self._hold(held)
 
     @contextmanager
     def changing(self, what: str) -> Iterator[None]:
@@ -355,6 +367,11 @@ class Context:
     def __repr__(self) -> str:
         return f"Context({self.scope}, {len(self.variables())} variables)"
 
+    def _hold(self, held: dict[Variable, np.ndarray]) -> None:
+        with restored_on_error(held):  # an interrupt may come between two assignments
+            for variable, array in held.items():
+                variable.hold(array)
+
     def _with(self, **changes: Any) -> Context:
         other = object.__new__(Context)
         other.__dict__ = self.__dict__ | changes
@@ -364,6 +381,9 @@ class Context:
         if not name or "/" in name:
             raise ValueError(f"{what}'s name must be one part of a path, without '/', got {name!r}")
         return f"{self._prefix}/{name}"
+
+    def _absolute(self, path: str) -> str:
+        return path if path.startswith(ROOT) else f"{self._prefix}/{path}"
 
     def _holds(self, path: str) -> bool:
         return not self._prefix or path.startswith(self._prefix + "/")

@@ -23,6 +23,7 @@ from pybn.framework import initializers, ops
 from pybn.framework.context import Context
 from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.ops import relu
+from pybn.framework.ops.elementwise import NUMBER
 from pybn.framework.parameters import chosen
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
@@ -101,7 +102,7 @@ def dropout(ctx: Context, x: NodeLike, rate: float | None = None) -> Node:
     name = "dropout's rate"
     if rate is None:
         name, rate = f"the parameter {DROPOUT_PARAM}", ctx.get_param(DROPOUT_PARAM, 0.0)
-    if not isinstance(rate, ops.NUMBER) or not 0 <= rate < 1:
+    if not isinstance(rate, NUMBER) or not 0 <= rate < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {rate!r}")
     x = ops.as_node(x)
     if not ctx.is_training or rate == 0:

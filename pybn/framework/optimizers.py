@@ -7,10 +7,11 @@ should become, and `Context.apply` assigns all of it together with the moving av
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from pybn.arguments import BOOLEAN
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
@@ -68,14 +69,18 @@ class Adam:
         for variable, gradient in _in_wide(variables, gradients):
             first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
             steps = state(ctx, variable, "steps", shape=())
-            t = new[steps] = steps.value + 1
+            t = new[steps] = float(steps.value) + 1
             m = new[first] = self.beta1 * first.value + (1 - self.beta1) * gradient
             v = new[second] = self.beta2 * second.value + (1 - self.beta2) * gradient**2
-            m_hat, v_hat = m / (1 - self.beta1**t), v / (1 - self.beta2**t)
-            step = m_hat / (np.sqrt(v_hat) + self.epsilon)
+            # NumPy's own numbers: the step is computed in float64, and rounded once, with the new weight.
+            step = m / np.float64(1 - self.beta1**t)
+            step *= self.learning_rate
+            deviation = np.sqrt(v / np.float64(1 - self.beta2**t))
+            deviation += self.epsilon
+            step /= deviation
             if self._weight_decay:
-                step += self._weight_decay * variable.value
-            new[variable] = variable.value - self.learning_rate * step
+                step += self.learning_rate * self._weight_decay * variable.value
+            new[variable] = variable.value - step
         return new
 
 
@@ -124,6 +129,9 @@ def from_context(ctx: Context) -> Optimizer:
 
 def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
     """What an optimizer keeps for a variable: one of the same shape, float32 or wider, saved with the others."""
+    found = ctx.find_variable(f"{OPTIMIZER_SCOPE}{variable.path}/{name}")
+    if found is not None and found.shape == (variable.shape if shape is None else shape):
+        return found  # 4 us sooner than by way of the scope, 30 times in a step
     scope = ctx.in_absolute_path(OPTIMIZER_SCOPE + variable.path).checked(False)
     if shape is None:
         return scope.variable(name, variable.shape, wide(variable.dtype), zeros, trainable=False)
@@ -137,19 +145,25 @@ def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> 
 
 
 def _not_negative(name: str, value: float) -> float:
-    if not value >= 0 or not np.isfinite(value):
+    if not _number(name, value) >= 0 or not np.isfinite(value):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
     return value
 
 
 def _positive(name: str, value: float) -> float:
     # 0 would divide 0 by 0 where a gradient has always been 0, as behind a dead relu.
-    if not 0 < value < np.inf:
+    if not 0 < _number(name, value) < np.inf:
         raise ValueError(f"{name} must be finite and above 0, got {value!r}")
     return value
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0 <= value < 1:
+    if not 0 <= _number(name, value) < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> Any:
+    if isinstance(value, BOOLEAN) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     return value

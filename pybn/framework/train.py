@@ -22,7 +22,7 @@ from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
 from pybn.framework.parameters import MisspeltParameterWarning
 from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
-from pybn.framework.variables import NewValues, Variable
+from pybn.framework.variables import Held, Variable
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
@@ -217,6 +217,8 @@ class Loop:
 
         Begins at the data set's first batch, and starts new epochs as needed.
         """
+        if steps < 0:
+            raise ValueError(f"steps must not be negative, got {steps}")
         return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
 
     def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:
@@ -274,33 +276,34 @@ def check_loss(value: float) -> None:
         )
 
 
-def next_values(
-    optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]
-) -> NewValues:
+def next_values(optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]) -> Held:
     """What a step of the optimizer makes of variables and its own memory, all of it known to be finite."""
     _check_finite(variables, gradients)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
-        new = optimizer.new_values(ctx, variables, gradients)
-        _check_update(new)
+        new = Held.of(optimizer.new_values(ctx, variables, gradients))
+    _check_update(new)
     return new
 
 
 def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> None:
     """Raise where a gradient would write NaN or infinity into its variable."""
     for variable, values in zip(variables, gradients, strict=True):
-        # Counting takes half the time of all(): 1 us for each variable.
-        if np.count_nonzero(np.isfinite(values)) < values.size:
+        if not _all_finite(values):
             raise NonFiniteGradientError(
                 f"the gradient of {variable.path} is NaN or infinite although the loss is finite; nothing was changed. "
                 "Look for a derivative that does not exist, such as that of sqrt at 0, or lower the learning rate"
             )
 
 
-def _check_update(new_values: NewValues) -> None:
+def _all_finite(array: np.ndarray) -> bool:
+    # Looking for a 0 among the bytes: .8 us for 64 numbers, where all() takes 1.7 and counting 2.1; 40 times in a step.
+    return b"\0" not in np.isfinite(array).tobytes()
+
+
+def _check_update(new_values: Held) -> None:
     """Raise where a weight or the optimizer's memory would be NaN or infinite, and stay so for ever."""
-    for variable, value in new_values.items():
-        held = np.asarray(value, variable.dtype)
-        if np.count_nonzero(np.isfinite(held)) < held.size:
+    for variable, array in new_values.items():
+        if not _all_finite(array):
             raise NonFiniteUpdateError(
                 f"this step would make {variable.path} NaN or infinite although the gradients are finite; nothing was "
                 "changed. " + (_WAS_FINITE if np.isfinite(variable.value).all() else _WAS_NOT)

@@ -48,8 +48,9 @@ class Variable:
 
     def checked(self, new: Any) -> np.ndarray:
         """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
-        array = np.array(new, self.dtype)
-        if array.shape != self.shape:
+        held = self._node.value
+        array = np.array(new, held.dtype)
+        if array.shape != held.shape:
             raise ValueError(f"{self.path} must keep its shape {self.shape}, got {array.shape}")
         array.setflags(write=False)
         return array
@@ -64,20 +65,21 @@ class Variable:
     @property
     def node(self) -> Node:
         """The value as a leaf of the graph, the same one until the value changes."""
-        for block in reversed(around()):
-            if self in block.seen and block.is_open:
-                return block.seen[self]
+        for block in around()[::-1]:
+            node: Node | None = block.seen.get(self)
+            if node is not None and block.is_open:
+                return node
         return self._node
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the value."""
-        return self.value.shape
+        return self._node.value.shape  # it stays: no need to ask what the run under way sees
 
     @property
     def dtype(self) -> np.dtype:
         """The type of the value's elements."""
-        return self.value.dtype
+        return self._node.value.dtype
 
     @property
     def scope(self) -> str:
@@ -92,6 +94,17 @@ class Variable:
     def __repr__(self) -> str:
         kind = "trainable" if self.trainable else "not trainable"
         return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
+
+
+class Held(dict["Variable", np.ndarray]):
+    """New values as their variables would hold them: what `Variable.checked` gave."""
+
+    @classmethod
+    def of(cls, new_values: NewValues) -> Held:
+        """Each value as its variable would hold it; those that are so already are taken as they are."""
+        if isinstance(new_values, Held):
+            return new_values
+        return cls({variable: variable.checked(value) for variable, value in new_values.items()})
 
 
 def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
@@ -115,7 +128,7 @@ Before = list[tuple[Variable, np.ndarray, bool, str]]
 
 def as_they_were(variables: Iterable[Variable]) -> Before:
     """All that `put_back` needs."""
-    return [(variable, variable.value, variable.trainable, variable.role) for variable in variables]
+    return [(variable, variable._node.value, variable.trainable, variable.role) for variable in variables]
 
 
 def put_back(before: Before) -> None:

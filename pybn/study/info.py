@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -57,7 +58,9 @@ def _version(package: str) -> str:
 def _backend() -> str:
     """The implementation that computes, or the sentence that says why there is none."""
     try:
-        return backend.backend_name()
+        with warnings.catch_warnings():  # of a build that failed; what it says is shown as `compiled`
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return backend.backend_name()
     except (ImportError, ValueError) as wrong:
         return str(wrong)
 

@@ -55,6 +55,15 @@ def test_the_script_is_the_module():
         assert run(option) == (0, f"pybn {pybn.__version__}\n", "")
 
 
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    """As in `pybn info | head -1`."""
+    command = subprocess.Popen([sys.executable, "-m", "pybn", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    command.stderr.close()
+    assert command.wait() == 141
+
+
 def test_an_unknown_command_is_named(capsys):
     assert command_line.main(["dmeo"]) == 2
     assert "no command 'dmeo'" in capsys.readouterr().err

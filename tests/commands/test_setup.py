@@ -71,6 +71,7 @@ def test_a_failed_compile_is_told_kept_and_shown(clone):
     shown = run_python("from pybn.__main__ import main; main(['info'])", clone)
     assert "never heard of that" in shown.stdout
     assert "install a C compiler" in shown.stdout
+    assert shown.stderr == ""
     told = run_python("import pybn; print(pybn.backend_name(), pybn.backend_name())", clone)
     assert told.stdout == "reference reference\n"
     assert told.stderr.count("RuntimeWarning: pybn_ext is not compiled in this installation") == 1

@@ -62,6 +62,9 @@ def test_without_matplotlib_a_lesson_says_what_to_install(lesson, tmp_path):
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_form(lesson):
     text = lesson.read_text()
+    cards = (ROOT / "docs" / "_ext" / "pybn_lessons.py").read_text()
+    topic = lesson.stem.split("_", 2)[2]
+    assert f'    "{topic}": Lesson(' in cards, "a lesson has a card in docs/_ext/pybn_lessons.py"
     assert text.startswith(('r"""', '"""')), "a lesson begins with its title"
     assert "# %%" in text
     assert "assert " in text

@@ -220,6 +220,8 @@ LAYERS = {
     "average_pool": (lambda ctx, x: layers.average_pool(shifted(ctx, x)), (ROWS, 2, 2, 1), "/shift"),
     "dropout": (lambda ctx, x: layers.dropout(ctx, shifted(ctx, x), 0.0), (ROWS, 1), "/shift"),
     "flatten": (lambda ctx, x: layers.flatten(shifted(ctx, x)), (ROWS, 1, 1), "/shift"),
+    "normalize": (layers.normalize, (ROWS, 2), "/layer_norm/offset"),
+    "activation": (lambda ctx, x: layers.activation(ctx, shifted(ctx, x)), (ROWS, 1), "/shift"),
     "relu": (lambda ctx, x: layers.relu(shifted(ctx, x)), (ROWS, 1), "/shift"),
 }
 

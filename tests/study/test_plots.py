@@ -1,5 +1,6 @@
 """The figures show the numbers they were given, are labelled, and leave nothing behind."""
 
+import inspect
 import subprocess
 import sys
 
@@ -310,6 +311,17 @@ def assert_all_text_is_inside(figure):
     pixel = 1 / figure.dpi
     inside = min(box.x0, box.y0) >= -pixel and box.x1 <= width + pixel and box.y1 <= height + pixel
     assert inside, f"cut off: {box} is not within {width:g} by {height:g} inches"
+
+
+def test_every_function_that_draws_is_public():
+    """Else the two tests below would not see it."""
+    own = {name: function for name, function in inspect.getmembers(plots, inspect.isfunction) if name[0] != "_"}
+    drawing = {
+        name
+        for name, function in own.items()
+        if function.__module__ == plots.__name__ and "ax" in inspect.signature(function).parameters
+    }
+    assert drawing <= set(plots.__all__)
 
 
 def test_every_function_that_draws_is_drawn():

@@ -6,7 +6,6 @@
 from pybn.framework.graph import Node
 from pybn.framework.ops.batch_norm import batch_norm_inference, batch_norm_training, composed_inference
 from pybn.framework.ops.elementwise import (
-    NUMBER,
     add,
     as_node,
     cast,
@@ -42,7 +41,6 @@ from pybn.framework.ops.shapes import (
 from pybn.framework.ops.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
-    "NUMBER",
     "add",
     "add_windows",
     "as_node",
