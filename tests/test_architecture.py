@@ -47,6 +47,7 @@ FLOORS = {
     ],
     3: [
         "pybn.batchnorm.averages",
+        "pybn.batchnorm.ghosts",
         "pybn.batchnorm.layer",
         "pybn.batchnorm.config",
         "pybn.batchnorm.update",
