@@ -9,8 +9,8 @@ Inference for nothing
 
 With the averages fixed, :math:`y = a\,x + b` for each feature, with :math:`a = \gamma/\sqrt{V + \varepsilon}` and
 :math:`b = \beta - a\,M`.  A line behind a sum of products is another sum of products: multiply the weights of the
-dense layer by :math:`a`, and :math:`b` is its bias.  The batch norm is gone.  Here that is done to trained networks, and
-what it costs in digits is measured.
+dense layer by :math:`a`, and :math:`b` is its bias.  The batch norm is gone.  Here that is done to trained networks,
+and what it costs in digits is measured.
 """
 
 import warnings
