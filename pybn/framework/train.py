@@ -325,34 +325,6 @@ _WAS_FINITE = "Look for a batch with far too large numbers, or lower the learnin
 _WAS_NOT = "It is so already: load a checkpoint from before, or delete the variable"
 
 
-def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after every n-th step."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}")
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        if loop.step % n == 0:
-            hook(loop, metrics)
-
-    loop.on_step(counted, priority)
-
-
-def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after step `start`, and then at intervals that grow by `factor`."""
-    if start < 1 or not factor >= 1:
-        raise ValueError(f"start must be 1 or more and factor 1 or more, got {start} and {factor}")
-    interval, due = float(start), float(start)
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        nonlocal interval, due
-        if loop.step >= due:
-            hook(loop, metrics)
-            interval *= factor
-            due = loop.step + interval
-
-    loop.on_step(counted, priority)
-
-
 def _length(dataset: Dataset) -> int | None:
     """How many batches an epoch has, where that is known."""
     try:
