@@ -59,7 +59,7 @@ class Trainer:
     model_fn : function (ctx, inputs) -> predictions, run anew for each batch
     loss_fn : function (labels, predictions) -> scalar Node
     optimizer : what turns gradients into new weights; None for a trainer that only evaluates
-    metrics : functions (labels, predictions) -> float, by name
+    metrics : functions (labels, predictions) -> float, by name; not "loss" or "regularization"
 
     Inputs reach model_fn as Nodes where they are floats, as arrays otherwise (masks, indices),
     in the tuple, list or dict that the data set yields.
@@ -81,6 +81,11 @@ class Trainer:
         self.loss_fn = loss_fn
         self.optimizer = optimizer
         self.metrics = dict(metrics or {})
+        for name in ("loss", "regularization"):
+            if name in self.metrics:
+                raise ValueError(
+                    f"a metric must have a name of its own, got {name!r}, which train_step returns already"
+                )
         self.observed: dict[str, Any] = {}
         self._parameters_were_read = False
 
