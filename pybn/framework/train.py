@@ -186,13 +186,14 @@ class Loop:
     """Runs a trainer over a data set and calls hooks.
 
     Hooks are functions (loop, metrics), called in the order of their priority, low numbers first;
-    `on_start` hooks get empty metrics.  `step` counts the training steps taken, over all runs, and
+    `on_start` hooks get empty metrics.  `step` counts the training steps taken, over all runs and those
+    before a checkpoint that was loaded before the Loop was made (the context's `global_step`), and
     `epoch` the passes that are behind: one counts when the next batch is asked for after its last.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.step = 0
+        self.step = trainer.context.global_step
         self.epoch = 0
         self.end_step: int | None = None  # where the run under way will end, if that is known
         self._stopped = False

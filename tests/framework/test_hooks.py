@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pybn import Loop, every_n_seconds, n_times
+from pybn import Context, Loop, every_n_seconds, n_times
 from pybn.framework import hooks
 
 
 class Steps:
+    context = Context(0)
+
     def train_step(self, inputs, labels):
         return {"loss": 0.0}
 
