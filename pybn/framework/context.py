@@ -221,7 +221,7 @@ class Context:
 
     @global_step.setter
     def global_step(self, step: int) -> None:
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if step < 0:
             raise ValueError(f"global_step must be a number of steps, 0 or more, got {step!r}")
         self._store.global_step = step
 
