@@ -87,6 +87,7 @@ FLOORS = {
         "pybn.study.interop.state",
         "pybn.study.interop.libraries",
         "pybn.study.interop",
+        "pybn.study.fold",
         "pybn.study.adapters.names",
         "pybn.study.adapters.places",
         "pybn.study.adapters.not_judged",

@@ -119,11 +119,13 @@ class Config:
         self._backend_inference = _switch("use_backend_inference", value)
         return self
 
-    def mask(self, value: MaskLike) -> Self:
+    def mask(self, value: MaskLike | Node) -> Self:
         """Boolean, True for real elements; broadcasts to x over the axes that are not features.
 
-        A masked element counts in no statistic, and passes through unchanged.
+        A masked element counts in no statistic, and passes through unchanged.  A Node is taken for its value:
+        a mask of zeros and ones in a data set comes as one.
         """
+        value = value.value if isinstance(value, Node) else value
         self._batch = arguments.batch(self._x.value, self._feature_axis, value)
         self._mask = value
         return self
@@ -203,7 +205,7 @@ def batch_norm(
     regularize_offset: bool = False,
     current_scope: bool = False,
     use_backend_inference: bool = True,
-    mask: MaskLike | None = None,
+    mask: MaskLike | Node | None = None,
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pybn.arguments import BOOLEAN, INTEGER
 from pybn.framework.structures import map_arrays, plain_array
 
 
@@ -56,6 +57,8 @@ class InMemoryDataset:
         if shuffle and rng is None:
             raise ValueError("shuffle=True needs rng, a numpy.random.Generator or a seed")
         self.batch_size = self._size if batch_size is None else batch_size
+        if isinstance(self.batch_size, BOOLEAN) or not isinstance(self.batch_size, INTEGER):
+            raise TypeError(f"batch_size must be an int, got {batch_size!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size} for {self._size} examples")
         self.shuffle, self.drop_last, self.name = shuffle, drop_last, name
@@ -81,10 +84,16 @@ class InMemoryDataset:
 def _common_length(inputs: Any, labels: Any) -> int:
     """How many examples there are; ValueError where two arrays do not agree on it."""
     lengths: list[int] = []
-    map_arrays(lambda array: lengths.append(len(array)), (inputs, labels))
+    map_arrays(lambda array: lengths.append(_length(array)), (inputs, labels))
     if len(set(lengths)) != 1:
         raise ValueError(f"inputs and labels must be as many, got {' and '.join(map(str, lengths))}")
     return lengths[0]
+
+
+def _length(array: np.ndarray) -> int:
+    if not array.ndim:
+        raise TypeError(f"inputs and labels must have an entry for each example, got {array!r}")
+    return len(array)
 
 
 def _chosen(arrays: Any, index: slice | np.ndarray) -> Any:

@@ -30,7 +30,10 @@ def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
     predictions = _predictions(predictions)
-    labels = _labels(labels).astype(predictions.dtype)
+    labels = _labels(labels)
+    if labels.dtype.kind not in "biuf":
+        raise TypeError(f"labels must be numbers, got {labels.dtype}")
+    labels = labels.astype(predictions.dtype)
     if labels.shape != predictions.shape:
         raise ValueError(f"labels must have the shape of the predictions {predictions.shape}, got {labels.shape}")
     difference = predictions - labels

@@ -7,10 +7,11 @@ should become, and `Context.apply` assigns all of it together with the moving av
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from pybn.arguments import BOOLEAN
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
@@ -144,19 +145,25 @@ def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> 
 
 
 def _not_negative(name: str, value: float) -> float:
-    if not value >= 0 or not np.isfinite(value):
+    if not _number(name, value) >= 0 or not np.isfinite(value):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
     return value
 
 
 def _positive(name: str, value: float) -> float:
     # 0 would divide 0 by 0 where a gradient has always been 0, as behind a dead relu.
-    if not 0 < value < np.inf:
+    if not 0 < _number(name, value) < np.inf:
         raise ValueError(f"{name} must be finite and above 0, got {value!r}")
     return value
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0 <= value < 1:
+    if not 0 <= _number(name, value) < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> Any:
+    if isinstance(value, BOOLEAN) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     return value

@@ -26,7 +26,7 @@ def has_parts(value: Any) -> bool:
 def number_of_examples(labels: Any) -> int:
     """How many examples a batch has, by its labels; these may be several arrays in a dict, a tuple or a list.
 
-    A list of labels, one for each example, counts itself; no array at all is a ValueError.
+    A list of labels, one for each example, counts itself; no array at all is a ValueError, no entries a TypeError.
     """
     while has_parts(labels):
         parts = list(labels.values()) if isinstance(labels, dict) else labels
@@ -35,6 +35,8 @@ def number_of_examples(labels: Any) -> int:
         if not parts:
             raise ValueError(f"labels must hold an array at least, got an empty {type(labels).__name__}")
         labels = parts[0]
+    if not hasattr(labels, "__len__") or (hasattr(labels, "shape") and not labels.shape):
+        raise TypeError(f"labels must have an entry for each example, got {described(labels)}")
     return len(labels)
 
 

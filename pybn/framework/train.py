@@ -217,6 +217,8 @@ class Loop:
 
         Begins at the data set's first batch, and starts new epochs as needed.
         """
+        if steps < 0:
+            raise ValueError(f"steps must not be negative, got {steps}")
         return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
 
     def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pybn.study import coursework, interop, record
+from pybn.study import coursework, fold, interop, record
 from pybn.study.compare import Comparison, compare
 from pybn.study.coursework import check_batch_norm
 from pybn.study.examine import Examination, Symptom, examine
@@ -27,6 +27,7 @@ __all__ = [
     "compare",
     "coursework",
     "examine",
+    "fold",
     "interop",
     "plots",
     "record",

@@ -162,3 +162,14 @@ def test_a_pytorch_data_loader_that_cannot_tell_its_length():
     loop = Loop(trainer)
     loop.run_epochs(data.DataLoader(Stream(), batch_size=2), 2)
     assert (loop.step, loop.end_step) == (6, None)
+
+
+@pytest.mark.parametrize("batch_size", [2.5, "2", True, np.float64(2)], ids=repr)
+def test_a_batch_size_that_is_no_int(batch_size):
+    with pytest.raises(TypeError, match="batch_size must be an int, got"):
+        InMemoryDataset(np.zeros(5), np.zeros(5), batch_size=batch_size)
+
+
+def test_a_number_has_no_examples():
+    with pytest.raises(TypeError, match="must have an entry for each example, got array"):
+        InMemoryDataset(np.float32(1), np.zeros(5))

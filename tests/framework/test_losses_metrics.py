@@ -132,3 +132,9 @@ def test_a_node_tells_numpy_what_it_is(rng):
 def test_nan_is_never_the_right_class():
     logits = np.array([[np.nan, 0.0], [0.0, np.nan], [np.nan, np.nan], [0.0, 1.0]])
     assert metrics.accuracy(np.array([0, 1, 0, 1]), Node(logits)) == 0.25
+
+
+@pytest.mark.parametrize("labels", [np.ones(2) * 1j, np.array(["1", "2"]), np.array([None, None])], ids=str)
+def test_labels_that_are_no_numbers(labels):
+    with pytest.raises(TypeError, match="labels must be numbers, got"):
+        losses.mean_squared_error(labels, Node(np.ones(2)))

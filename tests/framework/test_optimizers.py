@@ -178,3 +178,18 @@ def test_fractions_that_are_refused(value):
 def test_epsilons_that_are_refused(epsilon):
     with pytest.raises(ValueError, match="epsilon must be finite and above 0, got"):
         optimizers.Adam(epsilon=epsilon)
+
+
+@pytest.mark.parametrize("value", [None, "0.1", True, [0.1]], ids=repr)
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda value: optimizers.SGD(value), "learning_rate"),
+        (lambda value: optimizers.SGD(0.1, value), "momentum"),
+        (lambda value: optimizers.Adam(beta2=value), "beta2"),
+        (lambda value: optimizers.Adam(epsilon=value), "epsilon"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(make, name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a number, got"):
+        make(value)

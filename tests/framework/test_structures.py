@@ -63,3 +63,9 @@ def test_examples_weigh_alike_where_labels_are_two_arrays_in_a_list():
         (np.zeros((3, 2)), [np.arange(3), np.zeros((3, 2))]),
     ]
     assert trainer.eval(batches) == {"loss": 0.75}
+
+
+@pytest.mark.parametrize("labels", [None, 3.0, np.float32(1), (np.zeros(()),), {"y": None}], ids=repr)
+def test_labels_that_count_nothing_are_an_error_with_a_sentence(labels):
+    with pytest.raises(TypeError, match="labels must have an entry for each example, got a"):
+        number_of_examples(labels)

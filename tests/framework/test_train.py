@@ -636,3 +636,9 @@ def test_a_run_that_is_stopped_before_its_first_step_takes_none(batch):
 def test_none_is_no_end_of_a_data_set():
     with pytest.raises(TypeError, match=r"must yield pairs .* got a NoneType"):
         Loop(trainer_for()).run_epochs([None], 1)
+
+
+def test_fewer_than_no_steps():
+    loop = Loop(Trainer(Context(0), lambda ctx, x: x, lambda labels, x: ops.mean(x), optimizers.SGD(0.1)))
+    with pytest.raises(ValueError, match="steps must not be negative, got -1"):
+        loop.run_steps([(np.zeros(2), np.zeros(2))], -1)

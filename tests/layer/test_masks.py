@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pybn import Context, Node, Trainer, batchnorm, gradient, layers, losses, ops, optimizers, update_averages
-from tests.support.networks import assert_close, averages, in_training, trained, unchanged
+from tests.support.networks import assert_close, at_root, averages, in_training, trained, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -174,3 +174,17 @@ def test_update_averages(method):
         y = 2 * np.maximum((x - mean) / np.sqrt(variance + 1e-3) * scale + offset, 0)
         assert_close(averages(subject.context, "second")[0], y.mean(0), "mean of the second")
         assert_close(averages(subject.context, "second")[1], y.var(0), "variance of the second")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
+def test_a_mask_of_a_data_set_is_taken_as_it_comes(rng, dtype):
+    """One of zeros and ones in floats reaches the model as a Node."""
+    x, mask, real = padded(rng)
+    trainer = Trainer(
+        Context(),
+        lambda ctx, inputs: batchnorm.batch_norm(ctx, inputs[0], mask=inputs[1]),
+        lambda labels, y: ops.sum(ops.where(mask[..., None], y, 0.0)),
+        optimizers.SGD(0.1),
+    )
+    trainer.train_step((x, mask.astype(dtype)), x)
+    assert_close(at_root(trainer.context)[0], real.mean(0), "mean")
