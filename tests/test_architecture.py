@@ -40,6 +40,7 @@ FLOORS = {
         "pybn.framework.structures",
         "pybn.framework.datasets",
         "pybn.framework.train",
+        "pybn.framework.hooks",
         "pybn.framework.progress",
         "pybn.framework.files",
         "pybn.framework.checkpoints",
@@ -47,6 +48,7 @@ FLOORS = {
     ],
     3: [
         "pybn.batchnorm.averages",
+        "pybn.batchnorm.ghosts",
         "pybn.batchnorm.layer",
         "pybn.batchnorm.config",
         "pybn.batchnorm.update",

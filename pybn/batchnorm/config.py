@@ -53,6 +53,7 @@ class Config:
         self._center = self._scale = self._trainable = self._backend_inference = True
         self._frozen_averages = self._current_scope = self._regularize_offset = self._done = False
         self._mask: Any = None
+        self._ghost_batch: int | None = None
 
     def momentum(self, value: float) -> Self:
         """Fraction of the OLD average that is kept, in [0, 1]; default 0.99.
@@ -130,11 +131,28 @@ class Config:
         self._mask = value
         return self
 
+    def ghost_batch(self, size: int) -> Self:
+        """In training, normalize each `size` examples of the batch on their own; the averages move by all, pooled.
+
+        A large batch then has the noise of small ones (Hoffer et al. 2017).  Where they do not come out
+        even the last part is smaller.  It does not go with a mask.
+        """
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            raise TypeError(f"ghost_batch must be a number of examples, got {size!r}")
+        if size < 1:
+            raise ValueError(f"ghost_batch must be 1 example or more, got {size}")
+        if 0 in arguments.feature_axes(self._feature_axis, self._x.ndim):
+            raise ValueError(f"ghost_batch splits axis 0, which feature_axis={self._feature_axis} keeps apart already")
+        self._ghost_batch = int(size)
+        return self
+
     def done(self) -> Node:
         """Build the layer and return x normalized; a Config is used once."""
         if self._done:
             raise RuntimeError("this Config was used already: begin another with batchnorm.new(...)")
         self._done = True
+        if self._ghost_batch is not None and self._mask is not None:
+            raise ValueError("ghost_batch and mask do not go together: leave one of them out")
         layer = self._layer()
         if layer.moves:
             layer.ctx.in_absolute_path("/").set_param(AVERAGES_UPDATES_TRIGGER_PARAM, True)
@@ -147,7 +165,7 @@ class Config:
             f"momentum={self._momentum}, epsilon={self._epsilon}, center={self._center}, scale={self._scale}, "
             f"trainable={self._trainable}, frozen_averages={self._frozen_averages}, "
             f"regularize_offset={self._regularize_offset}, current_scope={self._current_scope}, "
-            f"use_backend_inference={self._backend_inference}, mask={mask})"
+            f"use_backend_inference={self._backend_inference}, mask={mask}, ghost_batch={self._ghost_batch})"
         )
 
     def _layer(self) -> Layer:
@@ -175,6 +193,8 @@ class Config:
             use_backend_inference=self._backend_inference,
             options={"feature_axis": self._feature_axis, "epsilon": self._epsilon, "mask": self._mask},
             batch_count=self._batch.count,
+            batch_rows=self._x.shape[0],
+            ghost_batch=self._ghost_batch,
         )
 
     def _agree_with_other_uses(self, ctx: Context) -> None:
@@ -206,6 +226,7 @@ def batch_norm(
     current_scope: bool = False,
     use_backend_inference: bool = True,
     mask: MaskLike | Node | None = None,
+    ghost_batch: int | None = None,
 ) -> Node:
     """The layer as one call; the options are those of `Config`."""
     config = new(ctx, x, feature_axis).momentum(momentum).epsilon(epsilon).center(center).scale(scale)
@@ -213,6 +234,8 @@ def batch_norm(
     config.regularize_offset(regularize_offset)
     if mask is not None:
         config.mask(mask)
+    if ghost_batch is not None:
+        config.ghost_batch(ghost_batch)
     if _switch("current_scope", current_scope):
         config.current_scope()
     return config.done()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, SmallBatchWarning, check_finite
+from pybn.batchnorm.ghosts import in_parts
 from pybn.framework import ops
 from pybn.framework.context import Context
 from pybn.framework.graph import Node
@@ -46,6 +47,8 @@ class Layer(NamedTuple):
     use_backend_inference: bool
     options: dict[str, Any]  # feature_axis, epsilon, mask: the keywords of the operations
     batch_count: int  # elements per feature in this batch
+    batch_rows: int = 0  # examples in this batch
+    ghost_batch: int | None = None  # examples in each part that is normalized on its own; None: all together
 
     @property
     def scope(self) -> str:
@@ -84,8 +87,12 @@ class Layer(NamedTuple):
 
     def with_batch_statistics(self, x: Node) -> tuple[Node, Moments]:
         """x normalized with its own statistics, and these, known to be finite."""
-        y, mean, variance = ops.batch_norm_training(x, self.scale_node, self.offset_node, **self.options)
-        batch = Moments(self.batch_count, mean, variance)
+        if self.ghost_batch is None or self.batch_rows <= self.ghost_batch:  # one part, or nothing
+            y, mean, variance = ops.batch_norm_training(x, self.scale_node, self.offset_node, **self.options)
+            batch = Moments(self.batch_count, mean, variance)
+        else:
+            feature_axis, epsilon = self.options["feature_axis"], self.options["epsilon"]
+            y, batch = in_parts(x, self.scale_node, self.offset_node, self.ghost_batch, feature_axis, epsilon)
         check_finite(self.scope, batch)
         return y, batch
 
@@ -102,10 +109,11 @@ class Layer(NamedTuple):
         the averages move once.  Raises NonFiniteStatisticsError, and nothing will move.
         """
         check_finite(self.scope, batch)
-        if batch.count == 1 and self.ctx.first_time("small batch"):
+        if 1 in (batch.count, self._smallest_part) and self.ctx.first_time("small batch"):
             warnings.warn(
-                f"batch normalization in {self.scope}: a batch with one element per feature has variance 0, so its "
-                "output is the offset; use larger batches, drop_last=True, or frozen_averages(True)",
+                f"batch normalization in {self.scope}: a {'ghost ' if self.ghost_batch else ''}batch with one element "
+                "per feature has variance 0, so its output is the offset; use larger batches, drop_last=True, or "
+                "frozen_averages(True)",
                 SmallBatchWarning,
                 stacklevel=_level_of_the_model(),
             )
@@ -116,6 +124,14 @@ class Layer(NamedTuple):
         else:
             pending = run.after_step[self.scope] = _PendingUpdate(self, batch)
         run.observed[self.scope] = pending.batch
+
+    @property
+    def _smallest_part(self) -> int | None:
+        """Elements per feature in the smallest ghost batch; None where there are none."""
+        if self.ghost_batch is None:
+            return None
+        rows = self.batch_rows
+        return self.batch_count // rows * (rows % self.ghost_batch or self.ghost_batch)
 
 
 class _PendingUpdate:

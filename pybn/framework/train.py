@@ -59,7 +59,7 @@ class Trainer:
     model_fn : function (ctx, inputs) -> predictions, run anew for each batch
     loss_fn : function (labels, predictions) -> scalar Node
     optimizer : what turns gradients into new weights; None for a trainer that only evaluates
-    metrics : functions (labels, predictions) -> float, by name
+    metrics : functions (labels, predictions) -> float, by name; not "loss" or "regularization"
 
     Inputs reach model_fn as Nodes where they are floats, as arrays otherwise (masks, indices),
     in the tuple, list or dict that the data set yields.
@@ -81,6 +81,11 @@ class Trainer:
         self.loss_fn = loss_fn
         self.optimizer = optimizer
         self.metrics = dict(metrics or {})
+        for name in ("loss", "regularization"):
+            if name in self.metrics:
+                raise ValueError(
+                    f"a metric must have a name of its own, got {name!r}, which train_step returns already"
+                )
         self.observed: dict[str, Any] = {}
         self._parameters_were_read = False
 
@@ -323,34 +328,6 @@ def _tell_misspelt(ctx: Context) -> None:
 
 _WAS_FINITE = "Look for a batch with far too large numbers, or lower the learning rate"
 _WAS_NOT = "It is so already: load a checkpoint from before, or delete the variable"
-
-
-def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after every n-th step."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}")
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        if loop.step % n == 0:
-            hook(loop, metrics)
-
-    loop.on_step(counted, priority)
-
-
-def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after step `start`, and then at intervals that grow by `factor`."""
-    if start < 1 or not factor >= 1:
-        raise ValueError(f"start must be 1 or more and factor 1 or more, got {start} and {factor}")
-    interval, due = float(start), float(start)
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        nonlocal interval, due
-        if loop.step >= due:
-            hook(loop, metrics)
-            interval *= factor
-            due = loop.step + interval
-
-    loop.on_step(counted, priority)
 
 
 def _length(dataset: Dataset) -> int | None:

@@ -24,6 +24,7 @@ OPTIONS = {
     "current_scope": False,
     "use_backend_inference": True,
     "mask": None,
+    "ghost_batch": None,
 }
 
 
@@ -210,14 +211,14 @@ def test_a_config_says_its_options():
     assert repr(config) == (
         "Config(/layer_0, x float32 (4, 2), feature_axis=-1, momentum=0.99, epsilon=0.001, center=True, scale=True, "
         "trainable=True, frozen_averages=False, regularize_offset=False, current_scope=False, "
-        "use_backend_inference=True, mask=None)"
+        "use_backend_inference=True, mask=None, ghost_batch=None)"
     )
     config.momentum(0.5).epsilon(1e-5).center(False).scale(False).trainable(False).frozen_averages(True)
-    config.regularize_offset(True).current_scope().use_backend_inference(False).mask(np.ones(4, bool))
+    config.regularize_offset(True).current_scope().use_backend_inference(False).mask(np.ones(4, bool)).ghost_batch(2)
     assert repr(config) == (
         "Config(/layer_0, x float32 (4, 2), feature_axis=-1, momentum=0.5, epsilon=1e-05, center=False, scale=False, "
         "trainable=False, frozen_averages=True, regularize_offset=True, current_scope=True, "
-        "use_backend_inference=False, mask=<(4,)>)"
+        "use_backend_inference=False, mask=<(4,)>, ghost_batch=2)"
     )
 
 
@@ -245,3 +246,8 @@ def test_the_words_of_the_paper_and_of_others_stand_where_they_are_looked_for():
     assert "γ" in docs["scale"]
     assert "learnable scale" in docs["scale"]
     assert "1e-5" in docs["epsilon"]
+
+
+@pytest.mark.parametrize("begin", [batchnorm.new, batchnorm.Config, batchnorm.batch_norm], ids=lambda f: f.__name__)
+def test_the_features_are_the_last_axis_unless_said(begin):
+    assert inspect.signature(begin).parameters["feature_axis"].default == -1
