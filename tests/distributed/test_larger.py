@@ -187,3 +187,8 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
     with pytest.raises(ImportError, match="pip install -e"):
         pybn.distributed.moments(None)
+
+
+def test_no_progress_is_shown_unless_asked_for(capsys):
+    pybn.distributed.moments(da.ones((8, 2), chunks=2))
+    assert capsys.readouterr() == ("", "")

@@ -15,6 +15,7 @@ import pytest
 
 from pybn import Context, Variable
 from pybn.framework.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from pybn.framework.files import replacing
 from tests.support.fresh import run_python
 
 
@@ -304,3 +305,12 @@ def test_nan_within_a_parameter_comes_back(tmp_path):
     ctx.set_param("limits", (1.0, 2.0))
     with pytest.raises(TypeError, match="would come back as"):
         save_checkpoint(ctx, tmp_path / "m.npz")
+
+
+def test_all_of_it_is_on_the_disk_before_the_name_is_its(tmp_path, monkeypatch):
+    """What Python still holds when the file is synchronized would be missing after the machine fails."""
+    synchronized = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synchronized.append(os.fstat(descriptor).st_size))
+    with replacing(tmp_path / "m") as file:
+        file.write(b"all of it")
+    assert synchronized == [9]

@@ -246,3 +246,8 @@ def test_the_words_of_the_paper_and_of_others_stand_where_they_are_looked_for():
     assert "γ" in docs["scale"]
     assert "learnable scale" in docs["scale"]
     assert "1e-5" in docs["epsilon"]
+
+
+@pytest.mark.parametrize("begin", [batchnorm.new, batchnorm.Config, batchnorm.batch_norm], ids=lambda f: f.__name__)
+def test_the_features_are_the_last_axis_unless_said(begin):
+    assert inspect.signature(begin).parameters["feature_axis"].default == -1

@@ -1,5 +1,6 @@
 """Other libraries' state and averages rules: against worked numbers, and against the libraries themselves."""
 
+import inspect
 import math
 
 import numpy as np
@@ -650,3 +651,64 @@ def test_a_layer_is_not_written_in_the_middle_of_a_step(state):
     with pytest.raises(ConcurrentTrainingError, match="write_layer cannot begin while a training step"):
         trainer.train_step(x, x)
     assert interop.read_layer(trainer.context, scope).avg_weight == 0
+
+
+# Momentum in the library's own sense, and epsilon, of a layer that is built without either.
+DEFAULTS = {
+    "pybn": (0.99, 1e-3),
+    "gomlx": (0.99, 1e-3),
+    "pytorch": (0.1, 1e-5),
+    "keras": (0.99, 1e-3),
+    "flax": (0.99, 1e-5),
+    "haiku": ("required", 1e-5),
+    "onnx": (0.9, 1e-5),
+    "mlx": (0.1, 1e-5),
+    "tinygrad": (0.1, 1e-5),
+}
+
+
+@pytest.mark.parametrize("library", list(LIBRARIES))
+def test_the_defaults_of_each_library(library):
+    assert (LIBRARIES[library].momentum, LIBRARIES[library].epsilon) == DEFAULTS[library]
+
+
+@pytest.mark.parametrize(
+    ("door", "library"),
+    [
+        (interop.from_pytorch, "pytorch"),
+        (interop.from_keras, "keras"),
+        (interop.from_flax, "flax"),
+        (interop.from_nnx, "flax"),
+        (interop.from_gomlx, "gomlx"),
+        (interop.from_haiku, "haiku"),
+        (interop.read_layer, "pybn"),
+        (batch_norm, "pybn"),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_a_door_has_the_defaults_of_its_library(door, library):
+    """What a file does not say is taken for what the library builds a layer with."""
+    row, parameters = LIBRARIES[library], inspect.signature(door).parameters
+    assert parameters["epsilon"].default == row.epsilon
+    if row.momentum == "required":
+        assert parameters["decay_rate"].default is inspect.Parameter.empty
+    else:
+        assert parameters["momentum"].default == row.momentum
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.ma.array([1.0, 2.0], mask=[False, True]), np.array([1, 2j]), np.array(["1", "2"]), np.array([True, False])],
+    ids=lambda values: type(values).__name__ + str(values.dtype),
+)
+@pytest.mark.parametrize("name", ["mean", "variance", "scale", "offset"])
+def test_a_state_of_no_numbers_is_refused(name, values):
+    arrays = {"mean": np.zeros(2), "variance": np.ones(2), name: values}
+    with pytest.raises(TypeError, match=f"{name} must be a plain array of numbers, got"):
+        State(**arrays)
+
+
+@pytest.mark.parametrize("weight", [None, "3", True], ids=repr)
+def test_a_weight_that_is_no_number_is_refused(weight):
+    with pytest.raises(TypeError, match="avg_weight must be a number of batches, got"):
+        State(np.zeros(2), np.ones(2), avg_weight=weight)
