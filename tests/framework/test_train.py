@@ -404,7 +404,7 @@ class Counting:
     """A trainer that takes no steps, and the batches that it got."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.context = [], Context(0)
 
     def train_step(self, inputs, labels):
         self.seen.append(inputs)
