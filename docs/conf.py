@@ -40,6 +40,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "myst_parser",
     "pybn_directives",
+    "pybn_performance",
     "pybn_player",
     "pybn_playground",
     "pybn_check",

@@ -13,6 +13,7 @@ from pybn.framework import checkpoints, datasets, initializers, layers, losses, 
 from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
+from pybn.framework.hooks import every_n_seconds, every_n_steps, exponential_callback, n_times
 from pybn.framework.progress import ProgressBar, progress_bar
 from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
@@ -21,8 +22,6 @@ from pybn.framework.train import (
     NonFiniteLossError,
     NonFiniteUpdateError,
     Trainer,
-    every_n_steps,
-    exponential_callback,
 )
 from pybn.framework.variables import Variable
 
@@ -48,6 +47,7 @@ __all__ = [
     "checkpoints",
     "datasets",
     "distributed",
+    "every_n_seconds",
     "every_n_steps",
     "exponential_callback",
     "gradient",
@@ -55,6 +55,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "n_times",
     "ops",
     "optimizers",
     "progress_bar",

@@ -8,6 +8,7 @@
 #     threads   where threads divide the work
 #   the door: what an operation is given, and where its results go
 #     entry     the public functions
+#     ordinary  whether an input is the ordinary case
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
@@ -61,6 +62,7 @@ include "vectors.pxi"
 include "mask.pxi"
 include "threads.pxi"
 include "entry.pxi"
+include "ordinary.pxi"
 include "general.pxi"
 include "pool.pxi"
 include "plans.pxi"

@@ -40,6 +40,7 @@ FLOORS = {
         "pybn.framework.structures",
         "pybn.framework.datasets",
         "pybn.framework.train",
+        "pybn.framework.hooks",
         "pybn.framework.progress",
         "pybn.framework.files",
         "pybn.framework.checkpoints",

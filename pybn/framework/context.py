@@ -47,7 +47,8 @@ class _Store:
         self.blocks = Blocks()  # what the blocks around a line set, the run among it
         self.outside = Outside()
         self.lock = threading.RLock()  # around what must be seen whole: a variable's birth, a step's assignments
-        self.steps = 0  # how many were applied
+        self.steps = 0  # how many were applied since this store was made
+        self.global_step = 0  # how many its values are the result of, those before a checkpoint too
         self.changed_by: list[str] | None = None  # by whom, as long as that takes
 
 
@@ -186,6 +187,10 @@ class Context:
         with self._store.lock:
             return {variable: variable.value for variable in self.variables()}
 
+    def standing_still(self) -> AbstractContextManager[Any]:
+        """A block in which no step is applied by another thread: what is read within is of one moment."""
+        return self._store.lock
+
     def add_variable(self, variable: Variable) -> None:
         """Put a variable where its path says; a checkpoint's way in."""
         if variable.path in self._store.variables:
@@ -208,6 +213,17 @@ class Context:
     def num_parameters(self) -> int:
         """How many numbers an optimizer may change in and under this scope."""
         return sum(variable.value.size for variable in self.variables(trainable=True))
+
+    @property
+    def global_step(self) -> int:
+        """How many training steps the values are the result of; a checkpoint keeps it."""
+        return self._store.global_step
+
+    @global_step.setter
+    def global_step(self, step: int) -> None:
+        if step < 0:
+            raise ValueError(f"global_step must be a number of steps, 0 or more, got {step!r}")
+        self._store.global_step = step
 
     @property
     def rng(self) -> np.random.Generator:
@@ -302,6 +318,7 @@ class Context:
                 )
             self._hold(held)
             store.steps += 1
+            store.global_step += 1
             if run.began_after is not None:
                 run.began_after = store.steps
         run.after_step.clear()
@@ -342,12 +359,12 @@ class Context:
         """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""
         store = self._store
         with store.lock:
-            variables, parameters = dict(store.variables), store.parameters.copy()
+            variables, parameters, step = dict(store.variables), store.parameters.copy(), store.global_step
             before = as_they_were(variables.values())
             try:  # one for all: an interrupt may come between two
                 yield
             except BaseException:
-                store.variables, store.parameters = variables, parameters
+                store.variables, store.parameters, store.global_step = variables, parameters, step
                 put_back(before)
                 raise
 

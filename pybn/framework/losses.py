@@ -27,6 +27,21 @@ def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
     return mean_cross_entropy(logits, labels)
 
 
+def binary_cross_entropy_with_logits(labels: Any, logits: Node) -> Node:
+    """Mean of -labels log p - (1 - labels) log(1 - p) with p = sigmoid(logits), over all elements.
+
+    Labels are probabilities in [0, 1] of the logits' shape, 0 and 1 for the most part.  Written with
+    log(1 + e ** x), which neither overflows nor loses a small loss: at logit 40 and label 1 it is 4e-18.
+    """
+    logits = _predictions(logits)
+    labels = _labels(labels).astype(logits.dtype)
+    if labels.shape != logits.shape or labels.size == 0:
+        raise ValueError(f"labels must have the shape of the logits {logits.shape}, one or more, got {labels.shape}")
+    if not ((labels >= 0) & (labels <= 1)).all():
+        raise ValueError(f"labels must lie in [0, 1], got {_range_of(labels)}")
+    return ops.mean(ops.softplus(-logits) * labels + ops.softplus(logits) * (1 - labels))
+
+
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
     predictions = _predictions(predictions)

@@ -59,7 +59,7 @@ class Trainer:
     model_fn : function (ctx, inputs) -> predictions, run anew for each batch
     loss_fn : function (labels, predictions) -> scalar Node
     optimizer : what turns gradients into new weights; None for a trainer that only evaluates
-    metrics : functions (labels, predictions) -> float, by name
+    metrics : functions (labels, predictions) -> float, by name; not "loss" or "regularization"
 
     Inputs reach model_fn as Nodes where they are floats, as arrays otherwise (masks, indices),
     in the tuple, list or dict that the data set yields.
@@ -81,6 +81,11 @@ class Trainer:
         self.loss_fn = loss_fn
         self.optimizer = optimizer
         self.metrics = dict(metrics or {})
+        for name in ("loss", "regularization"):
+            if name in self.metrics:
+                raise ValueError(
+                    f"a metric must have a name of its own, got {name!r}, which train_step returns already"
+                )
         self.observed: dict[str, Any] = {}
         self._parameters_were_read = False
 
@@ -181,13 +186,14 @@ class Loop:
     """Runs a trainer over a data set and calls hooks.
 
     Hooks are functions (loop, metrics), called in the order of their priority, low numbers first;
-    `on_start` hooks get empty metrics.  `step` counts the training steps taken, over all runs, and
+    `on_start` hooks get empty metrics.  `step` counts the training steps taken, over all runs and those
+    before a checkpoint that was loaded before the Loop was made (the context's `global_step`), and
     `epoch` the passes that are behind: one counts when the next batch is asked for after its last.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.step = 0
+        self.step = trainer.context.global_step
         self.epoch = 0
         self.end_step: int | None = None  # where the run under way will end, if that is known
         self._stopped = False
@@ -323,34 +329,6 @@ def _tell_misspelt(ctx: Context) -> None:
 
 _WAS_FINITE = "Look for a batch with far too large numbers, or lower the learning rate"
 _WAS_NOT = "It is so already: load a checkpoint from before, or delete the variable"
-
-
-def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after every n-th step."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, got {n}")
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        if loop.step % n == 0:
-            hook(loop, metrics)
-
-    loop.on_step(counted, priority)
-
-
-def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, priority: int = 0) -> None:
-    """Call `hook` after step `start`, and then at intervals that grow by `factor`."""
-    if start < 1 or not factor >= 1:
-        raise ValueError(f"start must be 1 or more and factor 1 or more, got {start} and {factor}")
-    interval, due = float(start), float(start)
-
-    def counted(loop: Loop, metrics: dict[str, float]) -> None:
-        nonlocal interval, due
-        if loop.step >= due:
-            hook(loop, metrics)
-            interval *= factor
-            due = loop.step + interval
-
-    loop.on_step(counted, priority)
 
 
 def _length(dataset: Dataset) -> int | None:

@@ -15,8 +15,9 @@ import numpy as np
 from pybn import batchnorm
 from pybn.batchnorm import Averages
 from pybn.framework.datasets import Dataset, InMemoryDataset
+from pybn.framework.hooks import every_n_steps
 from pybn.framework.optimizers import SGD
-from pybn.framework.train import Loop, every_n_steps
+from pybn.framework.train import Loop
 from pybn.lessons.experiments import Run, classifier, digits, recorded, set_averages, trainer
 from pybn.study import record
 

@@ -20,8 +20,9 @@ from pybn.batchnorm.layer import ROLES, Layer, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
+from pybn.framework.hooks import every_n_steps
 from pybn.framework.structures import inputs_of
-from pybn.framework.train import Loop, Trainer, every_n_steps
+from pybn.framework.train import Loop, Trainer
 
 # What a layer keeps of the past, as against what it learns.
 STATISTICS = ("mean", "variance", "avg_weight")

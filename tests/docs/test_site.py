@@ -1,8 +1,10 @@
 """The site builds without warnings and without a network, and a lesson that fails ends its build."""
 
+import html
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -34,6 +36,51 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(tmp_p
         fetched = re.findall(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
         fetched += re.findall(r'<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
         assert fetched == [], page
+
+    assert dead_anchors(site) == []
+    check_cards(site, lessons)
+    check_ways_to_run(site, lessons)
+
+
+def dead_anchors(site):
+    """Every link within the site that leads to no page, or to no place on its page."""
+    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    places = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', text)) for path, text in pages.items()}
+    dead = []
+    for path, text in pages.items():
+        for link in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text):
+            if re.match(r"[a-z]+:|//", link):
+                continue
+            file, _, place = html.unescape(link).partition("#")
+            target = (path.parent / unquote(file)).resolve() if file else path
+            # The playground reads its setting from behind the #.
+            known = target not in places or "=" in place or not place or unquote(place) in places[target]
+            if not (target.exists() and known):
+                dead.append((path.name, link))
+    return dead
+
+
+def check_cards(site, lessons):
+    """A card for each lesson, in one of three groups, with its thumbnail, a sentence and minutes."""
+    page = (site / "gallery" / "index.html").read_text(encoding="utf-8")
+    assert page.count('<h2 class="lessons">') == 3
+    cards = re.findall(r'<a class="lesson-card" href="([^"]+)">(.*?)</a>', page, re.DOTALL)
+    assert sorted(link for link, _ in cards) == sorted(f"{Path(name).stem}.html" for name in lessons)
+    for _, card in cards:
+        picture = re.search(r'<img src="([^"]+)"', card)[1]
+        assert (site / "gallery" / picture).is_file()
+        assert re.search(r"<span>.+[.?]</span><small>\d+ minutes</small>", card)
+
+
+def check_ways_to_run(site, lessons):
+    """One click to Colab and to Binder; what they ask the forge's branch for is in the site."""
+    for name in (Path(lesson).stem for lesson in lessons):
+        page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+        notebook = f"notebooks/{name}.ipynb"
+        assert f'href="https://colab.research.google.com/github/pybn-batchnorm/pybn/blob/gh-pages/{notebook}"' in page
+        assert f'href="https://mybinder.org/v2/gh/pybn-batchnorm/pybn/gh-pages?urlpath=lab/tree/{notebook}"' in page
+        assert (site / notebook).is_file()
+    assert "git+https://github.com/pybn-batchnorm/pybn" in (site / "binder" / "requirements.txt").read_text()
 
 
 def test_a_failing_lesson_ends_the_build(tmp_path):

@@ -282,11 +282,11 @@ def test_foreign_files(other, tmp_path, write):
     refused(other, path)
 
 
-@pytest.mark.parametrize(("field", "value"), [("version", 2), ("version", 0), ("format", "another")])
+@pytest.mark.parametrize(("field", "value"), [("version", 3), ("version", 0), ("format", "another")])
 def test_another_version(other, tmp_path, field, value):
     path = tmp_path / "x.npz"
     header_file({"format": "pybn checkpoint", "version": 1, "variables": [], "parameters": {}} | {field: value})(path)
-    refused(other, path, r"has format .* version .*, this reads 'pybn checkpoint' version 1")
+    refused(other, path, r"has format .* version .*, this reads 'pybn checkpoint' version 2")
 
 
 ENTRY = {"path": "/a", "trainable": True, "role": ""}
@@ -501,3 +501,55 @@ def test_a_parameter_that_would_come_back_as_another_is_refused(tmp_path, value)
     with pytest.raises(TypeError, match=r"'p' of scope / cannot be saved: .* would come back as"):
         save_checkpoint(ctx, tmp_path / "c.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the global step, and parameters that stay ------------------------------------------------------------
+
+
+def test_the_global_step_comes_back_and_a_loop_goes_on_from_it(saved, other):
+    trainer, path = saved
+    assert trainer.context.global_step == 3
+    load_checkpoint(other, path)
+    assert other.global_step == 3
+    assert Loop(Trainer(other, model, losses.softmax_cross_entropy, optimizers.Adam(0.01))).step == 3
+
+
+def test_a_file_from_before_there_was_a_global_step_begins_at_0(other, tmp_path):
+    path, ctx = tmp_path / "old.npz", Context(0)
+    ctx.global_step = 5
+    header_file({"format": "pybn checkpoint", "version": 1, "variables": [], "parameters": {}})(path)
+    load_checkpoint(ctx, path)
+    assert ctx.global_step == 0
+
+
+@pytest.mark.parametrize("step", [-1, None, "x"])
+def test_a_step_that_is_none_is_no_checkpoint(other, tmp_path, step):
+    path, before = tmp_path / "bad.npz", other.global_step
+    header = {"format": "pybn checkpoint", "version": 2, "variables": [], "parameters": {}, "global_step": step}
+    header_file(header)(path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(other, path)
+    assert other.global_step == before == 3
+
+
+def test_excluded_parameters_stay_in_every_scope(saved):
+    _, path = saved
+    ctx = Context(0)
+    ctx.set_param("l2_regularization", 7)
+    load_checkpoint(ctx, path, exclude_params=["l2_regularization"])
+    assert ctx.get_param("l2_regularization") == ctx.in_scope("first").get_param("l2_regularization") == 7
+    assert ctx.get_param("name") == "digits"
+
+
+def test_an_error_takes_the_global_step_back():
+    ctx = Context(0)
+
+    def interrupted():
+        ctx.global_step = 5
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ctx.restored_on_error():
+        interrupted()
+    assert ctx.global_step == 0
+    with pytest.raises(ValueError, match="global_step must be a number of steps, 0 or more, got -1"):
+        ctx.global_step = -1

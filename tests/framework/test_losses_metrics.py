@@ -138,3 +138,44 @@ def test_nan_is_never_the_right_class():
 def test_labels_that_are_no_numbers(labels):
     with pytest.raises(TypeError, match="labels must be numbers, got"):
         losses.mean_squared_error(labels, Node(np.ones(2)))
+
+
+# --- binary cross entropy ---------------------------------------------------------------------------------
+
+
+def test_binary_cross_entropy_by_hand(rng):
+    labels, logits = np.array([[0, 1], [1, 0], [0.25, 1]]), rng.standard_normal((3, 2))
+    p = 1 / (1 + np.exp(-logits))
+    node = Node(logits)
+    loss = losses.binary_cross_entropy_with_logits(labels, node)
+    np.testing.assert_allclose(loss.value, -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p)), rtol=1e-14)
+    np.testing.assert_allclose(gradient(loss, [node])[0].value, (p - labels) / 6, rtol=1e-13)
+    check_orders(lambda x: losses.binary_cross_entropy_with_logits(labels, x), [logits], rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_far_out(dtype):
+    """Small losses and small slopes keep their digits; large ones do not overflow."""
+    logits = Node(np.array([40.0, -40.0, 1000.0, -1000.0], dtype))
+    right = losses.binary_cross_entropy_with_logits(np.array([1, 0, 1, 0]), logits)
+    wrong = losses.binary_cross_entropy_with_logits(np.array([0, 1, 0, 1]), logits)
+    rtol = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(right.value, 2 * np.exp(-40.0) / 4, rtol=rtol)
+    np.testing.assert_allclose(wrong.value, 2080 / 4, rtol=rtol)
+    (slope,) = gradient(right, [logits])
+    np.testing.assert_allclose(slope.value, np.array([-1, 1, 0, 0]) * np.exp(-40.0) / 4, rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ([0, 2], r"labels must lie in \[0, 1\], got \[0.0, 2.0\]"),
+        ([-0.5, 1], r"labels must lie in \[0, 1\], got \[-0.5, 1.0\]"),
+        ([np.nan, 1], r"labels must lie in \[0, 1\], got"),
+        ([0], r"labels must have the shape of the logits \(2,\), one or more, got \(1,\)"),
+        ([[0], [1]], "labels must have the shape of the logits"),
+    ],
+)
+def test_binary_labels_that_are_refused(labels, text):
+    with pytest.raises(ValueError, match=text):
+        losses.binary_cross_entropy_with_logits(labels, Node(np.ones(2)))

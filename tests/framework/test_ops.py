@@ -23,6 +23,7 @@ FUNCTIONS = {
     "sqrt": (ops.sqrt, np.sqrt, POSITIVE),
     "tanh": (ops.tanh, np.tanh, ANY),
     "sigmoid": (ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), ANY),
+    "softplus": (ops.softplus, lambda x: np.log(1 + np.exp(x)), ANY),
     "relu": (ops.relu, lambda x: x * (x.real > 0), NOT_ZERO),
     "negative": (ops.negative, np.negative, ANY),
     "square": (lambda x: x**2, lambda x: x**2, ANY),

@@ -404,7 +404,7 @@ class Counting:
     """A trainer that takes no steps, and the batches that it got."""
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.context = [], Context(0)
 
     def train_step(self, inputs, labels):
         self.seen.append(inputs)
@@ -642,3 +642,9 @@ def test_fewer_than_no_steps():
     loop = Loop(Trainer(Context(0), lambda ctx, x: x, lambda labels, x: ops.mean(x), optimizers.SGD(0.1)))
     with pytest.raises(ValueError, match="steps must not be negative, got -1"):
         loop.run_steps([(np.zeros(2), np.zeros(2))], -1)
+
+
+@pytest.mark.parametrize("name", ["loss", "regularization"])
+def test_a_metric_does_not_take_the_place_of_the_loss(name):
+    with pytest.raises(ValueError, match=f"a metric must have a name of its own, got '{name}'"):
+        Trainer(Context(0), lambda ctx, x: x, losses.mean_squared_error, None, {name: lambda labels, x: 7.0})

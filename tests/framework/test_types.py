@@ -55,6 +55,7 @@ OPERATIONS = {
     "sqrt": (ops.sqrt, (matrix,)),
     "tanh": (ops.tanh, (matrix,)),
     "sigmoid": (ops.sigmoid, (matrix,)),
+    "softplus": (ops.softplus, (matrix,)),
     "relu": (lambda x: ops.relu(x - 1.0), (matrix,)),
     "where": (lambda x, b: ops.where(np.arange(24).reshape(6, 4) % 3 == 0, x, b), (matrix, row)),
     "cast": (lambda x: ops.cast(x, np.float64), (matrix,)),
@@ -259,6 +260,10 @@ def test_layer_norm_of_half_precision_does_not_overflow():
 
 LOSSES = {
     "softmax_cross_entropy": (losses.softmax_cross_entropy, lambda rng: rng.integers(0, 4, ROWS)),
+    "binary_cross_entropy_with_logits": (
+        losses.binary_cross_entropy_with_logits,
+        lambda rng: rng.integers(0, 2, (ROWS, 4)),
+    ),
     "mean_squared_error": (losses.mean_squared_error, lambda rng: rng.choice(EXACT, (ROWS, 4)) * 1000),
 }
 

@@ -694,3 +694,21 @@ def test_a_door_has_the_defaults_of_its_library(door, library):
         assert parameters["decay_rate"].default is inspect.Parameter.empty
     else:
         assert parameters["momentum"].default == row.momentum
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.ma.array([1.0, 2.0], mask=[False, True]), np.array([1, 2j]), np.array(["1", "2"]), np.array([True, False])],
+    ids=lambda values: type(values).__name__ + str(values.dtype),
+)
+@pytest.mark.parametrize("name", ["mean", "variance", "scale", "offset"])
+def test_a_state_of_no_numbers_is_refused(name, values):
+    arrays = {"mean": np.zeros(2), "variance": np.ones(2), name: values}
+    with pytest.raises(TypeError, match=f"{name} must be a plain array of numbers, got"):
+        State(**arrays)
+
+
+@pytest.mark.parametrize("weight", [None, "3", True], ids=repr)
+def test_a_weight_that_is_no_number_is_refused(weight):
+    with pytest.raises(TypeError, match="avg_weight must be a number of batches, got"):
+        State(np.zeros(2), np.ones(2), avg_weight=weight)

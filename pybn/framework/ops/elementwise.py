@@ -114,6 +114,14 @@ def _sigmoid(x: Node, value: np.ndarray) -> Node:
     return Node(value, (x, lambda dy: dy * _sigmoid(x, value) * (1.0 - _sigmoid(x, value))))
 
 
+def softplus(x: Any) -> Node:
+    """log(1 + e ** x), without overflow."""
+    x = as_node(x)
+    value = np.logaddexp(np.zeros_like(x.value), x.value)
+    # The sigmoid as e ** (x - value): far below 0 half of 1 + tanh(x / 2) is 0, and this is not.
+    return Node(value, (x, lambda dy: dy * _sigmoid(x, np.exp(x.value - value))))
+
+
 def relu(x: Any) -> Node:
     """max(x, 0), whose derivative at 0 is taken for 0."""
     x = as_node(x)

@@ -222,7 +222,35 @@ EVALUATION = Exercises(
     "The report finds nothing, and evaluation is worse all the same. What is left that it could be?",
 )
 
+FOLDING = Exercises(
+    "folding",
+    (
+        Exercise(
+            "A feature has scale 2, offset 1, mean 3 and variance 4; epsilon is 0. Which bias does the dense layer "
+            "before it get, if it had none?",
+            -2.0,
+            "answer = 1 - 2 / 4**0.5 * 3",
+            {-0.5: "that divides by the variance, not by its root.", 1.0: "the mean has to be taken away, too."},
+        ),
+        Exercise(
+            "The same layer, and the dense layer had the bias 5. Which one does it get?",
+            3.0,
+            "answer = 2 / 4**0.5 * (5 - 3) + 1",
+            {-2.0: "the old bias goes through the line too.", 2.0: "divide by the root of the variance, not by it."},
+        ),
+        Exercise(
+            "A dense layer from 64 to 64 features without a bias and its batch norm keep weights, scale, offset, "
+            "mean and variance for evaluation. How many numbers fewer are there once it is folded?",
+            192,
+            "answer = (64 * 64 + 4 * 64) - (64 * 64 + 64)",
+            {256: "the folded layer has a bias."},
+        ),
+    ),
+    "A relu stands between the dense layer and the batch norm. Into which layer can it be folded, and what if that is "
+    "a convolution with padding?",
+)
+
 LESSONS = {
     each.topic: each
-    for each in (LEARNING_RATE, SMALL_BATCHES, TRANSFER, PADDING, LIBRARIES, BATCHES, WORKERS, EVALUATION)
+    for each in (LEARNING_RATE, SMALL_BATCHES, TRANSFER, PADDING, LIBRARIES, BATCHES, WORKERS, EVALUATION, FOLDING)
 }

@@ -40,6 +40,7 @@ class Adapted(Met):
         self._write(layer, {"gamma": gamma, "beta": beta})
         before = self._averages(layer)
         run = self.runner.forward(layer, x, training)
+        run.averages = before
         self._store(layer, before, bn_param)
         return self._course_out(run.out), run
 
@@ -117,6 +118,9 @@ class Adapted(Met):
         assert self.runner is not None
         if not self.has_own_backward():
             return self._autograd(dout, run)
+        if run.used:
+            run = self._again(run)
+        run.used = True
         self._clear(run.layer)
         if self.learns:
             self.set_rate(run.layer)
@@ -135,8 +139,17 @@ class Adapted(Met):
             self._write(run.layer, dict(zip(("gamma", "beta"), before, strict=True)))
         else:
             places = [self.gradients.get(role) for role in ("dgamma", "dbeta")]
-            found = [None if place is None else as_array(get(run.layer, place)) for place in places]
+            found = [None if place is None else _number(get(run.layer, place)) for place in places]
         return self.runner.plain(dx), *self._like_parameters(run.layer, *found)
+
+    def _again(self, run: Run) -> Run:
+        """The forward once more, the averages as they were: a layer may use up in backward what its forward left."""
+        assert self.runner is not None
+        now = self._averages(run.layer)
+        self._write(run.layer, run.averages)
+        again = self.runner.forward(run.layer, run.rows, True)
+        self._write(run.layer, now)
+        return again
 
     def _dx(self, layer: Any) -> Any:
         if "dx" in self.names:
@@ -177,6 +190,11 @@ class Adapted(Met):
         return self.runner.plain(dx), *self._like_parameters(run.layer, *gradients)
 
 
+def _number(held: Any) -> np.ndarray | None:
+    """A gradient as an array; one that was summed over everything is a single number."""
+    return np.array(held) if isinstance(held, np.floating | float) else as_array(held)
+
+
 def _ask_for_gradient(held: Any) -> None:
     """A plain tensor becomes one that autograd follows."""
     if is_tensor(held) and held.is_leaf and held.is_floating_point():
@@ -214,6 +232,7 @@ RESTS_ON = {
     "parameters": ("training", "test", "backward", "spatial"),
     "averages": ("statistics", "test", "spatial"),
     "mode": ("test", "spatial"),
+    "phase": (*_FORWARDS, "backward"),
     "gradients": ("backward", "spatial"),
     "backward": ("backward", "spatial"),
     "epsilon": ("training", "test", "spatial"),

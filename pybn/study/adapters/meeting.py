@@ -214,12 +214,13 @@ class Met:
     def _check_mode(self) -> None:
         assert self.runner is not None
         mode = self.runner.mode
-        if mode.ways or self._modes_differ():
+        if (mode.ways and not mode.to_be_tried) or self._modes_differ():
             return
         call = self.runner.forward_name or "forward"
         has = visible(self._trial({}, True)[1])
         reason = f"no way found to ask for test mode: {call} takes no training=, mode=, ..., and the class has {has}"
-        self._record("mode", reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
+        setting = "phase" if self._uses_averages() else "mode"
+        self._record(setting, reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
 
     def _modes_differ(self) -> bool:
         """Whether torch.no_grad() makes a difference to the output."""
@@ -229,6 +230,14 @@ class Met:
         settings = {place: np.linspace(1.0, 2.0, FEATURES) for place in places}
         trained, tested = (self._trial(settings, training)[0] for training in (True, False))
         return not np.allclose(trained, tested, rtol=1e-3)
+
+    def _uses_averages(self) -> bool:
+        """Whether a layer that is told nothing normalizes with its averages, as if in test mode."""
+        place = self.roles.places.get("running_mean")
+        if place is None:
+            return False
+        first, second = (self._trial({place: np.full(FEATURES, value)}, True)[0] for value in (0.0, 1.0))
+        return not np.allclose(first, second, rtol=1e-3)
 
     def _check_gradients(self) -> None:
         """One backward, and where its gradients are."""

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 from pybn.study.adapters.names import NAMES, NEGATIVE, POSITIVE, SETTERS, TEST_WORDS, TRAIN_WORDS, WORDED, bare
@@ -27,15 +27,18 @@ class Mode:
     flags: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # parameter of forward -> (train, test)
     attributes: dict[Place, tuple[Any, Any]] = field(default_factory=dict)
     variables: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of the layer's module
+    shared: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)  # Config.train: the module's Config
     methods: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # called on the layer: train, test
     other_forward: str = ""  # a method that is forward in test mode
     override: Callable[[Any, bool], Any] | None = None
+    to_be_tried: bool = False  # it is a mode only if it makes a difference
 
     @property
     def ways(self) -> list[str]:
         """Every way in words, those first that a class can only have for this."""
         found = [f"{name}=" for name in self.flags] + [shown(place) for place in self.attributes]
-        found += [f"the module's {name}" for name in self.variables] + [self.other_forward] * bool(self.other_forward)
+        found += [f"the module's {name}" for name in self.variables] + [".".join(each) for each in self.shared]
+        found += [self.other_forward] * bool(self.other_forward)
         return found + ["train() and eval()"] * bool(self.methods) + ["mode="] * bool(self.override)
 
     @contextlib.contextmanager
@@ -51,11 +54,17 @@ class Mode:
         names = _module_names(type(layer))
         before = {name: names[name] for name in self.variables}
         names.update({name: values[index] for name, values in self.variables.items()})
+        holders = {each: (_globals(type(layer))[each[0]], each[1]) for each in self.shared}
+        stood = {each: _entry(*holder) for each, holder in holders.items()}
+        for each, values in self.shared.items():
+            _set_entry(*holders[each], values[index])
         try:
             with contextlib.nullcontext() if training else _no_gradient():
                 yield {name: values[index] for name, values in self.flags.items()}
         finally:
             names.update(before)
+            for each, value in stood.items():
+                _set_entry(*holders[each], value)
 
 
 def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -> Mode:
@@ -83,7 +92,35 @@ def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -
             if _is_mode(name) and isinstance(names[name], bool | str)
         }
         mode.other_forward = next((name for name in NAMES["test forward"] if callable(getattr(layer, name, None))), "")
+    if not mode.ways:
+        mode.shared = _shared(kind)
+    if not mode.ways and get(layer, ("trainable",)) is True:  # a frozen layer normalizes with its averages
+        mode.attributes[("trainable",)] = True, False
+        mode.to_be_tried = True
     return mode
+
+
+def _shared(kind: type) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Modes that a global object or dict holds for all layers, of those that the class's methods name."""
+    used = {name for code in codes_of(kind) for name in (*code.co_names, *_strings(code.co_consts))}
+    holders = {name: held for name, held in _globals(kind).items() if name in used and not isinstance(held, ModuleType)}
+    return {
+        (name, entry): values_for(entry, _entry(held, entry), kind)
+        for name, held in holders.items()
+        for entry in used
+        if _is_mode(entry) and isinstance(_entry(held, entry), bool)
+    }
+
+
+def _entry(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
+
+
+def _set_entry(holder: Any, name: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[name] = value
+    else:
+        setattr(holder, name, value)
 
 
 def _named(layer: Any, name: str, parameters: Mapping[str, Any], kind: type) -> Mode:
@@ -159,15 +196,24 @@ def _required(function: Callable[..., Any]) -> list[str]:
 
 
 def _module_names(kind: type) -> dict[str, Any]:
-    """The variables that the class's own methods see: of the module where the first of them was written."""
-    for base in kind.__mro__:
-        if base.__module__.partition(".")[0] in ("builtins", "torch"):
-            continue
-        own = next((held for held in vars(base).values() if hasattr(held, "__globals__")), None)
-        names = getattr(own, "__globals__", {})
+    """The variables that the class's own methods see, of the first module that has a mode among them."""
+    for names in _modules(kind):
         if any(_is_mode(name) and isinstance(value, bool | str) for name, value in names.items()):
             return names
     return {}
+
+
+def _globals(kind: type) -> dict[str, Any]:
+    """What the methods of the class itself see."""
+    return next(_modules(kind), {})
+
+
+def _modules(kind: type) -> Iterator[dict[str, Any]]:
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] not in ("builtins", "torch"):
+            yield getattr(
+                next((held for held in vars(base).values() if hasattr(held, "__globals__")), None), "__globals__", {}
+            )
 
 
 def _no_gradient() -> contextlib.AbstractContextManager[Any]:

@@ -44,6 +44,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "running_var": (*_joined(_AVERAGED, _VARIANCE), *_joined(_AVERAGED, ("std", "sigma")), "running_v", "var_hist"),
     "dgamma": _gradients(_GAMMA),
     "dbeta": _gradients(_BETA),
+    "cache": ("cache", "ctx", "context", "saved", "memory"),
+    "x": ("input", "inputs", "x", "z"),
     "output": ("output", "outputs", "out", "y"),
     "dx": ("dinputs", "dinput", "dx", "grad_input", "grad_x", "d_x"),
     "learning_rate": ("learning_rate", "lr", "eta", "step_size", "rate", "learningrate", "alpha"),

@@ -19,6 +19,7 @@ RESTING: dict[str, frozenset[str] | None] = {
     "parameters": None,
     "averages": None,
     "mode": None,
+    "phase": None,
     "gradients": frozenset({"parameter-missing", "gradient-shape", "parameters-swapped"}),
     "epsilon": frozenset({"epsilon-fixed"}),
     "momentum": frozenset({"momentum-fixed"}),

@@ -72,7 +72,7 @@ def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
     roles = Roles({role: parsed(text) for role, text in named.items() if role in (*ARRAYS, *NUMBERS)})
     _, layer = trial({}, True)
     for role in (*ARRAYS, *NUMBERS):
-        place = by_name(layer, role)
+        place = by_name(layer, role) or by_name(made, role)
         if role not in roles.places and place is not None and place not in roles.places.values():
             roles.places[role] = place
     _parameters(trial, layer, roles, named)
@@ -86,10 +86,11 @@ def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
 
 def _shape(layer: Any, made: Any, roles: Roles, role: str, place: Place) -> None:
     """Keep the shape that an array has; what is no array before the first forward makes the layer lazy."""
-    array = as_array(get(layer, place))
+    before, after = as_array(get(made, place)), as_array(get(layer, place))
+    array = before if before is not None and before.size == FEATURES else after
     if array is not None:
         roles.shapes[role] = array.shape
-    if as_array(get(made, place)) is None:
+    if before is None:
         roles.lazy = True
 
 
@@ -148,6 +149,17 @@ def _averages(trial: Trial, layer: Any, roles: Roles) -> None:
         ]
         if found:
             roles.places[role] = found[0]
+    missing = roles.missing("running_mean", "running_var")
+    if len(missing) == 1:  # one of them is known: the only other array that training moves is the other, of what it may
+        taken = set(roles.places.values())
+        moved = [each for each in arrays_of(layer, FEATURES) if each not in taken and _moves(trial, each)]
+        if len(moved) == 1:
+            roles.places[missing[0]] = moved[0]
+
+
+def _moves(trial: Trial, place: Place) -> bool:
+    part, taken = kept_part(trial, place)
+    return bool(np.isfinite(part) and np.abs(taken).max() > 1e-6)
 
 
 def kept_part(trial: Trial, place: Place, settings: Mapping[Place, Any] | None = None) -> tuple[float, np.ndarray]:
@@ -238,6 +250,10 @@ def find_gradients(
         equal = [place for place in changed if np.allclose(after[place].ravel(), value, rtol=CLOSE, atol=CLOSE)]
         if role not in found and equal:
             found[role] = min(equal, key=len)
+    for role, parameter in zip(("dgamma", "dbeta"), parameters, strict=True):
+        named = [place for place in before if place not in after and _is_gradient_of(place, role, parameter)]
+        if role not in found and named:  # of another shape than it had
+            found[role] = min(named, key=lambda place: _order(place, role))
     rest = [place for place in changed if place not in found.values()]
     if len(found) == 1 and len(changed) == 2 and rest:
         found["dbeta" if "dgamma" in found else "dgamma"] = rest[0]

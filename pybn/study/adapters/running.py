@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ class Run:
     layer: Any
     out: Any
     x: Any
+    rows: np.ndarray  # the input as it was handed in
+    cache: Any = None  # of a forward that returns (out, cache)
+    used: bool = False  # a backward has been called
+    averages: dict[str, np.ndarray | None] = field(default_factory=dict)  # as they were before it
 
 
 def method(layer: Any, role: str, named: str = "") -> Callable[..., Any] | None:
@@ -49,6 +53,7 @@ class Runner:
             raise NotMade(f"there is no method {', '.join(NAMES['forward'][:4])}")
         if not training and self.mode.other_forward:
             call = getattr(layer, self.mode.other_forward)
+        rows = np.array(x)  # who writes into x has it otherwise when the forward is made again
         given = self._given(x)
         with default_dtype(x.dtype), self.mode.applied(layer, training) as flags:
             wanted = [each.name for each in required(call)][1:]
@@ -57,7 +62,9 @@ class Runner:
                 raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
             own = inspect.signature(call).parameters
             out = call(given, **{name: value for name, value in flags.items() if name in own})
-        return Run(layer, self._output(layer) if out is None else out, given)
+        if isinstance(out, tuple) and len(out) == 2 and as_array(out[0]) is not None and as_array(out[1]) is None:
+            return Run(layer, out[0], given, rows, out[1])
+        return Run(layer, self._output(layer) if out is None else out, given, rows)
 
     def _given(self, array: np.ndarray) -> Any:
         """x as the layer wants it, and not a copy: who writes into it is found out."""
@@ -84,13 +91,30 @@ class Runner:
         return array.T if self.columns and array.ndim == 2 else array
 
     def backward(self, run: Run, dout: np.ndarray) -> Any:
-        """Call the layer's own backward; what it returns."""
+        """Call the layer's own backward with what it asks for; what it returns.
+
+        Beside dout that is a learning rate, forward's cache, or x again: backward(input, grad_output).
+        """
         call = method(run.layer, "backward", self.backward_name)
         assert call is not None
-        wanted = [each.name for each in required(call)][1:]
-        unknown = [name for name in wanted if not means(name, "learning_rate")]
-        if unknown:
-            raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
+        asked = required(call)
+        wanted = [each.name for each in asked]
+        beside: dict[str, Any] = {name: STEP for name in wanted if means(name, "learning_rate")}
+        if run.cache is not None:
+            beside |= {name: run.cache for name in wanted[1:] if means(name, "cache")}
+        if len(wanted) - len(beside) > 1:
+            beside |= {name: run.x for name in wanted if means(name, "x")}
+        rest = [name for name in wanted if name not in beside]
+        if len(rest) > 1:
+            raise NotMade(f"{call.__name__} asks for {', '.join(rest[1:])}")
         with default_dtype(dout.dtype):
             given = self._given(dout)
-            return call(given.detach() if self.torch else given, **dict.fromkeys(wanted, STEP))
+            given = given.detach() if self.torch else given
+            if not wanted:
+                return call(given)
+            named = {each.name for each in asked if each.kind is each.KEYWORD_ONLY}
+            values = {name: beside.get(name, given) for name in wanted}
+            return call(
+                *(value for name, value in values.items() if name not in named),
+                **{name: value for name, value in values.items() if name in named},
+            )

@@ -180,7 +180,8 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
             if student.has(role):
                 found[role] = judge_backward(student, role, training).findings
                 found[role] += backward_edges(student, role) if training.right and not found[role] else []
-        found["training"] += judge_edges(student, training)
+        sample = stored is not None and stored.variance is not None and stored.variance.sample
+        found["training"] += judge_edges(student, training, sample=sample)
     if student.has("spatial_forward"):
         others = [each for findings in found.values() for each in findings]
         right = not any(each.kind in DEPARTURES for each in others)

@@ -32,7 +32,8 @@ class State:
     epsilon : float
     count : elements per feature in a batch, by which a sample variance was converted; None where none was
 
-    Raises ValueError for another shape, NaN, infinity or a negative variance, with the array and the features.
+    Raises ValueError for another shape, NaN, infinity or a negative variance, with the array and the features, and
+    TypeError for what is no number or a masked array.
     """
 
     mean: np.ndarray
@@ -56,8 +57,14 @@ class State:
                 if values.shape != shape:
                     raise ValueError(f"{name} must have the shape of mean {shape}, got {values.shape}")
                 object.__setattr__(self, name, checked(name, values, name))
-        if not (math.isfinite(self.avg_weight) and self.avg_weight >= 0):
-            raise ValueError(f"avg_weight must be finite and not negative, got {self.avg_weight!r}")
+        _check_weight(self.avg_weight)
+
+
+def _check_weight(avg_weight: Any) -> None:
+    if isinstance(avg_weight, arguments.BOOLEAN) or not isinstance(avg_weight, int | float | np.number):
+        raise TypeError(f"avg_weight must be a number of batches, got {avg_weight!r}")
+    if not (math.isfinite(avg_weight) and avg_weight >= 0):
+        raise ValueError(f"avg_weight must be finite and not negative, got {avg_weight!r}")
 
 
 def names_in(library: str) -> tuple[tuple[str, str], list[str]]:

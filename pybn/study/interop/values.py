@@ -52,6 +52,8 @@ def features(name: str, value: Any, role: str) -> np.ndarray:
 
 def checked(name: str, values: np.ndarray, role: str) -> np.ndarray:
     """A copy of `values`, float64 for statistics; ValueError with the features that are wrong."""
+    if isinstance(values, np.ma.MaskedArray) or values.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a plain array of numbers, got {type(values).__name__} of {values.dtype}")
     if role == "variance":
         _refuse(name, "not be negative or NaN", values, ~(values >= 0))
     _refuse(name, "be finite", values, ~np.isfinite(values))

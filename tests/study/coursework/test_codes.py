@@ -19,6 +19,7 @@ SOURCES = [
     *HERE.glob("*.py"),
     HERE.parents[1] / "support/students/edits.py",
     HERE.parents[1] / "support/students/slips.py",
+    HERE.parents[1] / "support/manners/slips.py",
 ]
 
 

@@ -829,7 +829,7 @@ SLIPS = [
     (
         "grad names",
         [("grad_norm / denom + 2.0", "grad_norm * denom + 2.0")],
-        {"backward": {"mean-path-factor", "direct-path-factor"}},
+        {"backward": {"deviation-powers"}},
     ),
     ("grad names", [("gamma, diff, denom, norm = cache", "gamma, norm, denom, diff = cache")], {"backward": {"*"}}),
     (

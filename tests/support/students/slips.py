@@ -24,6 +24,9 @@ SLIPS = [
     ),
     ("global-variance", "staged", [(VAR, "var = np.var(x) + np.zeros(x.shape[1])")]),
     ("variance-about-average", "staged", [("carre = xmu**2", "carre = (x - running_mean)**2")]),
+    ("mean-not-squared", "staged", [(VAR, "var = np.mean(x**2, axis=0) - mu")]),
+    ("divided-by-features", "staged", [(VAR, "var = np.sum(carre, axis=0) / x.shape[1]")]),
+    ("mean-subtracted-late", "staged", [(TRAIN, "va2 = x * invvar - mu")]),
     ("variance-averaged-twice", "staged", [(VAR, VAR + " / n")]),
     ("variance-factor", "staged", [(VAR, VAR + " * 1.37")]),
     ("root-twice", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(np.sqrt(var + eps))\n        invvar")]),
@@ -49,6 +52,21 @@ SLIPS = [
     ("unexplained-output", "staged", [(OUT, "out = np.tanh(va3) + beta")]),
     # what is stored
     ("statistic-divided-twice", "staged", [(KEPT, "(1.0 - momentum) * var / n")]),
+    ("divided-by-features-stored", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * x.sum(0) / x.shape[1]")]),
+    (
+        "averages-keep-apart",
+        "staged",
+        [
+            (
+                "running_mean = momentum * running_mean + (1.0 - momentum) * mu",
+                "running_mean = 0.1 * running_mean + 0.9 * mu",
+            ),
+            (
+                "running_var = momentum * running_var + (1.0 - momentum) * var",
+                "running_var = 0.9 * running_var + 0.1 * var",
+            ),
+        ],
+    ),
     ("median-stored", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * np.median(x, axis=0)")]),
     ("unexplained-average", "staged", [(KEPT, "(1.0 - momentum) * np.exp(-var)")]),
     ("small-variance-stored", "staged", [(KEPT, "(1.0 - momentum) * var * (n - 1) / n")]),
@@ -120,6 +138,7 @@ SLIPS = [
         [('cache["v"], cache["e"]', 'cache["v"] * len(dout) / (len(dout) - 1), cache["e"]')],
     ),
     ("parameter-ignores-dout", "staged", [(BETA, "dbeta = np.ones(d)")]),
+    ("offset-from-x_hat", "staged", [(BETA, "dbeta = np.sum(va2 * dout, axis=0)")]),
     ("parameter-sign", "staged", [(BETA, "dbeta = -np.sum(dout, axis=0)")]),
     ("parameter-factor", "staged", [(BETA, "dbeta = 2 * np.sum(dout, axis=0)")]),
     (
@@ -158,6 +177,16 @@ SLIPS = [
             (
                 "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
                 "(x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps)",
+            )
+        ],
+    ),
+    (
+        "variance-apart",
+        "direct images",
+        [
+            (
+                "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
+                "(x - mean.reshape(wide)) / np.sqrt(x.var((2, 3), keepdims=True) + eps)",
             )
         ],
     ),

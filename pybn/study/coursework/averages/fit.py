@@ -70,7 +70,7 @@ def _whole(p: Probe, value: float) -> np.ndarray:
     return np.full_like(p.mean, value)
 
 
-_DEVIATION, _GLOBAL = "deviation-stored", "global-stored"
+_DEVIATION, _GLOBAL, _BY_FEATURES = "deviation-stored", "global-stored", "divided-by-features-stored"
 
 # What may have been averaged; the right one first.
 MEANS = (
@@ -78,6 +78,7 @@ MEANS = (
     Statistic("other-statistic-stored", "batch variance", lambda p: p.variance),
     Statistic(_GLOBAL, "mean of the whole array", lambda p: _whole(p, p.x.mean())),
     Statistic("median-stored", "batch median", lambda p: np.median(p.x, axis=0)),
+    Statistic(_BY_FEATURES, "(batch sum / features)", lambda p: p.x.sum(0) / len(p.mean)),
 )
 VARIANCES = (
     Statistic("", "batch variance", lambda p: p.variance),
@@ -109,6 +110,20 @@ VARIANCES = (
         lambda v, e: 1 / np.sqrt(v),
     ),
     Statistic("variance-uncentred", "mean of x^2", lambda p: (p.x**2).mean(0)),
+    Statistic("mean-not-squared", "(mean of x^2 - mean)", lambda p: (p.x**2).mean(0) - p.mean),
+    Statistic(
+        _BY_FEATURES,
+        "(sum of squared distances / features)",
+        lambda p: ((p.x - p.x.sum(0) / len(p.mean)) ** 2).sum(0) / len(p.mean),
+    ),
+    Statistic(
+        _BY_FEATURES,
+        "mean squared distance from (sum / features)",
+        lambda p: ((p.x - p.x.sum(0) / len(p.mean)) ** 2).mean(0),
+    ),
+    Statistic(
+        _BY_FEATURES, "(sum of squared distances / features)", lambda p: ((p.x - p.mean) ** 2).sum(0) / len(p.mean)
+    ),
     Statistic("absolute-deviation", "mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0)),
     Statistic(_DEVIATION, "root of the mean of x^2", lambda p: np.sqrt((p.x**2).mean(0))),
     Statistic("other-statistic-stored", "batch mean", lambda p: p.mean),

@@ -13,6 +13,7 @@ import numpy as np
 
 from pybn.study.coursework.averages.fit import (
     EPSILON_STORED,
+    FIXED,
     PROBES,
     RIGHT,
     SWAPPED,
@@ -92,7 +93,17 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
             said.append(_unexplained(student, index, rule, steps))
         else:
             said += _departures(NAMES[index], rule, stored.debiased, used)
-    return said
+    return said + _apart(stored)
+
+
+def _apart(stored: Stored) -> list[Said]:
+    """One momentum that is fixed in the code, and counts two ways in the two averages."""
+    mean, variance = stored.mean, stored.variance
+    if mean is None or variance is None or not mean.sense is variance.sense is FIXED:
+        return []
+    if np.isclose(mean.keep, variance.keep, atol=1e-3):
+        return []
+    return [Said("averages-keep-apart", " and ".join(NAMES), values={"keep": mean.keep, "take": variance.keep})]
 
 
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
@@ -104,7 +115,7 @@ def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> lis
     if rule.old.startswith("other"):
         codes.append("averages-decay-from-other")
     again = {EPSILON_STORED: ", and test mode adds eps again"}
-    values = {"keep": rule.keep, "take": rule.take}
+    values = {"keep": _shown(rule.keep), "take": _shown(rule.take)}
     said = []
     for code in filter(None, codes):
         told = ", and test mode counts on it" if used else again.get(code, "") if used is False else ""
@@ -184,8 +195,13 @@ def missing(student: Student, part: str, name: str) -> Said:
     return Said("average-broadcast", name, values={"detail": shape})
 
 
+def _shown(value: float) -> float:
+    """What rounding left is shown as 0."""
+    return round(value, 9) + 0.0
+
+
 def _evidence(name: str, rule: Rule | None) -> str:
     if rule is None:
         return ""
-    keep, take = (round(value, 9) + 0.0 for value in (rule.keep, rule.take))  # what rounding left is shown as 0
+    keep, take = _shown(rule.keep), _shown(rule.take)
     return f"with momentum {PROBES[0].momentum:g}: new {name} = {keep:.4g} * old + {take:.4g} * {rule.words}"

@@ -8,6 +8,7 @@ neither is taken apart (`terms`, `parameters`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pybn.study.coursework.gradient.terms import name_terms
 from pybn.study.coursework.output.fit import SINGLE, agree
 from pybn.study.coursework.output.training import PROBES, Judged, train
 from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
@@ -36,7 +38,25 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     if odd and any(each.code.startswith("follows") for each in odd):
         return Judged(odd)  # the forward's own NaN is in everything
     findings += odd or _inputs(student, role, found, training, matrices, own)
+    findings = _with_its_dgamma(findings)
     return Judged(_named_once(_beside(findings, training, role)) + _second_call(student, role))
+
+
+# A wrong dgamma, and what the path through the variance then is in a dx that is made with it.
+_MADE_WITH = {
+    known("dscale-not-divided"): "is sqrt(variance + eps) times",
+    known("gradients-averaged"): "is 1/n times",
+    known("parameter-sign"): "has the wrong sign",
+}
+
+
+def _with_its_dgamma(findings: list[Finding]) -> list[Finding]:
+    """dx = gamma / deviation * (dout - dbeta / n - x_hat * dgamma / n) carries what is wrong with dgamma: one slip."""
+    slips = [each for each in findings if each.code in _MADE_WITH and each.quantity == "dgamma"]
+    paths = [each for each in findings if each.code.startswith("variance-path")]
+    if len(slips) != 1 or len(findings) != 2 or len(paths) != 1 or _MADE_WITH[slips[0].code] not in paths[0].what:
+        return findings
+    return [replace(slips[0], what=f"{slips[0].what}, and dx is made with it")]
 
 
 def _beside(findings: list[Finding], training: Judged, role: str) -> list[Finding]:

@@ -187,6 +187,8 @@ def _code(name: str, source: str, found: Factor) -> tuple[str, float]:
         return "cache-order", 0.0
     if name == "dgamma" and source in _SOURCES:
         return _SOURCES[source], 0.0
+    if name == "dbeta" and source in ("x_hat", "own x_hat") and found == Factor():
+        return "offset-from-x_hat", 0.0
     if name == "dbeta" and source != "ones":
         return "unexplained-parameter", 0.0
     if name == "dgamma" and found == Factor(deviation=1):

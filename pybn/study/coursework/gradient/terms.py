@@ -298,6 +298,11 @@ def _overall(role, common: Factor, evidence) -> list[Finding]:
 def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding]:
     """Factors that differ from path to path; gamma missing in every path is one slip."""
     there = [each for each in factors if each is not None]
+    if len(there) == 3 and all(each == Factor(deviation=each.deviation) for each in there) and _powers(there) > 1:
+        shown = ", ".join(
+            f"{each.deviation:+d} ({path})" for path, each in zip(_PATHS, there, strict=True) if each.deviation
+        )
+        return [finding("deviation-powers", role, evidence, detail=shown)]
     everywhere = len(there) > 1 and all(each.scale == -1 for each in there)
     findings = [finding("scale-missing-in-dx", role, evidence)] if everywhere else []
     for path, each in zip(_PATHS, factors, strict=True):
@@ -310,6 +315,11 @@ def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding
             code = _SIGN[path] if left == Factor(sign=-1) else _FACTOR[path]
             findings.append(finding(code, role, evidence, factor=_written(left)))
     return findings
+
+
+def _powers(factors: Sequence[Factor]) -> int:
+    """How many of the paths have a power of the deviation that does not belong there."""
+    return sum(each.deviation != 0 for each in factors)
 
 
 def _written(each: Factor) -> str:

@@ -62,6 +62,15 @@ def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[i
     out = normalized * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
     if axes != (1,):
         yield RULES.get(axes, "wrong-axes"), axes, out
+        yield known("variance-apart"), axes, _variance_apart(tuple(axis for axis in range(4) if axis not in axes))
+
+
+def _variance_apart(shared: tuple[int, ...]) -> np.ndarray:
+    """The book's output, but for a variance that is taken over other axes."""
+    x, channel = images(ROWS.x), (1, CHANNELS, 1, 1)
+    centred = x - x.mean((0, 2, 3), keepdims=True)
+    out = centred / np.sqrt(x.var(shared, keepdims=True) + ROWS.epsilon)
+    return out * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
 
 
 def _reordered(normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:

@@ -128,6 +128,10 @@ def _or(value: Array | None, otherwise: Array) -> Array:
     return otherwise if value is None or value.shape != otherwise.shape else value
 
 
+def _by_features(p: Probe) -> Array:
+    return p.x.sum(0) / len(p.mean)
+
+
 def _about(p: Probe, centre: Array) -> Array:
     return ((p.x - centre) ** 2).mean(0)
 
@@ -136,6 +140,10 @@ TRAINING_SPREADS = (
     Candidate("", lambda p, step: p.variance),
     Candidate("variance-uncentred", lambda p, step: (p.x**2).mean(0)),
     Candidate("epsilon-twice", lambda p, step: p.variance + p.epsilon),  # and once more: sqrt(variance + eps) + eps
+    Candidate("mean-not-squared", lambda p, step: (p.x**2).mean(0) - p.mean),
+    Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p)) * p.count / len(p.mean)),
+    Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p))),
+    Candidate("divided-by-features", lambda p, step: p.variance * p.count / len(p.mean)),
     Candidate("mean-for-variance", lambda p, step: p.mean),
     Candidate("averages-in-training", lambda p, step: p.averages[1]),
     Candidate("averages-in-training", lambda p, step: _or(step.variance, p.averages[1])),
@@ -152,9 +160,12 @@ TRAINING_CENTRES = (
     Candidate("averages-in-training", lambda p, step: _or(step.mean, p.averages[0])),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.mean())),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
+    Candidate("divided-by-features", lambda p, step: _by_features(p)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),
     Candidate("mean-added", lambda p, step: -p.mean),
     Candidate("mean-divided", lambda p, step: p.mean / p.deviation),
+    Candidate("mean-subtracted-late", lambda p, step: p.mean * p.deviation),
+    Candidate("mean-subtracted-late", lambda p, step: p.mean * p.deviation / p.scale),
     Candidate("mean-subtracted-twice", lambda p, step: p.mean + p.mean / p.deviation),
 )
 
@@ -192,6 +203,8 @@ TEST_CENTRES = (
     Candidate(HALF, lambda p, step: p.mean),
     Candidate("mean-added", lambda p, step: -p.averages[0]),
     Candidate("mean-divided", lambda p, step: p.averages[0] / _deviation(p)),
+    Candidate("mean-subtracted-late", lambda p, step: p.averages[0] * _deviation(p)),
+    Candidate("mean-subtracted-late", lambda p, step: p.averages[0] * _deviation(p) / p.scale),
     Candidate("mean-subtracted-twice", lambda p, step: p.averages[0] + p.averages[0] / _deviation(p)),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.averages[0].mean())),
     Candidate("test-after-update", lambda p, step: _updated(p, 0, p.momentum)),

@@ -26,13 +26,13 @@ LARGE_MEAN_SINGLE, LOST_SINGLE = 1e3, 5e-3
 LARGE_SCALE, LOST_AT_SCALE = 1e5, 5e-9
 
 
-def judge_edges(student: Student, training: Judged) -> list[Finding]:
-    """What ordinary batches do not show of the training forward."""
+def judge_edges(student: Student, training: Judged, *, sample: bool = False) -> list[Finding]:
+    """What ordinary batches do not show of the training forward; sample: it averages the sample variance."""
     findings = _kept_state(student, training)
     if not training.right:
         return findings
     one_pass = _large_mean(student, training)
-    findings += one_pass or _rows_alone(student)
+    findings += one_pass or _rows_alone(student, sample)
     if training.error > EXACT:
         findings.append(finding("single-precision", "training", detail=f"relative error {training.error:.1g}"))
     return findings + _dtypes(student) + _integers(student)
@@ -95,7 +95,7 @@ def _large_mean(student: Student, training: Judged) -> list[Finding]:
     return []
 
 
-def _rows_alone(student: Student) -> list[Finding]:
+def _rows_alone(student: Student, sample: bool) -> list[Finding]:
     """One row, then a constant feature: variance 0, y = beta."""
     findings = []
     for code, x in (
@@ -104,16 +104,17 @@ def _rows_alone(student: Student) -> list[Finding]:
     ):
         step = _call(student, x)
         if step.failure:
-            findings.append(_refused(code, step.failure))
+            findings.append(_refused(code, step.failure, sample))
         elif step.out is not None and not np.allclose(step.out[:, 1], LARGE_EPSILON.offset[1], rtol=1e-6, atol=1e-6):
             detail = f"out is {step.out[0, 1]:.6g} where beta is {LARGE_EPSILON.offset[1]:.6g}"
             findings.append(finding(code, "training", detail=detail))
     return findings
 
 
-def _refused(code: str, failure: Failure) -> Finding:
-    """A ValueError is a refusal, anything else a crash."""
-    if code == "batch-of-one" and failure.message.startswith("ValueError"):
+def _refused(code: str, failure: Failure, sample: bool) -> Finding:
+    """A ValueError is a refusal, and so is a division by n - 1 where that is averaged; anything else is a crash."""
+    refusals = ("ValueError", "ZeroDivisionError") if sample else ("ValueError",)
+    if code == "batch-of-one" and failure.message.startswith(refusals):
         return finding("refuses-batch-of-one", "training", detail=failure.message)
     return finding(code, "training", detail=f"it {failure.kind}: {failure.message}")
 
@@ -181,7 +182,11 @@ _HABITS = {
 }
 # What a finding has said already, a habit does not say again.
 _SAID = {
-    known("average-shape"): {known("average-broadcast"), known("average-missing")},
+    known("average-shape"): {
+        known("average-broadcast"),
+        known("average-missing"),
+        *(known(code) for code in ("position-statistics", "instance-statistics", "wrong-axes", "variance-apart")),
+    },
     known("gradient-shape"): {
         known("parameter-missing"),
         known("parameter-follows-forward"),

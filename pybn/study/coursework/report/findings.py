@@ -54,7 +54,7 @@ def finding(code: str, part: str, evidence: str = "", *, name: str = "", **value
         part=part,
         kind=text.kind,
         what=text.what.format(**words),
-        where=place(part, text.step),
+        where=place(part, name if text.step in ("dgamma", "dbeta") and name in ("dgamma", "dbeta") else text.step),
         rule=text.rule.format(**words),
         evidence=evidence,
         quantity=name or (text.step if text.step in ("dgamma", "dbeta") else _QUANTITIES.get(part, "")),

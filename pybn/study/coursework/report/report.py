@@ -92,8 +92,8 @@ class Report:
     def text(self) -> str:
         """The whole report in plain words, no line longer than `WIDTH` but where a name is."""
         blocks = [_filled(line) for line in (*(f"{each}." for each in self.said), *self._summary())]
-        for number, found in enumerate(self.findings, 1):
-            blocks += ["", _block(f"{number}. ", f"{self._part(found)}: {found.what}.", _rest(found))]
+        for number, (found, parts) in enumerate(self._told_once(), 1):
+            blocks += ["", _block(f"{number}. ", f"{parts}: {found.what}.", _rest(found))]
         if self.remarks:
             blocks.append("")
         blocks += [_block("- ", f"{NAMES[found.part]}: {found.what}.", _remedy(found)) for found in self.remarks]
@@ -111,6 +111,21 @@ class Report:
         lines = [f"Right: {', '.join(right)}."]
         lines += [f"{status.capitalize()}: {', '.join(parts)}." for status, parts in by_status.items()]
         return [*lines, f"{self.points:g} of {self.possible:g} points."]
+
+    def _told_once(self) -> list[tuple[Finding, str]]:
+        """The first finding of each slip, and all parts that show it: one line of code may serve two of them."""
+        slips: dict[tuple[str, str], list[Finding]] = {}
+        for found in self.findings:
+            slips.setdefault((found.code, found.what), []).append(found)
+        return [(group[0], self._parts(group)) for group in slips.values()]
+
+    def _parts(self, group: list[Finding]) -> str:
+        """The parts with the student's own functions; a function that several share is named once, after them."""
+        shown = list(dict.fromkeys(self._part(found) for found in group))
+        before = {each.rpartition(" (")[2] for each in shown}
+        if len(before) == 1 and shown[0].endswith(")"):
+            shown = [each.rpartition(" (")[0] for each in shown[:-1]] + shown[-1:]
+        return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
     def _part(self, found: Finding) -> str:
         """The part, and the student's own function."""
@@ -145,8 +160,8 @@ class Report:
             for each in self.parts.values()
         )
         said = "".join(
-            f"<li>{html.escape(self._part(found))}: {html.escape(found.what)}.{_html(_rest(found))}</li>"
-            for found in self.findings
+            f"<li>{html.escape(parts)}: {html.escape(found.what)}.{_html(_rest(found))}</li>"
+            for found, parts in self._told_once()
         )
         remarks = "".join(
             f"<li>{html.escape(NAMES[found.part])}: {html.escape(found.what)}.</li>" for found in self.remarks
