@@ -11,8 +11,8 @@ cdef enum:
     TASTED = 12  # elements looked at of each feature in runs, or of few elements; of others all SAMPLES
 
 # What is taken away may be so much larger than the largest dx: of a few elements, with the largest x that there can be;
-# and of all.
-cdef const double MOST_TASTED = 2.0
+# and of all.  With 2 of a few, one outlier of 32 elements left 5.4 units.
+cdef const double MOST_TASTED = 1.25
 cdef const double MOST = 1.0
 
 

@@ -202,9 +202,9 @@ MUTANTS = (
         module=arguments,
     ),
     Mutant("epsilon NaN taken", "math.isfinite(number) and number >= 0", "not number < 0", module=arguments),
-    Mutant("overlap not seen", "_overlap(out, other)\n", "False\n", module=arguments),
+    Mutant("overlap not seen", "_overlap(out, array) and", "False and", module=arguments),
     Mutant("x itself refused as out", "other is may_be and", "False and", module=arguments),
-    Mutant("any view of x taken as out", "and _same_elements(out, other)", "or True", module=arguments),
+    Mutant("any view of x taken as out", "and _same_elements(out, array)", "or True", module=arguments),
     Mutant("dy of another type taken", "if dy.dtype != batch.x.dtype:", "if False:", module=arguments),
     Mutant("out of another type taken", "if out.dtype != x.dtype:", "if False:", module=arguments),
     Mutant(

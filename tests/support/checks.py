@@ -130,14 +130,14 @@ def check_halves(kernels, x, dy, mean, variance, scale=None, *, epsilon=1e-3, **
     assert_dx(dx, x, dy, mean, variance, scale, epsilon=epsilon, sums=sums, kernels=kernels, **where)
 
 
-def assert_dx(dx, x, dy, mean, variance, scale=None, *, epsilon=1e-3, sums=None, kernels=None, **where):
+def assert_dx(dx, x, dy, mean, variance, scale=None, *, epsilon=1e-3, sums=None, kernels=None, units=4, **where):
     """dx of the whole batch against the exact one, and the sums that it was computed from."""
     exact = oracle.given(mean, variance, oracle.statistics(x, **where).count)
     _, exact_dscale, exact_doffset = oracle.gradient(x, exact, dy, scale, epsilon=epsilon, **where)
     dscale, doffset = (exact_dscale, exact_doffset) if sums is None else (sums.dy_normalized, sums.dy)
     narrow = np.promote_types(np.float32, x.dtype if scale is None else np.asarray(scale).dtype.newbyteorder("="))
     results = dx, None if scale is None else dscale.astype(narrow), doffset.astype(narrow)
-    _assert_gradient(kernels or reference, results, x, dy, scale, exact, epsilon, where, True)
+    _assert_gradient(kernels or reference, results, x, dy, scale, exact, epsilon, where, True, units)
 
 
 def check_inference_gradient(kernels, x, dy, mean, variance, scale=None, *, epsilon=1e-3, **where):
@@ -227,7 +227,7 @@ def _assert_output(kernels, y, x, stats, scale, offset, epsilon, where, training
     assert_same(y[~real], x[~real], "y under the mask")
 
 
-def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, training):
+def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, training, units=4):
     dx, dscale, doffset = result
     dtype = x.dtype.newbyteorder("=")
     table = oracle.columns(x, **where)
@@ -269,7 +269,7 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
         table.restore(np.broadcast_to(each, table.values.shape))
         for each in (terms if dtype.itemsize == 8 else largest, left * terms)
     )
-    bound = _units(4, size, exact_dx, dtype) + left + np.finfo(dtype).smallest_subnormal
+    bound = _units(units, size, exact_dx, dtype) + left + np.finfo(dtype).smallest_subnormal
     assert_within(dx[real], exact_dx[real], bound[real], "dx")
     assert_same(dx[~real], dy[~real], "dx under the mask")
 
