@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Generic, TypeAlias, TypeVar
 
+__all__ = ["Begin", "Block", "Blocks", "Setting"]  # and not `around`, which has no signature that a page could show
+
 Value = TypeVar("Value")
 #: Makes the value of a block as it begins, and beside it, by variable, what that is for the code within.
 Begin: TypeAlias = Callable[[], tuple[Value, dict[Any, Any]]]

@@ -11,6 +11,8 @@ import numpy as np
 from pybn.framework.blocks import around
 from pybn.framework.graph import Node
 
+__all__ = ["NewValues", "Variable", "as_they_are", "as_they_were", "put_back", "restored_on_error"]
+
 ROOT = "/"
 NewValues = dict["Variable", Any]
 
