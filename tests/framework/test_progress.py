@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from pybn import Loop, ProgressBar, progress_bar
+from pybn import Context, Loop, ProgressBar, progress_bar
 from pybn.framework import progress
 
 
@@ -94,6 +94,9 @@ def test_it_writes_to_stderr_by_default(capsys, clock):
 
 
 class Trained:
+    def __init__(self):
+        self.context = Context(0)
+
     def train_step(self, inputs, labels):
         return {"loss": 1.0 / 3, "accuracy": 1.0}
 
