@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-if sys.platform != "win32":
+if sys.platform != "win32" and sys.platform != "emscripten":
     import fcntl
 
 
@@ -71,7 +71,8 @@ def _clear(place: Path) -> None:
 
 def _lock(file: BinaryIO) -> bool:
     """Lock the file for this writer; whether nobody else has."""
-    if sys.platform == "win32":  # which does not let go of an open file: none can be taken from its writer
+    # Windows does not let go of an open file: none can be taken from its writer.  A browser has one process.
+    if sys.platform == "win32" or sys.platform == "emscripten":
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
