@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 # About the clone's own files: its pages, its drawing, its types and lessons.
-ABOUT_THE_CLONE = ("docs", "browser", "lessons", "test_architecture.py", "test_types.py")
+ABOUT_THE_CLONE = ("docs", "browser", "lessons", "commands/test_lessons.py", "test_architecture.py", "test_types.py")
 
 
 def main(clone, *options):

@@ -1,11 +1,12 @@
 """python -m pybn check: what it prints, and its exit status."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pybn.study.coursework import main
-from tests.support.students import hostile
+from tests.support.students import hostile, right
 
 SOLUTIONS = "tests.support.students.right"
 
@@ -17,8 +18,9 @@ def test_right_is_0(capsys):
 
 def test_a_mistake_is_1_and_json_tells_it(capsys, tmp_path, monkeypatch):
     (tmp_path / "homework.py").write_text(
-        "from tests.support.students.right import staged_forward as batchnorm_forward\n"
-        "def batchnorm_backward(dout, cache):\n    return dout, dout.sum(0), dout.sum(0)\n"
+        Path(right.__file__).read_text()
+        + "batchnorm_forward = staged_forward\n"
+        + "def batchnorm_backward(dout, cache):\n    return dout, dout.sum(0), dout.sum(0)\n"
     )
     monkeypatch.chdir(tmp_path)
     assert main(["homework", "--json"]) == 1

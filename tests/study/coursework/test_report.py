@@ -1,7 +1,5 @@
 """How the report reads: the first thing to mend first, short lines, one example, and what is called right is right."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,8 +8,6 @@ from pybn.study.coursework.report.report import WIDTH
 from tests.support.students.edits import edited
 from tests.support.students.manners import SLIPS, functions
 from tests.support.students.right import staged_backward, staged_forward
-
-TEACHING = Path(__file__).parents[3] / "docs" / "teaching.rst"
 
 
 @pytest.mark.parametrize("slip", SLIPS[::6], ids=lambda slip: f"{slip[0]}: {slip[1][0][1].strip()}"[:60])
@@ -96,19 +92,3 @@ def test_dbeta_that_ignores_dout_is_wrong_whatever_the_forward():
     slip = edited("staged", ("out = va3 + beta", "out = va3"), ("dbeta = np.sum(dout, axis=0)", "dbeta = np.zeros(d)"))
     report = check_batch_norm(slip["forward"], slip["backward"])
     assert "parameter-ignores-dout" in {found.code for found in report.findings}
-
-
-def test_the_page_for_teachers_shows_what_is_printed():
-    def batchnorm_forward(x, gamma, beta, bn_param):
-        if bn_param["mode"] == "test":
-            deviation = np.sqrt(bn_param["running_var"]) + bn_param["eps"]
-            return gamma * (x - bn_param["running_mean"]) / deviation + beta, None
-        return staged_forward(x, gamma, beta, bn_param)
-
-    def batchnorm_backward(dout, cache):
-        inverse, hat, gamma = cache[5], cache[6], cache[8]
-        return gamma * inverse * (dout - dout.mean(0)), (dout * hat).sum(0), dout.sum(0)
-
-    printed = check_batch_norm(batchnorm_forward, batchnorm_backward).text
-    shown = "\n".join(f"   {line}".rstrip() for line in printed.splitlines())
-    assert shown in TEACHING.read_text(encoding="utf-8")
