@@ -45,6 +45,11 @@ def over(team: Team, layer: Layer, x: Node) -> Node:
     """The way to normalize a layer's input where its batch is spread over `team`."""
     if not layer.normalizes_with_batch:
         return layer.with_averages(x)
+    if layer.ghost_batch is not None:
+        raise ValueError(
+            f"batch normalization in {layer.scope}: ghost_batch({layer.ghost_batch}) normalizes parts on their own, "
+            "and synchronization all parts together; take one of the two away"
+        )
     name = _name(layer, x)
     batch = pooled(team.exchange(f"the statistics of {name}", layer.moments(x)))
     if batch.count == 0:

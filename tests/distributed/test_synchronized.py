@@ -229,3 +229,8 @@ def test_layers_that_differ_are_named_on_all(mine, told):
     assert len(set(seen)) == 1
     assert told in seen[0]
     assert "/batch_normalization" in seen[0]
+
+
+def test_ghost_batches_are_the_opposite_and_refused():
+    with pytest.raises(ValueError, match=r"ghost_batch\(2\) normalizes parts on their own"):
+        on_workers(2, lambda ctx, part, comm: pybn.batch_norm(ctx, part, ghost_batch=2))
