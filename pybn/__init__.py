@@ -9,7 +9,7 @@ tools to hold implementations and models against it.
 from pybn import batchnorm, distributed, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
-from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
+from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers, schedules
 from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
@@ -61,6 +61,7 @@ __all__ = [
     "progress_bar",
     "reference",
     "reset_weights",
+    "schedules",
     "study",
     "update_averages",
     "use_backend",

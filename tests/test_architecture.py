@@ -36,6 +36,7 @@ FLOORS = {
         "pybn.framework.layers",
         "pybn.framework.losses",
         "pybn.framework.metrics",
+        "pybn.framework.schedules",
         "pybn.framework.optimizers",
         "pybn.framework.structures",
         "pybn.framework.datasets",
