@@ -14,6 +14,7 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.hooks import every_n_seconds, every_n_steps, exponential_callback, n_times
+from pybn.framework.kept import Checkpoints
 from pybn.framework.progress import ProgressBar, progress_bar
 from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
@@ -28,6 +29,7 @@ from pybn.framework.variables import Variable
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoints",
     "ConcurrentTrainingError",
     "Context",
     "InMemoryDataset",

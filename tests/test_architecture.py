@@ -45,6 +45,7 @@ FLOORS = {
         "pybn.framework.progress",
         "pybn.framework.files",
         "pybn.framework.checkpoints",
+        "pybn.framework.kept",
         "pybn.framework",
     ],
     3: [
