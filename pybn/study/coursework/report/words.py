@@ -119,7 +119,7 @@ _OUTPUT: _Slips = {
         "square-under-root": "the variance is squared under the root",
         "multiplied-by-deviation": "it is multiplied by the deviation and not divided by it",
         "not-divided": "it is not divided by the deviation at all",
-        "variance-zero": "every feature is divided by sqrt(eps): what stands for the variance is 0, as that of one element is",
+        "variance-zero": "every feature is divided by sqrt(eps): what stands for the variance is 0, as of one element",
         "one-denominator": "every feature is divided by the same number, {value:.6g}",
     },
     ("mistake", "normalize", "every variance is positive or zero, and eps is added to it before the root"): {
