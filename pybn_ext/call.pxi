@@ -60,7 +60,8 @@ cdef struct Features:
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
     double* second           # sum of (x - shift)^2, or of dy (x - mean)
-    double* doubt            # 1 where the gradient of a float32 feature is to be computed again in float64, else 0
+    double* doubt            # of the gradient of a float32 feature: the dx that puts it beyond doubt (find_least), then
+                             # 1 where it may have to be computed again in float64, else 0
     double* table            # 4 rows: constants of the write
     Py_ssize_t reach         # from one row to the next
 
@@ -159,6 +160,14 @@ cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 
 cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline real lesser(real a, real b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline real greater(real a, real b) noexcept nogil:
     return a if a > b else b
 
 

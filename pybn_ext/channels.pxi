@@ -26,8 +26,9 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     elif real is float and takes_sums(call):
         sum_widened(call, x, &some)
     write_features(call, x, &some, finish(call, x, &some, <const real*> shift))
-    if real is float and any_to_mend(call, &some):
-        mend(call, x, &some)
+    if real is float and may_cancel(call):
+        if find_doubt(call, x, &some):
+            mend(call, x, &some)
 
 
 cdef void write_features(const Call* call, const real* x, const Features* f, bint in_double) noexcept nogil:
@@ -222,8 +223,9 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if has_result(call):
         run(piece_write_task, call, call.parts, True)
-    if any_to_mend(call, f):
-        run(mend_task, call, mend_blocks(call), False)
+    if real is float and may_cancel(call):
+        if find_doubt(call, x, f):
+            run(mend_task, call, mend_blocks(call), False)
 
 
 cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane) noexcept nogil:

@@ -1,15 +1,6 @@
 # The gradient of a float32 feature again, in float64.  Where dy is nearly constant or nearly parallel to x-hat, dx is
 # the small difference of large terms, and what rounding took from each term is then large against dx itself.
 
-cdef bint any_to_mend(const Call* call, const Features* f) noexcept nogil:
-    cdef Py_ssize_t c, found = 0
-    if not may_cancel(call):
-        return False
-    for c in range(f.number):
-        found += f.doubt[c] != 0
-    return found > 0
-
-
 cdef inline Py_ssize_t mend_blocks(const Call* call) noexcept nogil:
     return (call.features + block_features(call) - 1) // block_features(call)
 
@@ -64,7 +55,8 @@ cdef void mend_block(
             some.second[c] = second[c] * some.inverse[c]
     give(some.second, some.begin, number, &call.dscale)
     give(some.first, some.begin, number, &call.doffset)
-    finish_table(call, &some, False)
+    take_origin(call, &some, <const float*> NULL, True)
+    finish_table(call, &some)
     if number * call.inner > WIDE_LANES:
         write_feature(call, x, &some, 0, 0, call.outer * call.inner, True)
     else:

@@ -36,7 +36,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsSsize_t, PyLong_CheckExact
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.float cimport DBL_MAX, FLT_MAX, FLT_MIN
-from libc.math cimport fabs, fabsf, ilogb, ldexp, sqrt
+from libc.math cimport NAN, fabs, fabsf, ilogb, ldexp, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset

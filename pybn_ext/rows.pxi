@@ -18,12 +18,14 @@ cdef void rows(Call* call) noexcept nogil:
     call.in_double = any_doubtful(call)
     spread_rows_table(call)
     run(rows_write_task, call, call.parts, True)
-    if any_to_mend(call, &call.all):
-        run(mend_task, call, mend_blocks(call), False)
+    if may_cancel(call):
+        run(rows_doubt_task, call, groups(call), False)
+        if any_doubtful(call):
+            run(mend_task, call, mend_blocks(call), False)
 
 
 cdef inline bint any_doubtful(const Call* call) noexcept nogil:
-    """Whether a group of features wants to be finished in double."""
+    """Whether a group of features wants to be finished in double, or looked at more closely."""
     cdef Py_ssize_t part
     for part in range(groups(call)):
         if call.doubtful[part]:
@@ -86,6 +88,12 @@ cdef void rows_finish_task(const Call* call, Py_ssize_t part) noexcept nogil:
         call.doubtful[part] = finish(call, <const float*> call.x, &some, <const float*> call.shift + begin)
     else:
         call.doubtful[part] = finish(call, <const double*> call.x, &some, <const double*> call.shift + begin)
+
+
+cdef void rows_doubt_task(const Call* call, Py_ssize_t part) noexcept nogil:
+    cdef Features some
+    group_of(call, part, &call.all, &some)
+    call.doubtful[part] = find_doubt(call, <const float*> call.x, &some)
 
 
 cdef void fold_rows(const Call* call, const Features* f, Py_ssize_t begin) noexcept nogil:

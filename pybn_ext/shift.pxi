@@ -4,14 +4,6 @@ cdef enum:
     AT_ONCE = 256  # features whose shifts are looked for at once
 
 
-cdef inline real lesser(real a, real b) noexcept nogil:
-    return a if a < b else b
-
-
-cdef inline real greater(real a, real b) noexcept nogil:
-    return a if a > b else b
-
-
 cdef inline real median(real a, real b, real c) noexcept nogil:
     return greater(lesser(a, b), lesser(greater(a, b), c))
 
@@ -76,7 +68,7 @@ cdef extern from *:
         return (mean + grid) - grid;
     }
     """
-    # x - mean is then exact where x is large.  With all digits of the mean, the elements of one binade all lose the
+    # x - mean is then exact where x is far from the mean.  With all digits of the mean, the elements of one binade all lose the
     # same fraction of a unit: times the sum of dy, that was 14 units of dscale for 4096 elements, and grows.
     double coarse "pybn_coarse"(double mean, double variance, int digits) noexcept nogil
 
@@ -88,4 +80,4 @@ cdef void shift_features(const Call* call, const real* x, const Features* f, rea
         choose_shift(call, x, f, shift)
         return
     for c in range(f.number):
-        shift[c] = <real> coarse(f.mean[c], f.variance[c], 17 if real is float else 46)
+        shift[c] = <real> coarse(f.mean[c], f.variance[c], 12 if real is float else 46)

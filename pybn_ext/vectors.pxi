@@ -63,6 +63,24 @@ cdef extern from *:
     #include <emmintrin.h>
     #define PYBN_STREAM(to, value) _mm_stream_si128((__m128i *) (to), (__m128i) (value))
     #endif
+    /* Whether the size of one of the elements is at least that. */
+    static inline int pybn_reaches(pybn_floats value, float least) {
+    #if defined(PYBN_VECTORS) && defined(__AVX512F__)
+        return _mm512_cmp_ps_mask(_mm512_abs_ps((__m512) value), _mm512_set1_ps(least), _CMP_GE_OQ) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__AVX__)
+        __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), (__m256) value);
+        return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(least), _CMP_GE_OQ)) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__SSE2__)
+        __m128 size = _mm_andnot_ps(_mm_set1_ps(-0.0f), (__m128) value);
+        return _mm_movemask_ps(_mm_cmpge_ps(size, _mm_set1_ps(least))) != 0;
+    #elif defined(PYBN_VECTORS)
+        int i, found = 0;
+        for (i = 0; i < (int) (sizeof(value) / sizeof(float)); i++) found |= value[i] >= least || -value[i] >= least;
+        return found;
+    #else
+        return value >= least || -value >= least;
+    #endif
+    }
     /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
     #if defined(PYBN_VECTORS) && defined(__SSSE3__)
     #define pybn_pick_16(to, from, places) \
@@ -93,6 +111,7 @@ cdef extern from *:
     void pick_16 "pybn_pick_16"(
         unsigned char* to, const unsigned char* source, const unsigned char* places
     ) noexcept nogil
+    int reaches "pybn_reaches"(floats value, float least) noexcept nogil
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
     doubles spread_doubles "pybn_spread_doubles"(double value) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
