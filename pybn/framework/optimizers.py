@@ -17,6 +17,7 @@ from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
 from pybn.framework.parameters import chosen
 from pybn.framework.variables import NewValues, Variable
+from pybn.halves import is_half
 
 
 class Optimizer(Protocol):
@@ -139,9 +140,9 @@ def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | 
 
 
 def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> Iterator[tuple[Variable, np.ndarray]]:
-    """Each variable with its gradient; that of a float16 one as float32, in which its square is finite."""
+    """Each variable with its gradient; that of one of 16 bits as float32, in which its square is finite."""
     for variable, gradient in zip(variables, gradients, strict=True):
-        yield variable, gradient.astype(np.float32) if gradient.dtype == np.float16 else gradient
+        yield variable, gradient.astype(np.float32) if is_half(gradient.dtype) else gradient
 
 
 def _not_negative(name: str, value: float) -> float:
