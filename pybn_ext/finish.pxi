@@ -278,6 +278,20 @@ cdef bint leaves_float32(const Call* call, const Features* f) noexcept nogil:
     return out > 0
 
 
+cdef bint finish_float32(const Call* call, const Features* f, const float* shift) noexcept nogil:
+    """The constants for a write in float32; whether it has to be in double, with other ones."""
+    cdef bint in_double
+    take_origin(call, f, shift, False)
+    finish_table(call, f)
+    in_double = leaves_float32(call, f)
+    if in_double:
+        take_origin(call, f, shift, True)
+        finish_table(call, f)
+    if may_cancel(call):
+        find_least(call, f)
+    return in_double
+
+
 cdef bint finish(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
     """From the sums of some features to the constants of their write; whether that has to be finished in double."""
     cdef bint doubtful = False
@@ -299,16 +313,9 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
         finish_gradient_sums(call, x, f, shift)
     if not has_result(call):
         return False
-    if real is double or call.widened:
-        take_origin(call, f, shift, True)
-        finish_table(call, f)
-        return real is float
-    take_origin(call, f, shift, False)
+    if real is float:
+        if not call.widened:
+            return finish_float32(call, f, shift)
+    take_origin(call, f, shift, True)
     finish_table(call, f)
-    doubtful = leaves_float32(call, f)
-    if doubtful:
-        take_origin(call, f, shift, True)
-        finish_table(call, f)
-    if may_cancel(call):
-        find_least(call, f)
-    return doubtful
+    return real is float

@@ -6,47 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import arrays, checks, oracle
-
-ROWS = (2, 3, 5, 8, 9, 16, 100)
-
-
-def families(rng, rows, features):
-    """Pairs (x, dy) by name, float64."""
-    x, noise = rng.standard_normal((2, rows, features))
-    normalized = (x - x.mean(0)) / x.std(0)
-    spiked = x.copy()
-    spiked[rng.integers(rows)] *= 1000
-    return {
-        "noise": (x, noise),
-        "noise, deviation 30": (30 * x, noise),
-        "noise, mean 1000": (1000 + x, noise),
-        "5 + noise": (x, 5 + noise),
-        "100 + noise": (x, 100 + noise),
-        "constant": (x, np.full_like(x, 0.1)),
-        "y": (x, normalized),
-        "y, mean 100": (100 + x, normalized),
-        "10 y + noise": (x, 10 * normalized + noise),
-        "y + noise": (x, normalized + noise),
-        "an outlier in x": (spiked, noise),
-        "y of an outlier, + noise": (spiked, (spiked - spiked.mean(0)) / spiked.std(0) / 2 + noise),
-        "y of an outlier, + signs": (spiked, (spiked - spiked.mean(0)) / spiked.std(0) / 8 + np.sign(noise)),
-        "positive": (x, np.maximum(noise, 0)),
-        "one row": (x, np.where(np.arange(rows)[:, None] == rows // 2, 1.0, 0.0) + 0 * x),
-        "subnormal": (1e-3 * x, 1e-40 * noise),
-    }
-
-
-def layouts(rows):
-    """How rows x features become x and its axis: features last, first, images of several sizes."""
-    yield lambda a: a, -1, rows
-    yield lambda a: np.ascontiguousarray(a.T), 0, rows
-    for images in (2, 8, 16):
-        if rows % images == 0 and rows > images:
-            yield (
-                lambda a, i=images: np.ascontiguousarray(a.reshape(i, rows // i, -1).transpose(0, 2, 1)),
-                1,
-                (images, rows // images),
-            )
+from tests.support.hard import ROWS, families, layouts
 
 
 @pytest.mark.parametrize("masked", [False, True])
