@@ -17,6 +17,7 @@ import numpy as np
 from pybn.study.adapters import LAYER
 from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.probes import Probe
 
 TOGETHER = 20  # limits that all calls of one function may take
 BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
@@ -67,8 +68,10 @@ class Gradients:
 class Student:
     """The functions that were handed in, called within a time limit on copies."""
 
-    def __init__(self, functions: dict[str, Callable[..., Any] | None], limit: float) -> None:
-        self.functions, self.limit = functions, limit
+    def __init__(
+        self, functions: dict[str, Callable[..., Any] | None], limit: float, convention: str | None = None
+    ) -> None:
+        self.functions, self.limit, self.convention = functions, limit, convention
         self.habits: dict[tuple[str, str], str] = {}  # (kind, part) -> the first time it was seen
         self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
@@ -110,6 +113,16 @@ class Student:
     def counts_the_new(self) -> bool:
         """Whether a class counts momentum as PyTorch does: its own default is below one half."""
         return bool(getattr(self.functions.get("forward"), "counts_the_new", False))
+
+    def stored_after(self, probe: Probe) -> tuple[np.ndarray, np.ndarray]:
+        """The averages that a step on this probe must leave, by the convention asked for, or the class's own."""
+        pytorch = self.convention == "pytorch" or (self.convention is None and self.counts_the_new)
+        sample = pytorch or self.convention == "paper"
+        take = probe.momentum if pytorch else 1 - probe.momentum
+        variance = probe.variance * (probe.count / (probe.count - 1) if sample else 1.0)
+        pairs = zip(probe.averages, (probe.mean, variance), strict=True)
+        mean, variance = ((1 - take) * old + take * new for old, new in pairs)
+        return mean, variance
 
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""
