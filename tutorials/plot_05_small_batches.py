@@ -146,9 +146,10 @@ curves = {"batches of n": exact, "batches of 64, in ghosts of n": whole}
 drawings.accuracy_by_batch_size(GHOSTS, curves, "n")
 
 # %%
-# In ghosts of two the averages keep nearly all of the data's variance, because the parts are pooled; and they can be as
-# exact as they like.  The network still learned from signs, though each step saw 64 images.  In ghosts of eight nothing
-# of this is left.  (A training in batches of two is worse for another reason, too: its 400 steps see 800 images.)
+# In ghosts of two the averages keep nearly all of the data's variance, because the parts are pooled; and they can be
+# as exact as they like.  The network still learned from signs, though each step saw 64 images.  In ghosts of eight
+# hardly anything of this is left.  (A training in batches of two is worse for another reason, too: its 400 steps see
+# 800 images.)
 
 # Folded: the check of the averages, and that ghosts of two cost accuracy
 pooled = np.array([run.variance_ratio for run in ghosts[2]])

@@ -232,7 +232,7 @@ for seed in SEEDS:
         for name, gradient in gradients.items():
             off[kind][name].append(cancelling.units_off(gradient, x, dy))
 
-worst = {dy: [f"{max(units):.3g}" for units in off[dy].values()] for dy in off}
+worst = {dy: [round(max(units), 1) for units in off[dy].values()] for dy in off}
 rows = {f"dy = {dy}": [*worst[dy], PYTORCH[dy]] for dy in off}
 lesson.table(rows, [*gradients, "PyTorch 2.13"])
 

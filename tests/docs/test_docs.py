@@ -54,6 +54,7 @@ def public_modules():
         "pybn.framework.ops",
         "pybn.lessons.exercises",
         "pybn.lessons.drawings",
+        "pybn.lessons.walk",
     }
     packages = held | tools
     return [n for n in names if "._" not in n and ".__" not in n and not any(n.startswith(p + ".") for p in packages)]

@@ -42,6 +42,7 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(tmp_p
     assert dead_anchors(site) == []
     check_cards(site, lessons)
     check_ways_to_run(site, lessons)
+    check_folds(site, lessons)
 
 
 def dead_anchors(site):
@@ -83,6 +84,20 @@ def check_ways_to_run(site, lessons):
         assert f'href="https://mybinder.org/v2/gh/pybn-batchnorm/pybn/gh-pages?urlpath=lab/tree/{notebook}"' in page
         assert (site / notebook).is_file()
     assert "git+https://github.com/pybn-batchnorm/pybn" in (site / "binder" / "requirements.txt").read_text()
+
+
+def check_folds(site, lessons):
+    """A check is one line that unfolds it, and what it prints is in sight; so it is in the notebooks."""
+    for name in (Path(lesson).stem for lesson in lessons):
+        page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+        (folded,) = re.findall(r'<details class="folded">(.*?)</details>', page, re.DOTALL)
+        assert folded.startswith("<summary>the check of &lt;nothing&gt;</summary>")
+        assert "assert" in folded
+        assert "so it is" in page.partition("</details>")[2]
+        for notebook in [site / "notebooks" / f"{name}.ipynb", *(site / "_downloads").rglob(f"{name}.ipynb")]:
+            *shown, last = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+            assert last["metadata"]["jupyter"] == {"source_hidden": True}
+            assert not any("jupyter" in cell["metadata"] for cell in shown)
 
 
 def test_a_failing_lesson_ends_the_build(tmp_path):

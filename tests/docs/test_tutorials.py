@@ -96,7 +96,7 @@ def test_what_draws_and_what_checks_is_not_in_the_way(lesson):
     """The page shows what trains.  Drawing is in functions whose names say what is drawn; checks are folded."""
     axes, figure = pytest.importorskip("matplotlib.axes").Axes, pytest.importorskip("matplotlib.figure").Figure
     plumbing = {name for kind in (axes, figure) for name in dir(kind) if name[0] != "_"} | {"panels"}
-    plumbing -= {"show", "update"}  # which `lesson` and an average have, too
+    plumbing -= {"show", "table", "update"}  # which `lesson` and an average have, too
     for cell in code_cells(lesson.read_text(encoding="utf-8")):
         tree = ast.parse(cell)
         calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -130,3 +130,18 @@ def test_the_head_says_the_minutes_of_the_card():
     assert {each.topic: each.minutes for each in command.find(ROOT / "tutorials")}.items() <= {
         topic: int(minutes) for topic, minutes in cards
     }.items()
+
+
+def test_the_lesson_quotes_pytorchs_figures_as_the_page_does():
+    """Both stand for one measurement, which takes PyTorch."""
+    page = (ROOT / "docs" / "implementations.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"   \* - (.+)\n     - .+\n     - .+\n     - ([\d ]+)$", page, re.MULTILINE)
+    measured = {kind: int(units.replace(" ", "")) for kind, units in rows}
+    lesson = (ROOT / "tutorials" / "plot_11_implementations.py").read_text(encoding="utf-8")
+    quoted = ast.literal_eval(re.search(r"^PYTORCH = (\{.+\})$", lesson, re.MULTILINE)[1])
+    assert quoted == {
+        "noise": measured["normal"],
+        "100 + noise": measured["100 + noise"],
+        "10 y + noise": measured["10 x̂ + noise"],
+        "y": measured["y: the loss is the mean of y²"],
+    }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FIGURE = "\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])\n"
+FOLDED = '\n# %%\n\n# Folded: the check of <nothing>\nassert 1 < 2\nprint("so it is")\n'
 # Trainings of 40 steps say what those of 200 do, in a fifth of the time.
 SHORT_PLAYGROUND = ("-D", "playground_steps=40", "-D", "playground_every=20")
 
@@ -32,7 +33,7 @@ def short_lessons() -> dict[str, str]:
     """Every lesson with its own title and labels, and one quick figure: what they do has tests of its own."""
     sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tutorials").glob("plot_*.py")}
     titles = {name: ast.get_docstring(ast.parse(source)) for name, source in sources.items()}
-    return {name: f'r"""\n{title}\n"""\n{FIGURE}' for name, title in titles.items()}
+    return {name: f'r"""\n{title}\n"""\n{FIGURE}{FOLDED}' for name, title in titles.items()}
 
 
 def chromium() -> str | None:
