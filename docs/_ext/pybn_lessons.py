@@ -49,6 +49,10 @@ LESSONS = {
     "implementations": Lesson("hood", 10, "Reference and compiled twin, held against each other on your machine."),
     "ladder": Lesson("hood", 30, "From loops to the speed of memory in six rungs, each timed."),
 }
+# Pages that are no lessons, and stand among them.
+PAGES = {
+    "compiled": Lesson("hood", 40, "One small batch through the compiled path, with its numbers at each stage."),
+}
 # In a gallery's page: the code of a cell that is to be folded, the first line of it apart.
 _FOLDED = re.compile(
     rf"^\.\. code-block:: Python\n(?P<gap>\s*)^ +{FOLDED}(?P<what>.+)\n(?P<code>(?:(?: +.*)?\n)*?)(?=^\S)", re.MULTILINE
@@ -72,6 +76,8 @@ class LessonCards(SphinxDirective):
                     f"{stem} has no card: say its group, minutes and sentence in docs/_ext/pybn_lessons.py"
                 )
             groups[lesson.group].append(self.card(stem, title(page), lesson))
+        for name, page in PAGES.items():
+            groups[page.group].append(self.card(name, title(Path(self.env.srcdir) / f"{name}.rst"), page, "../"))
         html = "".join(
             f'<h2 class="lessons">{GROUPS[group]}</h2><div class="lesson-cards">{"".join(cards)}</div>'
             for group, cards in groups.items()
@@ -79,12 +85,12 @@ class LessonCards(SphinxDirective):
         )
         return [nodes.raw("", html, format="html")]
 
-    def card(self, stem, name, lesson):
+    def card(self, stem, name, lesson, where=""):
         """A link as a whole."""
         picture = thumbnail(Path(self.env.srcdir) / "gallery" / "images" / "thumb", stem)
         image = f'<img src="../_static/lessons/{stem}.png" alt="" loading="lazy">' if picture else ""
         return (
-            f'<a class="lesson-card" href="{stem}.html">{image}<b>{escape(name)}</b>'
+            f'<a class="lesson-card" href="{where}{stem}.html">{image}<b>{escape(name)}</b>'
             f"<span>{escape(lesson.sentence)}</span><small>{lesson.minutes} minutes</small></a>"
         )
 

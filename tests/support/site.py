@@ -13,19 +13,32 @@ FIGURE = "\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])\n"
 FOLDED = '\n# %%\n\n# Folded: the check of <nothing>\nassert 1 < 2\nprint("so it is")\n'
 # Trainings of 40 steps say what those of 200 do, in a fifth of the time.
 SHORT_PLAYGROUND = ("-D", "playground_steps=40", "-D", "playground_every=20")
+# Cython takes seven seconds for its pages; tests/browser looks at those of the whole site.
+NOT_ANNOTATED = ("-D", "pybn_annotated=0")
 
 
 def build(folder: Path, lessons: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Build `folder`/site from a copy of the docs with the given lessons, {name: source}."""
     ignored = shutil.ignore_patterns("_build", "gallery", "generated", "__pycache__", "sg_execution_times.rst")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=ignored)
-    for name in ("pybn", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
+    for name in ("pybn", "pybn_ext", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "tutorials").mkdir()
     shutil.copy(ROOT / "tutorials" / "GALLERY_HEADER.rst", folder / "tutorials")
     for name, source in lessons.items():
         (folder / "tutorials" / name).write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", *SHORT_PLAYGROUND, "docs", "site"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        *SHORT_PLAYGROUND,
+        *NOT_ANNOTATED,
+        "docs",
+        "site",
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
 
 
