@@ -57,6 +57,10 @@ PAGES = {
 _FOLDED = re.compile(
     rf"^\.\. code-block:: Python\n(?P<gap>\s*)^ +{FOLDED}(?P<what>.+)\n(?P<code>(?:(?: +.*)?\n)*?)(?=^\S)", re.MULTILINE
 )
+# Code that is there for the script's sake: it shows the figures and the exercises, which the page shows anyway.
+_SHOWING = re.compile(
+    r"^\.\. code-block:: Python\n\s*^ +lesson\.(?:show\(\)|exercises\(.*\))\n(?=\s*^\S)", re.MULTILINE
+)
 # The end of a lesson's title, where its introduction begins.
 _TITLE = re.compile(r"^=+\n\n", re.MULTILINE)
 
@@ -128,9 +132,12 @@ def ways_to_run(app, docname, source):
 
 
 def fold(app, docname, source):
-    """Code that begins with "# Folded: what it is" becomes a line that unfolds it; what it prints stays in sight."""
+    """Code that begins with "# Folded: what it is" becomes a line that unfolds it; what it prints stays in sight.
+
+    What only shows figures and exercises is left out.
+    """
     if docname.startswith("gallery/plot_"):
-        source[0] = _FOLDED.sub(_unfolding, source[0])
+        source[0] = _SHOWING.sub("", _FOLDED.sub(_unfolding, source[0]))
 
 
 def _unfolding(found):

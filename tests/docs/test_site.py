@@ -1,15 +1,13 @@
 """The site builds without warnings and without a network, and a lesson that fails ends its build."""
 
-import html
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
 from tests.support.commands import project
-from tests.support.site import build, short_lessons
+from tests.support.site import build, dead_anchors, short_lessons
 
 pytest.importorskip("sphinx", reason="the site's tools are not installed: pip install '.[docs]'")
 pytestmark = pytest.mark.slow
@@ -43,24 +41,6 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(tmp_p
     check_cards(site, lessons)
     check_ways_to_run(site, lessons)
     check_folds(site, lessons)
-
-
-def dead_anchors(site):
-    """Every link within the site that leads to no page, or to no place on its page."""
-    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
-    places = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', text)) for path, text in pages.items()}
-    dead = []
-    for path, text in pages.items():
-        for link in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text):
-            if re.match(r"[a-z]+:|//", link):
-                continue
-            file, _, place = html.unescape(link).partition("#")
-            target = (path.parent / unquote(file)).resolve() if file else path
-            # The playground reads its setting from behind the #.
-            known = target not in places or "=" in place or not place or unquote(place) in places[target]
-            if not (target.exists() and known):
-                dead.append((path.name, link))
-    return dead
 
 
 def check_cards(site, lessons):
