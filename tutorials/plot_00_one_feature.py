@@ -13,7 +13,7 @@ For the :math:`n` values :math:`x_i` that one feature takes in a batch:
 
 .. math::
 
-    \mu &= \tfrac{1}{n} \textstyle\sum_i x_i                  && \text{1. the mean} \\
+    \mu &= \tfrac{1}{n} \textstyle\sum_i x_i                  &&\quad \text{1. the mean} \\
     \sigma^2 &= \tfrac{1}{n} \textstyle\sum_i (x_i - \mu)^2   && \text{2. the variance} \\
     \hat{x}_i &= (x_i - \mu) \,/\, \sqrt{\sigma^2 + \varepsilon} && \text{3. normalize} \\
     y_i &= \gamma \hat{x}_i + \beta                           && \text{4. scale and offset, which are learned}
@@ -31,15 +31,12 @@ drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 
 EPSILON = 1e-3
-ROW, COLUMN = (
-    2,
-    4,
-)  # the pixel: on the upper stroke of some digits, in the hole of others
+# The pixel: on the upper stroke of some digits, in the hole of others.
+ROW, COLUMN = 2, 4
 
 images, labels = pybn.datasets.digits()
-pixel = images[:, ROW, COLUMN].astype(
-    np.float64
-)  # its ink in each of 1797 images, from 0 to 1
+# Its ink in each of 1797 images, from 0 to 1.
+pixel = images[:, ROW, COLUMN].astype(np.float64)
 
 
 def batch(seed, size=64):

@@ -49,9 +49,8 @@ def new_trainer(seed, learning_rate=0.1):
 
 trainer = new_trainer(SEEDS[0])
 for images, labels in experiments.digits(SEEDS[0]).train:
-    step = trainer.train_step(
-        images, labels
-    )  # weights move, and with them the averages
+    # Weights move, and with them the averages.
+    step = trainer.train_step(images, labels)
 print(f"loss {step['loss']:.2f} in the last step of the first epoch")
 
 # %%

@@ -65,6 +65,7 @@ _ = plots.lag(runs[0].statistics.layers, runs[0].data.layers, UPDATES)
 
 # Folded: how far behind each layer is, and the check that updates keep all nearer
 step = runs[0].data["/layer_0"].step
+# By seed, layer and time.
 behind = np.array(
     [
         [
@@ -73,7 +74,7 @@ behind = np.array(
         ]
         for run in runs
     ]
-)  # by seed, layer and time
+)
 before, after = (
     behind[:, :, step <= UPDATES[0]].mean(axis=2),
     behind[:, :, step > UPDATES[0]].mean(axis=2),
@@ -129,9 +130,8 @@ for name, values in before.items():
         f"{after.mean():.3f}"
     )
 print(f"with batch statistics: {batch.mean():.3f} (mean of {len(runs)} seeds)")
-assert np.all(
-    after - before["0.999, started at 0 and 1"] > 0.15
-)  # half the least of the 24 seeds below
+# Half the least of the 24 seeds below.
+assert np.all(after - before["0.999, started at 0 and 1"] > 0.15)
 won = after - before["0.99, pybn's"]
 assert np.all(won > -0.02)
 print(

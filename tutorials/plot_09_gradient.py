@@ -120,9 +120,8 @@ def without_variance_path(dy, x, scale, offset):
 for seed in SEEDS:
     rng = np.random.default_rng(seed)
     inputs = [rng.normal(3, 2, (8, 5)), rng.normal(1, 0.5, 5), rng.normal(0, 1, 5)]
-    assert check_gradients(
-        forward, inputs, vjp=backward, seed=100 + seed
-    )  # another seed: dy must not resemble x
+    # Another seed: dy must not resemble x.
+    assert check_gradients(forward, inputs, vjp=backward, seed=100 + seed)
     report = check_gradients(
         forward, inputs, vjp=without_variance_path, seed=100 + seed
     )
