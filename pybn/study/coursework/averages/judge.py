@@ -185,7 +185,7 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     got = (step.mean, step.variance)[index]
     if got is None:
         return missing(student, "training", name)
-    statistic, right = (probe.mean, probe.variance)[index], student.stored_after(probe)[index]
+    statistic, right = (probe.mean, probe.variance)[index], probe.averages_after(**student.rule)[index]
     evidence = first_difference(name, got, right) + f" (old {probe.averages[index][0]:.6g}, batch {statistic[0]:.6g})"
     if rule is not None:
         evidence = f"{_evidence(name, rule)}; {evidence}"

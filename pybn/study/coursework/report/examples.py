@@ -87,7 +87,7 @@ def _training(student: Student, probe: Probe):
 
 
 def _stored(student: Student, probe: Probe):
-    step, (mean, variance) = train(student, probe), student.stored_after(probe)
+    step, (mean, variance) = train(student, probe), probe.averages_after(**student.rule)
     yield "running_mean", step.mean, mean
     yield "running_var", step.variance, variance
 

@@ -17,7 +17,6 @@ import numpy as np
 from pybn.study.adapters import LAYER
 from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
-from pybn.study.coursework.student.probes import Probe
 
 TOGETHER = 20  # limits that all calls of one function may take
 BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
@@ -114,15 +113,11 @@ class Student:
         """Whether a class counts momentum as PyTorch does: its own default is below one half."""
         return bool(getattr(self.functions.get("forward"), "counts_the_new", False))
 
-    def stored_after(self, probe: Probe) -> tuple[np.ndarray, np.ndarray]:
-        """The averages that a step on this probe must leave, by the convention asked for, or the class's own."""
+    @property
+    def rule(self) -> dict[str, bool]:
+        """How a step must move the averages, by the convention asked for, or the class's own."""
         pytorch = self.convention == "pytorch" or (self.convention is None and self.counts_the_new)
-        sample = pytorch or self.convention == "paper"
-        take = probe.momentum if pytorch else 1 - probe.momentum
-        variance = probe.variance * (probe.count / (probe.count - 1) if sample else 1.0)
-        pairs = zip(probe.averages, (probe.mean, variance), strict=True)
-        mean, variance = ((1 - take) * old + take * new for old, new in pairs)
-        return mean, variance
+        return {"counts_the_new": pytorch, "sample": pytorch or self.convention == "paper"}
 
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""
