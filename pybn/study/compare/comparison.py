@@ -89,10 +89,10 @@ class Comparison:
 def compare(
     implementations: Mapping[str, Any] | Sequence[Any] | None = None,
     *,
-    shapes: Sequence[Any] = SHAPES,
+    shapes: Sequence[Any] | None = None,
     dtypes: Sequence[Any] = DTYPES,
     operations: Sequence[str] | None = None,
-    hard: bool = True,
+    hard: bool | None = None,
     threads: int | None = None,
     seed: int = 0,
     turns: int = 7,
@@ -103,11 +103,12 @@ def compare(
     ----------
     implementations : names ("reference", "compiled"), modules or objects with the operations, or a dict that
         names them; default the reference and the compiled one
-    shapes : shapes (features last), or pairs (shape, feature_axis)
+    shapes : shapes (features last), or pairs (shape, feature_axis); default two of rows and two of images
     dtypes : of x
     operations : their names; default those that every implementation has
     hard : also try, in shapes of their own, the inputs on which digits are lost: terms of dx that cancel, two rows, far
-        means, ...; those with a mask or an epsilon only where every implementation takes one
+        means, ...; those with a mask or an epsilon only where every implementation takes one.  Left out, where no
+        shapes are asked for
     threads : for implementations with `set_num_threads`; put back afterwards
     seed : of the inputs
     turns : how often each implementation is timed, in turn
@@ -121,12 +122,12 @@ def compare(
     chosen = _common(named) if operations is None else _offered(named, operations)
     rows: list[Row] = []
     with _threads(named, threads):
-        for shape, feature_axis in map(_shape_and_axis, shapes):
+        for shape, feature_axis in map(_shape_and_axis, SHAPES if shapes is None else shapes):
             for dtype in dtypes:
                 sample = Sample(shape, feature_axis, np.dtype(dtype), seed)
                 for operation in chosen:
                     rows += _compared(named, operation, sample, turns)
-        for family in HARD if hard else ():
+        for family in HARD if hard or (hard is None and shapes is None) else ():
             for dtype in dtypes:
                 rows += _hardest(named, chosen, family, np.dtype(dtype), seed)
     return Comparison(tuple(named), tuple(rows), threads, seed)
