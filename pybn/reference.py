@@ -16,7 +16,8 @@ the formula as IEEE arithmetic has it: with a mean of infinity, y is infinite in
 
 Inference and the gradients subtract the mean that is given from x as float64s, so x - mean must be
 one too, which it is up to 8.9e307 on both sides; beyond that y may be infinite.  The statistics of a
-batch, and y in training, are right for any finite x; a variance beyond float64 is inf.
+batch, and y in training, are right for any finite x; a variance that float64 cannot hold is inf, or
+0, and with it the gradients are 0 (where epsilon is).
 
 In float64 the sums are NumPy's own, which round after each row: over 1e5 rows a variance may be
 tens of units in the last place off.  In float32 that is far below what y can show.

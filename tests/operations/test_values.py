@@ -85,6 +85,9 @@ def test_squares_that_float64_cannot_hold(kernels, rng):
                 checks.assert_within(y, expected, 200 * np.finfo(float).eps * np.abs(expected).max(), "y")
                 assert (got == variance).all()
                 checks.assert_within(mean / unit, x.mean(0), 1e-13, "mean")
+                dx, dscale, _ = kernels.batch_norm_gradient(x * unit, np.ones(3), mean, got, x, epsilon=0.0, mask=mask)
+                assert (dx == 0).all()
+                assert (dscale == 0).all()
 
 
 def test_epsilon_beside_numbers_in_another_unit(kernels):
@@ -117,6 +120,17 @@ def test_the_ends_of_float64(kernels, largest):
                 checks.assert_within(y[real], expected, 64 * np.finfo(float).eps, "y")
                 assert mask is None or (y[~mask] == scaled[~mask]).all()
                 assert (variance[:2] == (np.inf if unit > 1 else 0)).all()
+
+
+def test_where_x_less_a_given_mean_is_a_float64(kernels):
+    """Up to 8.9e307 on both sides it is one; beyond, y is infinite in both."""
+    for size, y in ((8.9e307, 1.78e308), (1.7e308, np.inf)):
+        x, mean = np.array([[size], [-size]]), np.array([-size])
+        got = kernels.batch_norm_inference(x, None, None, mean, np.ones(1), epsilon=0.0)
+        assert got.tolist() == [[y], [0.0]]
+        got = kernels.batch_norm_inference_gradient(x, np.ones(1), mean, np.ones(1), np.ones_like(x), epsilon=0.0)
+        assert got[0].tolist() == [[1.0], [1.0]]
+        assert got[1].tolist() == [y]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
