@@ -73,11 +73,9 @@ def cotangents():
     }
 
 
-def units_of_dx(kernels, x, dy, epsilon):
-    """How far dx is off behind its own forward pass, in units of the feature's largest."""
-    scale = np.ones(x.shape[1], np.float32)
-    _, mean, variance = kernels.batch_norm_training(x, scale, None, epsilon=epsilon)
-    dx = kernels.batch_norm_gradient(x, scale, mean, variance, dy, epsilon=epsilon)[0]
+def units_of_dx(gradient, x, dy, epsilon):
+    """How far `gradient` is off, in units of the feature's largest dx."""
+    dx = gradient(x, dy, epsilon)
     wide, upstream = x.astype(np.longdouble), dy.astype(np.longdouble)
     centred = wide - wide.mean(0)
     inverse = 1 / np.sqrt(np.square(centred).mean(0) + epsilon)
@@ -87,15 +85,44 @@ def units_of_dx(kernels, x, dy, epsilon):
     return float((np.abs(dx - exact).max(0) / np.spacing(largest)).max())
 
 
-def test_the_table_of_dx(kernels):
+def behind_its_own_forward_pass(kernels):
+    def gradient(x, dy, epsilon):
+        scale = np.ones(x.shape[1], np.float32)
+        _, mean, variance = kernels.batch_norm_training(x, scale, None, epsilon=epsilon)
+        return kernels.batch_norm_gradient(x, scale, mean, variance, dy, epsilon=epsilon)[0]
+
+    return gradient
+
+
+def told_of_dx(column):
+    """The cells of one column by dy."""
     head, *rows = rows_of("implementations", "dy")
-    column = head.index(kernels.__name__.replace("pybn.reference", "reference").replace("pybn_ext", "compiled"))
+    return {row[0]: row[head.index(column)] for row in rows}
+
+
+def test_the_table_of_dx(kernels):
+    told = told_of_dx("compiled" if kernels.__name__ == "pybn_ext" else "reference")
     given = cotangents()
-    assert [row[0] for row in rows] == list(given)
-    for row in rows:
-        found = units_of_dx(kernels, *given[row[0]])
-        digits = len(row[column].partition(".")[2])
-        assert f"{found:.{digits}f}".lstrip("0") == row[column], f"{row[0]}: {found}"
+    assert list(told) == list(given)
+    for dy, cell in told.items():
+        found = units_of_dx(behind_its_own_forward_pass(kernels), *given[dy])
+        digits = len(cell.partition(".")[2])
+        assert f"{found:.{digits}f}".lstrip("0") == cell, f"{dy}: {found}"
+
+
+def test_pytorch_beside_it():
+    """Its order of addition is its own on each machine: the figures are of the size that the page says."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def gradient(x, dy, epsilon):
+        leaf = torch.tensor(x, requires_grad=True)
+        torch.nn.functional.batch_norm(leaf, None, None, None, None, True, 0.0, epsilon).backward(torch.tensor(dy))
+        return leaf.grad.numpy()
+
+    given = cotangents()
+    for dy, cell in told_of_dx("PyTorch 2.13").items():
+        found, told = units_of_dx(gradient, *given[dy]), float(cell.replace(" ", ""))
+        assert told / 2 < found < told * 2, f"{dy}: {found}, the page says {told}"
 
 
 # --- bounds ---------------------------------------------------------------------------------------
