@@ -8,11 +8,10 @@ import numpy as np
 
 from pybn.lessons.walk.forward import inverse_deviation
 from pybn.lessons.walk.sums import column_sums
-from pybn.lessons.walk.way import FEW_ELEMENTS, Call, Plan, at
+from pybn.lessons.walk.way import FEW_ELEMENTS, SPARE, Call, Plan, at
 
-TASTED = 12  # elements of each feature that are looked at first
-MOST_TASTED = 1.25  # what is taken away may be so many times the largest dx, of these few
-MOST = 1.0  # and of all
+TASTED = 64  # elements of each feature that are looked at first where they lie in runs, at the most
+MOST = 1.25  # what is taken away may be so many times the largest dx
 UNIT = 1.1920929e-07  # of float32, at 1
 
 
@@ -37,8 +36,8 @@ class Known(NamedTuple):
 
 
 def gradient_shift(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """The mean as a multiple of 2**-17 deviations, or about, in float32: x - shift is then exact where x is large."""
-    exponent = ((variance.view(np.int64) >> 52 & 2047) + 1023) // 2 + 52 - 17
+    """The mean as a multiple of 2**-12 deviations, or about, in float32: x - shift is then exact where x is far off."""
+    exponent = ((variance.view(np.int64) >> 52 & 2047) + 1023) // 2 + 52 - 12
     grid = (exponent << 52 | 1 << 51).view(np.float64)
     return ((mean + grid) - grid).astype(np.float32)
 
@@ -54,20 +53,26 @@ def finish_sums(
     return Known(mean, inverse, np.zeros_like(mean), first, along)
 
 
-def doubt(call: Call, way: Plan, known: Known, variance: np.ndarray, dy: Any) -> np.ndarray:
-    """Whether what is taken from dy is large against dx, as far as a few elements of each feature tell."""
-    centre = known.first / call.count
-    slope = known.along / call.count * known.inverse * known.inverse
-    x, g = (at(call, way.samples[:TASTED], values.astype(np.float64)) for values in (call.x, _like(call, dy)))
-    largest = np.abs((g - centre) - (x - known.mean) * slope).max(axis=0)
-    taken = np.abs(centre) + np.abs(slope) * np.sqrt(call.count * variance)
-    return ~(
-        (taken <= MOST_TASTED * largest) & (largest >= 1e-25) & (variance >= 1e-30) & (np.abs(known.along) <= 1e37)
-    )
+def doubt(call: Call, way: Plan, known: Known, variance: np.ndarray, dx: np.ndarray, scale: Any = None) -> np.ndarray:
+    """Whether what was taken from dy may be large against dx, as far as a few elements of the written dx tell."""
+    factor = np.abs(known.inverse if scale is None else np.asarray(scale, np.float64) * known.inverse)
+    # No x is further from its mean than sqrt(n) deviations.
+    taken = np.abs(known.first) * (1 / call.count) + np.abs(known.second) * (1 / np.sqrt(call.count))
+    least = np.maximum(taken, 1e-15) / MOST * factor
+    if call.inner >= SPARE and call.keep.all():
+        lanes = min(call.inner, TASTED) // SPARE * SPARE
+        largest = np.abs(dx[: TASTED // lanes, :, :lanes]).max(axis=(0, 2))
+        least = least.astype(np.float32)
+    else:
+        largest = np.abs(at(call, way.samples, dx)).max(axis=0)
+    return ~((largest >= least) & (taken <= 1e37) & (variance >= 1e-30) & (factor > 0))
 
 
 def look_closer(call: Call, known: Known, variance: np.ndarray, dy: Any) -> np.ndarray:
-    """The same of all elements, in float32."""
+    """The same of all elements, and of the x that are there, in float32.
+
+    The compiled path stops where what it saw, and no x further than the rest of the variance allows, is enough.
+    """
     keep = call.keep[:, None, :]
     centre, slope = known.first / call.count, known.second / call.count * known.inverse
     mean32, centre32, slope32 = (each.astype(np.float32)[None, :, None] for each in (known.mean, centre, slope))
@@ -75,7 +80,8 @@ def look_closer(call: Call, known: Known, variance: np.ndarray, dy: Any) -> np.n
     left = np.where(keep, np.abs((_like(call, dy) - centre32) - d * slope32), 0)
     largest, furthest = left.max(axis=(0, 2)), np.abs(d).max(axis=(0, 2))
     taken = np.abs(centre) + np.abs(slope) * furthest.astype(np.float64)
-    return ~((taken <= MOST * largest) & (largest >= 1e-25) & (largest <= 1e37) & (variance >= 1e-30))
+    in_range = (largest >= 1e-25) & (largest <= 1e37) & (variance >= 1e-30)
+    return ~((taken <= MOST * largest) & in_range & (largest.astype(np.float64) ** 2 * variance >= 1e-60))
 
 
 def mend(call: Call, known: Known, variance: np.ndarray, dy: Any, again: np.ndarray) -> Known:
@@ -114,13 +120,13 @@ def _wide(values: np.ndarray, most: int) -> np.ndarray:
     return total + rest
 
 
-def gradient_table(call: Call, known: Known, scale: Any = None, rounded: bool = True) -> np.ndarray:
-    """The constants of dx = ((dy - t3) - (x - t0) t2) t1, (4, features): in float32 where they are `rounded`."""
-    t0 = known.mean.astype(np.float32).astype(np.float64) if rounded else known.mean
+def gradient_table(call: Call, known: Known, scale: Any = None, around: np.ndarray | None = None) -> np.ndarray:
+    """The constants of dx = ((dy - t3) - (x - t0) t2) t1, (4, features): in float32 with the shift, else in float64."""
+    t0 = known.mean if around is None else around.astype(np.float64)
     t1 = known.inverse if scale is None else np.asarray(scale, np.float64) * known.inverse
     t2 = known.inverse * (known.second / call.count)
     t3 = known.first / call.count - ((known.mean - t0) + known.low) * t2
-    return np.array([t0, t1, t2, t3]).astype(np.float32 if rounded else np.float64)
+    return np.array([t0, t1, t2, t3]).astype(np.float64 if around is None else np.float32)
 
 
 def write_gradient(call: Call, constants: np.ndarray, dy: Any) -> np.ndarray:
