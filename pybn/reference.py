@@ -4,14 +4,20 @@ x is the input, y the output, dy the gradient that arrives from y; mean and vari
 one batch, M and V (the moving averages) come in as `mean` and `variance` in inference.
 Algorithm and equation numbers are those of Ioffe & Szegedy (2015), arXiv:1502.03167.
 
-Every operation takes x of rank >= 2 in float16, float32 or float64, computes in float64, and
+Every operation takes x of rank >= 2 in float16, bfloat16, float32 or float64, computes in float64, and
 gives y and dx in x's dtype, dscale and doffset in that of the scale (of x where there is none,
-and float32 for float16), and the statistics in float64.  `feature_axis` is the axis, or tuple of
+and float32 for the two halves), and the statistics in float64.  `feature_axis` is the axis, or tuple of
 axes, that is NOT reduced; `mask` is True where an element is real.  Bad arguments raise the
 ValueError or TypeError that `pybn.arguments` words.
 
 NaN or infinity in an unmasked x or dy spoils its feature alone: with a batch's own statistics, y
-or dx is NaN throughout that feature.
+or dx is NaN throughout that feature.  In a scale, an offset, a mean or a variance it goes through
+the formula as IEEE arithmetic has it: with a mean of infinity, y is infinite in inference, where x is not.
+
+Inference and the gradients subtract the mean that is given from x as float64s, so x - mean must be
+one too, which it is up to 8.9e307 on both sides; beyond that y may be infinite.  The statistics of a
+batch, and y in training, are right for any finite x; a variance that float64 cannot hold is inf, or
+0, and with it the gradients are 0 (where epsilon is).
 
 In float64 the sums are NumPy's own, which round after each row: over 1e5 rows a variance may be
 tens of units in the last place off.  In float32 that is far below what y can show.
@@ -23,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pybn import arguments
+from pybn import arguments, halves
 from pybn.arguments import GradientSums, Moments
 
 __all__ = [
@@ -49,7 +55,7 @@ def moments(x, *, feature_axis=-1, mask=None):
 
     Parameters
     ----------
-    x : array of rank >= 2, float16, float32 or float64
+    x : array of rank >= 2, float16, bfloat16, float32 or float64
     feature_axis : int or tuple of int; the axes that are NOT reduced
     mask : bool array over the other axes; False elements do not count
 
@@ -85,14 +91,16 @@ def merge_moments(a, b):
     Moments(count=4, mean=array([4.]), variance=array([3.]))
     """
     a, b = arguments.mergeable(a, b)
-    if a.count == 0 or b.count == 0:
-        known = a if b.count == 0 else b
-        return Moments(known.count, known.mean.copy(), known.variance.copy())
+    if a.count < b.count:
+        a, b = b, a
+    if b.count == 0:
+        return Moments(a.count, a.mean.copy(), a.variance.copy())
     count = a.count + b.count
-    difference = b.mean - a.mean
-    mean = a.mean + difference * (b.count / count)
+    # Half of it: the difference of two float64s may be no float64 where their mean is one.
+    half = b.mean / 2 - a.mean / 2
+    mean = a.mean + 2 * (half * (b.count / count))
     within = a.variance * (a.count / count) + b.variance * (b.count / count)
-    between = difference**2 * (a.count / count) * (b.count / count)
+    between = 4 * (half * (a.count / count)) * (half * (b.count / count))
     return Moments(count, mean, within + between)
 
 
@@ -389,7 +397,8 @@ def _parameter_gradients(scale, sums, batch):
 
 def _deliver(result, batch, out):
     """The result in x's dtype, in `out` where that is given."""
+    result = halves.rounded(result, batch.x.dtype)
     if out is None:
-        return result.astype(batch.x.dtype)
+        return result
     out[...] = result
     return out

@@ -36,10 +36,10 @@ class _Form:
     def _ordinary(self, array):
         """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy.
 
-        float16 becomes float64: what is rounded to float32 first, and then to float16, is rounded twice.
+        float16 and bfloat16 become float64: what is rounded to float32 first, and then to them, is rounded twice.
         """
         ordered = array.transpose(self.order)
-        if array.dtype == np.float16:
+        if halves.is_half(array.dtype):
             return ordered.astype(np.float64, order="C").reshape(self.view)
         if ordered.flags.c_contiguous and ordered.flags.aligned:
             return ordered.reshape(self.view)
@@ -71,9 +71,9 @@ class _Form:
         ordered = self.target.reshape([self.batch.x.shape[axis] for axis in self.order])
         array = ordered.transpose(np.argsort(self.order))
         if self.out is None:
-            return array.astype(self.batch.x.dtype, copy=False)
+            return halves.rounded(array, self.batch.x.dtype)
         if not np.may_share_memory(array, self.out):
-            self.out[...] = array
+            self.out[...] = halves.rounded(array, self.out.dtype)
         return self.out
 
 
@@ -117,7 +117,28 @@ def _general_training(x, scale, offset, feature_axis, epsilon, mask, out):
             TRAINING, form.x, form.view, form.keep, batch.count, epsilon, _flat64(gamma), _flat64(beta), None,
             form.target, mean, variance, None, None,
         )
-        return form.result(), mean, variance
+        y = form.result()
+        _training_in_units(y, batch, gamma, beta, variance, epsilon)
+        return y, mean, variance
+
+
+def _training_in_units(y, batch, scale, offset, variance, epsilon):
+    """y again, where the deviation of a float64 feature, or 1 / it, is no float64: from x in a unit of about its size.
+
+    Beside such a variance epsilon is nothing, or is 0.
+    """
+    found = batch.along_features(np.isinf(variance) | ((variance == 0) & (epsilon == 0)))
+    if batch.x.dtype != np.float64 or not found.any():
+        return
+    real = True if batch.mask is None else batch.mask
+    largest = np.max(np.abs(batch.x), axis=batch.reduced_axes, keepdims=True, where=real, initial=0.0)
+    unit = np.where(found & (largest > 0), np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    form = _Form(batch._replace(x=batch.x / unit), None)
+    compute(
+        TRAINING, form.x, form.view, form.keep, batch.count, 0.0, _flat64(scale), _flat64(offset), None,
+        form.target, np.empty_like(variance), np.empty_like(variance), None, None,
+    )
+    np.copyto(y, form.result(), where=found & real)
 
 
 def _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out):
