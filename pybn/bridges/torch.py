@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from pybn import backend
+from pybn import backend, halves
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "batch_norm", "convert"]
 
-ACCEPTED = frozenset({torch.float16, torch.float32, torch.float64})
-STRIDED = torch.strided  # looked up once
+ACCEPTED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+STRIDED, BFLOAT16 = torch.strided, torch.bfloat16  # looked up once
 #: The running mean and variance that a batch moves, the momentum, and how many elements each feature has.
 Moved = tuple[Tensor | None, Tensor | None, float, int]
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
@@ -39,8 +39,8 @@ def batch_norm(
 
     Parameters
     ----------
-    input : (N, C, ...) float16, float32 or float64 on the CPU; in the memory format channels-last it is read as
-        it lies, and the result lies so too
+    input : (N, C, ...) float16, bfloat16, float32 or float64 on the CPU; in the memory format channels-last it is read
+        as it lies, and the result lies so too
     running_mean, running_var : (C,), or None in training; training moves them in place,
         new = (1 - momentum) * old + momentum * (the batch's mean, its sample variance)
     weight, bias : (C,), or None for 1 and 0
@@ -192,15 +192,15 @@ class _Call:
             feature_axis=self.axis,
             epsilon=self.epsilon,
         )
-        return self.tensor(dx), None if dweight is None else torch.from_numpy(dweight), torch.from_numpy(dbias)
+        return self.tensor(dx), None if dweight is None else _tensor(dweight), _tensor(dbias)
 
     def array(self, x: Tensor) -> np.ndarray:
         """The memory of x as an array, features on `axis`."""
-        return (x if self.order is None else x.permute(self.order)).numpy(force=True)
+        return _array(x if self.order is None else x.permute(self.order))  # type: ignore[no-any-return]
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """The array's memory as a tensor with the features on axis 1."""
-        tensor = torch.from_numpy(array)
+        tensor = _tensor(array)
         return tensor if self.order is None else tensor.movedim(-1, 1)
 
 
@@ -320,8 +320,22 @@ def _composed(
 
 
 def _array(values: Any) -> Any:
-    """The memory of a tensor as an array; None stays None."""
-    return None if values is None else values.numpy(force=True)  # .2 us sooner than detach().numpy()
+    """The memory of a tensor as an array; None stays None.
+
+    bfloat16, which PyTorch does not hand to NumPy, by way of integers of its size.
+    """
+    if values is None:
+        return None
+    if values.dtype is BFLOAT16:
+        return values.detach().view(torch.int16).numpy().view(halves.bfloat16())
+    return values.numpy(force=True)  # .2 us sooner than detach().numpy()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """The memory of an array as a tensor."""
+    if halves.is_bfloat16(array.dtype):
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _along(values: Tensor, ndim: int) -> Tensor:
@@ -341,9 +355,12 @@ def _move(
     sample = momentum * (count / (count - 1))
     for running, share, value in ((running_mean, momentum, mean), (running_var, sample, variance)):
         if running is not None:
-            array = running.numpy(force=True)
-            array *= 1 - momentum
-            array += (share * value).astype(array.dtype)  # a sum of two types takes another 2 us
+            array = _array(running)
+            if halves.is_half(array.dtype):  # rounded once
+                array[...] = halves.rounded((1 - momentum) * array + share * value, array.dtype)
+            else:
+                array *= 1 - momentum
+                array += (share * value).astype(array.dtype)  # a sum of two types takes another 2 us
             increment_version(running)
 
 
@@ -377,7 +394,7 @@ def _refuse(name: str, x: Any) -> NoReturn:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dtype not in ACCEPTED:
-        raise TypeError(f"{name} must be float16, float32 or float64, got {x.dtype}; convert it with to()")
+        raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {x.dtype}; convert it with to()")
     raise ValueError(
         f"{name} must be a dense tensor on the CPU, where pybn computes, got device {x.device} and layout {x.layout}"
     )
