@@ -63,6 +63,7 @@ FLOORS = {
         "pybn.distributed.trainer",
         "pybn.distributed.larger",
         "pybn.distributed",
+        "pybn.bridges.tensors",
         "pybn.bridges.torch",
         "pybn.bridges",
         "pybn.study.record",

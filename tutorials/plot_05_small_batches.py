@@ -104,6 +104,23 @@ assert np.all(exact[:, 0] < exact[:, 3] - 0.05), "and cannot give back what trai
 # In evaluation the averages, exact or not, are far better than a batch of two, which reads a digit by comparing it with
 # its neighbour.  But the network that learned from signs stays behind one that saw sixteen images at a time.  Where
 # memory allows no larger batch, normalize over something else: ``layers.layer_norm`` does not look at the batch.
+#
+# A large batch as small ones
+# ---------------------------
+# There is a way back: ``ghost_batch(n)`` normalizes a large batch in parts of n, where one wants the noise of small
+# batches at the speed of large ones.  It is the opposite of what :ref:`lesson-workers` is about, where the parts of a
+# batch are normalized as the whole.  Only what reaches the next layer is that of small batches: the averages take the
+# variance of all 768.
+
+ctx = pybn.Context(rng=SEEDS[0])
+with ctx.forward_pass(training=True):
+    ghosts = pybn.batch_norm(ctx, ink[:768], ghost_batch=2).value
+    ctx.apply()
+kept = float(ctx.get_variable("/batch_normalization/variance").value[0])
+assert np.abs(ghosts - spread[2]).max() < 1e-12
+assert np.isclose(kept, ink[:768].var())
+of_two = np.mean([ink[i : i + 2].var() for i in range(0, 768, 2)])
+print(f"768 in parts of 2: the outputs of batches of 2, and their variance on average {of_two:.3f}; kept is {kept:.3f}")
 
 lesson.show()
 

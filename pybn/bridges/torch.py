@@ -7,19 +7,17 @@ Names are PyTorch's: weight and bias are scale and offset, momentum is the fract
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.graph import increment_version
 
-from pybn import backend, halves
+from pybn import backend
+from pybn.bridges import tensors
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "batch_norm", "convert"]
 
-ACCEPTED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
-STRIDED, BFLOAT16 = torch.strided, torch.bfloat16  # looked up once
 #: The running mean and variance that a batch moves, the momentum, and how many elements each feature has.
 Moved = tuple[Tensor | None, Tensor | None, float, int]
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
@@ -54,7 +52,7 @@ def batch_norm(
     >>> batch_norm(x, mean, variance, training=True, eps=0.0).ravel(), mean, variance
     (tensor([-1.,  1.]), tensor([0.2000]), tensor([1.1000]))
     """
-    _check(input, running_mean, running_var, weight, bias)
+    tensors.check(input, running_mean, running_var, weight, bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("running_mean and running_var must be given where training is False, got None")
@@ -168,14 +166,14 @@ class _Call:
     def train(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, moved: Moved) -> Any:
         """Y, mean and variance, by which the running statistics are moved."""
         y, mean, variance = self.kernels.batch_norm_training(
-            self.array(x), _array(weight), _array(bias), feature_axis=self.axis, epsilon=self.epsilon
+            self.array(x), tensors.array(weight), tensors.array(bias), feature_axis=self.axis, epsilon=self.epsilon
         )
-        _move(*moved, mean, variance)
+        tensors.move(*moved, mean, variance)
         return self.tensor(y), mean, variance
 
     def infer(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
         """Y, by the running statistics."""
-        arrays = map(_array, (weight, bias, mean, variance))
+        arrays = map(tensors.array, (weight, bias, mean, variance))
         return self.tensor(
             self.kernels.batch_norm_inference(self.array(x), *arrays, feature_axis=self.axis, epsilon=self.epsilon)
         )
@@ -185,22 +183,22 @@ class _Call:
         which = self.kernels.batch_norm_gradient if self.training else self.kernels.batch_norm_inference_gradient
         dx, dweight, dbias = which(
             self.array(x),
-            _array(weight),
+            tensors.array(weight),
             mean,
             variance,
             self.array(dy),
             feature_axis=self.axis,
             epsilon=self.epsilon,
         )
-        return self.tensor(dx), None if dweight is None else _tensor(dweight), _tensor(dbias)
+        return self.tensor(dx), None if dweight is None else tensors.tensor(dweight), tensors.tensor(dbias)
 
     def array(self, x: Tensor) -> np.ndarray:
         """The memory of x as an array, features on `axis`."""
-        return _array(x if self.order is None else x.permute(self.order))  # type: ignore[no-any-return]
+        return tensors.array(x if self.order is None else x.permute(self.order))
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """The array's memory as a tensor with the features on axis 1."""
-        tensor = _tensor(array)
+        tensor = tensors.tensor(array)
         return tensor if self.order is None else tensor.movedim(-1, 1)
 
 
@@ -236,7 +234,7 @@ class _Inference(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, weight, mean, variance = ctx.saved_tensors
-        return *_gradients(ctx, dy, x, weight, _array(mean), _array(variance)), None, None, None
+        return *_gradients(ctx, dy, x, weight, tensors.array(mean), tensors.array(variance)), None, None, None
 
 
 def _inference(x: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any) -> Tensor:
@@ -301,7 +299,7 @@ def _composed(
     """dx, dweight, dbias with PyTorch's operations, in float64: one line for each term of the derivation."""
     over = (0, *range(2, x.ndim))
     count = x.numel() // x.shape[1]
-    x, dy, mean, variance = x.double(), dy.double(), _along(mean, x.ndim), _along(variance, x.ndim)
+    x, dy, mean, variance = x.double(), dy.double(), tensors.along(mean, x.ndim), tensors.along(variance, x.ndim)
     if call.training:
         mean = x.mean(over, keepdim=True)
         variance = ((x - mean) ** 2).mean(over, keepdim=True)
@@ -309,92 +307,8 @@ def _composed(
     inverse = torch.where(beneath == 0, 0.0, torch.where(beneath == 0, 1.0, beneath).rsqrt())
     normalized = (x - mean) * inverse
     dbias, dweight = dy.sum(over), (dy * normalized).sum(over)
-    gain = inverse if weight is None else inverse * _along(weight, x.ndim)
+    gain = inverse if weight is None else inverse * tensors.along(weight, x.ndim)
     if not call.training:
         return gain * dy, dweight, dbias
-    dx = gain * (dy - _along(dbias, x.ndim) / count - normalized * _along(dweight, x.ndim) / count)
+    dx = gain * (dy - tensors.along(dbias, x.ndim) / count - normalized * tensors.along(dweight, x.ndim) / count)
     return dx, dweight, dbias
-
-
-# --- tensors in, tensors out ----------------------------------------------------------------
-
-
-def _array(values: Any) -> Any:
-    """The memory of a tensor as an array; None stays None.
-
-    bfloat16, which PyTorch does not hand to NumPy, by way of integers of its size.
-    """
-    if values is None:
-        return None
-    if values.dtype is BFLOAT16:
-        return values.detach().view(torch.int16).numpy().view(halves.bfloat16())
-    return values.numpy(force=True)  # .2 us sooner than detach().numpy()
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """The memory of an array as a tensor."""
-    if halves.is_bfloat16(array.dtype):
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def _along(values: Tensor, ndim: int) -> Tensor:
-    """One float64 for each feature, shaped to broadcast against x."""
-    return values.double().reshape(1, -1, *[1] * (ndim - 2))
-
-
-def _move(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    momentum: float,
-    count: int,
-    mean: np.ndarray,
-    variance: np.ndarray,
-) -> None:
-    """new = (1 - momentum) * old + momentum * the batch's mean, or its sample variance, in place."""
-    sample = momentum * (count / (count - 1))
-    for running, share, value in ((running_mean, momentum, mean), (running_var, sample, variance)):
-        if running is not None:
-            array = _array(running)
-            if halves.is_half(array.dtype):  # rounded once
-                array[...] = halves.rounded((1 - momentum) * array + share * value, array.dtype)
-            else:
-                array *= 1 - momentum
-                array += (share * value).astype(array.dtype)  # a sum of two types takes another 2 us
-            increment_version(running)
-
-
-def _check(x: Tensor, mean: Tensor | None, variance: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> None:
-    """What a tensor must be; the implementations check what an array must be."""
-    if not _usable(x):
-        _refuse("input", x)
-    if x.ndim < 2:
-        raise ValueError(f"input must have rank 2 or more, (N, C, ...), got shape {tuple(x.shape)}")
-    features = x.shape[1:2]
-    for each in (mean, variance, weight, bias):
-        if each is not None and not (_usable(each) and each.shape == features):
-            break
-    else:
-        return  # as ever: names are not needed, which took 2 of 5 us
-    for name, each in (("running_mean", mean), ("running_var", variance), ("weight", weight), ("bias", bias)):
-        if each is not None and not _usable(each):
-            _refuse(name, each)
-        if each is not None and each.shape != features:
-            raise ValueError(
-                f"{name} must have one number for each of input's {x.shape[1]} features, shape {tuple(features)}; "
-                f"got {tuple(each.shape)}"
-            )
-
-
-def _usable(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype in ACCEPTED and x.is_cpu and x.layout is STRIDED
-
-
-def _refuse(name: str, x: Any) -> NoReturn:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
-    if x.dtype not in ACCEPTED:
-        raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {x.dtype}; convert it with to()")
-    raise ValueError(
-        f"{name} must be a dense tensor on the CPU, where pybn computes, got device {x.device} and layout {x.layout}"
-    )
