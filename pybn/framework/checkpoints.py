@@ -19,6 +19,7 @@ import numpy as np
 
 from pybn.framework.context import Context
 from pybn.framework.files import replacing
+from pybn.framework.parameters import whole_number
 from pybn.framework.variables import Variable
 from pybn.halves import bfloat16, is_bfloat16
 
@@ -179,6 +180,8 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Announced], Any]]:
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             announced = _announced(archive)
+            if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+                raise ValueError("its arrays are more than the file: some of them share their bytes")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             yield announced, arrays
@@ -236,7 +239,7 @@ def _contents(
             for each, value in zip(header["variables"], values, strict=True)
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
-        step = 0 if header["version"] == 1 else int(header["global_step"])
+        step = 0 if header["version"] == 1 else whole_number("global_step", header["global_step"])
         if step < 0:
             raise ValueError(f"global_step {step}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
