@@ -15,13 +15,11 @@ narrower, so that it trains in seconds.  Names for who comes from there are on :
 import tempfile
 import warnings
 
-import numpy as np
-
 import pybn
 from pybn import layers, losses, metrics, ops, optimizers, schedules
 from pybn.lessons import experiments, lesson
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 STEPS = 90
 
@@ -61,11 +59,11 @@ SETTINGS = {
 # -------------------------------------
 # Every 15 steps a checkpoint is written, and the last two are kept.  After half of the steps the process ends.  The
 # next one loads the newest: variables, the optimizer's memory, parameters and the global step, so the rate goes on
-# along its cosine.  Points to plot are taken at steps that lie further and further apart.
+# along its cosine.
 
 
 def begin(seed, folder, **changes):
-    """What a process makes as it begins: a loop, the data, and a list that points come into."""
+    """What a process makes first: a loop, the data, and a list that points come into."""
     ctx = pybn.Context(rng=seed)
     ctx.set_params(SETTINGS | changes)
     kept = pybn.Checkpoints(ctx, folder, keep=2)
@@ -86,13 +84,16 @@ def begin(seed, folder, **changes):
     return loop, data, points
 
 
+# %%
+# Points to plot are taken at steps that lie further and further apart.  At the end the averages are updated.
+
+
 def run(seed):
-    """Half of the steps, another process, the other half; the averages updated at the end."""
+    """Half of the steps, another process, the other half."""
     with tempfile.TemporaryDirectory() as folder:
         loop, data, points = begin(seed, folder)
         loop.run_steps(data.train, STEPS // 2)
         loop, data, more = begin(seed, folder)
-        assert loop.step == STEPS // 2
         loop.run_steps(data.train, STEPS - loop.step)
     before = loop.trainer.eval(data.test)
     pybn.update_averages(loop.trainer, data.whole)
@@ -105,30 +106,26 @@ found = {seed: run(seed) for seed in SEEDS}
 # The points of the first seed.  The loss on the test digits is that of evaluation, which normalizes with the averages:
 # these are late, as long as the weights move, and the update at the end is worth a good part of what is left.
 
-step, train, test, rate = np.transpose(found[SEEDS[0]][1])
-above, below = plots.panels(2, height=5, sharex=True, height_ratios=(3, 1))
-above.plot(step, train, "o-", color=plots.COLOURS[0], label="training batch")
-above.plot(step, test, "o-", color=plots.COLOURS[1], label="test, with averages")
-updated = found[SEEDS[0]][3]["loss"]
-above.plot(STEPS, updated, "*", ms=14, color=plots.COLOURS[1], label="after the update")
-above.axvline(STEPS / 2, color="black", ls="--", lw=1)
-above.set_ylabel("cross entropy (nats)")
-above.legend(frameon=False)
-below.plot(step, rate, "o-", color=plots.COLOURS[2])
-_ = below.set(xlabel="training step", ylabel="learning rate", ylim=(0, None))
+_, points, _, after = found[SEEDS[0]]
+drawings.a_run_that_goes_on(points, after["loss"], STEPS)
 
 # %%
+
+# Folded: the check of the norms, of the rate and of what the update won
+cosine = schedules.Cosine(0.03, STEPS)
 for seed, (trainer, points, before, after) in found.items():
-    averaged = [each for each in trainer.context.variables() if each.name == "avg_weight"]
+    averaged = [
+        each for each in trainer.context.variables() if each.name == "avg_weight"
+    ]
     assert len(averaged) == 7
     # The second process began where the cosine of the first one was, not at its start.
-    cosine = schedules.Cosine(0.03, STEPS)
     assert [each[3] for each in points] == [cosine(each[0] - 1) for each in points]
     assert after["loss"] < before["loss"]
     assert after["accuracy"] > 0.6
     print(
         f"seed {seed}: {before['accuracy']:.3f} of the test digits right, "
-        f"{after['accuracy']:.3f} after the update; loss {before['loss']:.2f}, {after['loss']:.2f}"
+        f"{after['accuracy']:.3f} after the update; "
+        f"loss {before['loss']:.2f}, {after['loss']:.2f}"
     )
 
 # %%
@@ -137,12 +134,23 @@ for seed, (trainer, points, before, after) in found.items():
 # A parameter that nothing reads changes nothing, silently, which is the price of settings by name.  So the first step
 # of a training tells of a key that nobody asked for while one like it, which was asked for, is not set.
 
-with warnings.catch_warnings(record=True) as caught, tempfile.TemporaryDirectory() as folder:
+with (
+    warnings.catch_warnings(record=True) as caught,
+    tempfile.TemporaryDirectory() as folder,
+):
     warnings.simplefilter("always")
     loop, data, _ = begin(SEEDS[0], folder, cosine_schedule_min_learning_rat=0.001)
     loop.run_steps(data.train, 1)
+
+# %%
+
+# Folded: the check that it is told
 assert "'cosine_schedule_min_learning_rate', which was" in str(caught[0].message)
 print(caught[0].message)
+
+# %%
+# Now change a word of ``SETTINGS``: ``"layer"`` or ``"none"`` for the normalization, ``"swish"`` for the activation,
+# ``"adam"`` for the optimizer.  The model is not touched.
 
 lesson.show()
 
