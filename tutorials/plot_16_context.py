@@ -63,7 +63,7 @@ SETTINGS = {
 
 
 def begin(seed, folder, **changes):
-    """What a process makes first: a loop, the data, and a list that points come into."""
+    """What a process makes first: a loop, the data, and a list for the points."""
     ctx = pybn.Context(rng=seed)
     ctx.set_params(SETTINGS | changes)
     kept = pybn.Checkpoints(ctx, folder, keep=2)
