@@ -9,7 +9,7 @@ About 20 minutes.  :ref:`lesson-update-averages` comes before.
 
 The example "cifar" of GoMLX is a network of six convolutions and a dense layer, with a normalization behind each, whose
 settings are parameters of the context.  This is its twin for the packaged digits: the same blocks on images of 8 by 8,
-narrower, so that it trains in seconds.  Names for who comes from there are on :doc:`/gomlx`.
+narrower, so that it trains in seconds.  The page "From GoMLX" has the names of both.
 """
 
 import tempfile
