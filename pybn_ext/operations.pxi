@@ -13,6 +13,7 @@
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
 #     parts     a call on numbers of 16 bits, part by part as float32
+#     narrow    and y of a part, without
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
 #     plans     how a layout becomes rows of lanes
 #     rows      the plan for features last
@@ -41,7 +42,7 @@ from libc.float cimport DBL_MAX, FLT_MAX, FLT_MIN
 from libc.math cimport fabs, fabsf, ilogb, ldexp, sqrt
 from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 
@@ -69,6 +70,7 @@ include "ordinary.pxi"
 include "general.pxi"
 include "pool.pxi"
 include "parts.pxi"
+include "narrow.pxi"
 include "plans.pxi"
 include "rows.pxi"
 include "channels.pxi"

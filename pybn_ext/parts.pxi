@@ -103,6 +103,16 @@ cdef void narrow_part(const Call* call, const Part* part, const float* source) n
         narrow_halves(call, source + row * length, length, <uint16_t*> call.y + start)
 
 
+cdef void copy_part(const Call* call, const Part* part, const void* source) noexcept nogil:
+    """As it is."""
+    cdef Py_ssize_t row, start
+    cdef Py_ssize_t length = part.number * part.inners
+    for row in range(part.outers):
+        start = start_of(call, part, row)
+        check_range(start, length, size_of(call))
+        memmove(<uint16_t*> call.y + start, <const uint16_t*> source + start, length * sizeof(uint16_t))
+
+
 cdef inline Given from_feature(Given given, Py_ssize_t begin) noexcept nogil:
     """Of the features from `begin` on."""
     if given.values != NULL:
@@ -123,6 +133,7 @@ cdef void part_call(const Call* call, const Cut* cut, const Part* part, float* r
     own[0] = call[0]
     own.operation = cut.operation
     own.half = NEITHER
+    own.widened = False
     own.x = room
     own.dy = NULL if call.dy == NULL else room + cut.reach
     own.y = room + 2 * cut.reach
@@ -158,28 +169,27 @@ cdef inline void keep_results(const Call* call, const Cut* cut, const Part* part
 cdef void do_part(const Call* call, Cut* cut, Py_ssize_t index, float* room) noexcept nogil:
     cdef Part part = part_of(call, cut, index)
     cdef Call own
-    cdef Py_ssize_t count
     part_call(call, cut, &part, room, &own)
-    widen_part(call, &part, call.x, room)
-    if call.dy != NULL:
-        widen_part(call, &part, call.dy, room + cut.reach)
-    count = own.count
     if cut.operation == MOMENTS and not is_whole(cut):
-        cut.counts[part.piece] = count
-    if count == 0:  # all of it is masked
+        cut.counts[part.piece] = own.count
+    if own.count == 0:
         if has_result(&own):
-            narrow_part(call, &part, <const float*> (own.x if own.dy == NULL else own.dy))
-        return
-    if cut.operation == GRADIENT_FROM_SUMS:
-        own.count = call.count
-    if not compute_part(&own):
-        cut.failed = True
-    elif has_result(&own):
-        narrow_part(call, &part, <const float*> own.y)
+            copy_part(call, &part, call.x if call.dy == NULL else call.dy)
+    elif cut.operation == INFERENCE:
+        normalize_part(call, cut, &part, &own)
+    elif cut.operation == TRAINING:  # of whole features
+        own.operation = MOMENTS
+        compute_part(call, cut, &part, &own)
+        own.operation = INFERENCE
+        normalize_part(call, cut, &part, &own)
+    else:
+        if cut.operation == GRADIENT_FROM_SUMS:
+            own.count = call.count
+        compute_part(call, cut, &part, &own)
 
 
-cdef bint compute_part(Call* own) noexcept nogil:
-    """Whether there was memory for it."""
+cdef void compute_part(const Call* call, Cut* cut, const Part* part, Call* own) noexcept nogil:
+    """The call on the copy of a part, which is made here; its result to where it belongs."""
     cdef double small[SMALL]
     cdef double* memory = small
     cdef Py_ssize_t bytes
@@ -188,12 +198,17 @@ cdef bint compute_part(Call* own) noexcept nogil:
     if bytes > <Py_ssize_t> sizeof(small):
         memory = <double*> malloc(bytes)
         if memory == NULL:
-            return False
+            cut.failed = True
+            return
     divide_workspace(own, memory)
+    widen_part(call, part, call.x, <float*> own.x)
+    if own.dy != NULL:
+        widen_part(call, part, call.dy, <float*> own.dy)
     execute(own)
     if memory != small:
         free(memory)
-    return True
+    if has_result(own):
+        narrow_part(call, part, <const float*> own.y)
 
 
 cdef void slot_task(const Call* call, Py_ssize_t slot) noexcept nogil:
