@@ -26,6 +26,17 @@ cdef extern from *:
     #endif
     #define PYBN_CHOSEN(where, words, others) (((words) & (where)) | ((others) & ~(where)))
 
+    #if defined(PYBN_VECTORS) && defined(__AVX512F__)  /* gcc 12 makes two halves of the conversions */
+    #define pybn_load_bfloat16(from) \
+        ((pybn_floats) _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) (from))), 16))
+    static inline void pybn_store_bfloat16(uint16_t *to, pybn_floats value) {
+        __m512i bits = (__m512i) value, odd = _mm512_and_epi32(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+        __mmask16 nan = _mm512_cmp_ps_mask((__m512) value, (__m512) value, _CMP_UNORD_Q);
+        up = _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x400000));
+        _mm256_storeu_si256((__m256i *) to, _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16)));
+    }
+    #else
     static inline pybn_floats pybn_load_bfloat16(const uint16_t *from) {
         return pybn_as_floats(PYBN_WORDS_OF(*(const pybn_shorts *) from) << 16);
     }
@@ -34,6 +45,7 @@ cdef extern from *:
         pybn_words nearest = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
         *(pybn_shorts *) to = PYBN_SHORTS_OF(PYBN_CHOSEN(PYBN_WHERE(value != value), bits >> 16 | 0x40u, nearest));
     }
+    #endif
 
     #if defined(PYBN_VECTORS) && defined(__AVX512F__)
     #define pybn_load_float16(from) ((pybn_floats) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (from))))
