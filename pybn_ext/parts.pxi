@@ -54,7 +54,7 @@ cdef void plan_cut(const Call* call, Cut* cut) noexcept nogil:
     cut.groups = (call.features + features - 1) // features
     cut.reach = features * ((call.outer - 1) // cut.outers + 1) * ((call.inner - 1) // cut.inners + 1)
     cut.reach = (cut.reach + SPARE - 1) // SPARE * SPARE
-    cut.slots = smaller(1 if size_of(call) < SERIAL else usable_threads(), cut.groups * cut.outers * cut.inners)
+    cut.slots = smaller(1 if size_of(call) < SERIAL else threads_now(), cut.groups * cut.outers * cut.inners)
 
 
 cdef inline Part part_of(const Call* call, const Cut* cut, Py_ssize_t index) noexcept nogil:
