@@ -177,6 +177,8 @@ class Clock:
     def perf_counter(self):
         return self.now
 
+    thread_time = perf_counter  # one processor for itself
+
     def implementation(self, calls):
         """The moments; each call takes the next number of seconds."""
 
@@ -364,3 +366,16 @@ def test_wrong_usage(arguments, capsys):
         main(arguments)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_busy_machine_is_said_with_its_share(monkeypatch):
+    """Where the calling thread had less than four fifths of a processor, the ratios tell of its neighbours."""
+    clock = comparison.time.thread_time
+    quiet = against(copy_of_reference())
+    assert 0 < quiet.processor <= 1
+    assert ("BUSY" in str(quiet)) == (quiet.processor < comparison.BUSY)
+    monkeypatch.setattr(comparison.time, "thread_time", lambda: clock() / 10)
+    busy = against(copy_of_reference())
+    assert busy.to_dict()["processor"] == busy.processor < 0.2
+    assert f"BUSY: this process had {busy.processor:.0%} of a processor" in str(busy)
+    assert "BUSY" in busy._repr_html_()

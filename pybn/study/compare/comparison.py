@@ -36,6 +36,8 @@ HARD_SHAPES = (((2, 5), -1), ((3, 5), -1), ((5, 17), -1), ((200, 19), -1), ((4, 
 DTYPES = ("float32", "float64")
 # One turn of one implementation lasts about this long, however short its call: a clock ticks in 1e-7 s.
 SECONDS_PER_TURN = 2e-3
+# Of a processor: with less, the calling thread waited for its turn so often that ratios tell of the neighbours.
+BUSY = 0.8
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Comparison:
     rows: tuple[Row, ...]
     threads: int | None
     seed: int
+    processor: float = 1.0  # how much of one the calling thread had while it was timed; 1 on a quiet machine
 
     @property
     def ok(self) -> bool:
@@ -61,9 +64,14 @@ class Comparison:
     def _verdict(self) -> str:
         far = sum(not row.ok for row in self.rows)
         verdict = f"{far} of {len(self.rows)} differences exceed the bound" if far else "every difference is in bounds"
+        busy = (
+            f"; THE MACHINE IS BUSY: this process had {self.processor:.0%} of a processor, and the times mean nothing"
+            if self.processor < BUSY
+            else ""
+        )
         return (
             f"{verdict}; differences from {self.names[0]}, in units in the last place of x's type; "
-            f"time over {self.names[0]}'s: median (and middle half) of interleaved runs"
+            f"time over {self.names[0]}'s: median (and middle half) of interleaved runs{busy}"
         )
 
     def _repr_html_(self) -> str:
@@ -83,7 +91,8 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for JSON."""
         rows = [asdict(row) | {"shape": list(row.shape), "ok": row.ok} for row in self.rows]
-        return {"names": list(self.names), "ok": self.ok, "threads": self.threads, "seed": self.seed, "rows": rows}
+        about = {"names": list(self.names), "ok": self.ok, "threads": self.threads, "seed": self.seed}
+        return about | {"processor": self.processor, "rows": rows}
 
 
 def compare(
@@ -121,16 +130,18 @@ def compare(
     named = _named(("reference", "compiled") if implementations is None else implementations)
     chosen = _common(named) if operations is None else _offered(named, operations)
     rows: list[Row] = []
+    began, computed = time.perf_counter(), time.thread_time()
     with _threads(named, threads):
         for shape, feature_axis in map(_shape_and_axis, SHAPES if shapes is None else shapes):
             for dtype in dtypes:
                 sample = Sample(shape, feature_axis, np.dtype(dtype), seed)
                 for operation in chosen:
                     rows += _compared(named, operation, sample, turns)
+        processor = (time.thread_time() - computed) / (time.perf_counter() - began)
         for family in HARD if hard or (hard is None and shapes is None) else ():
             for dtype in dtypes:
                 rows += _hardest(named, chosen, family, np.dtype(dtype), seed)
-    return Comparison(tuple(named), tuple(rows), threads, seed)
+    return Comparison(tuple(named), tuple(rows), threads, seed, min(processor, 1.0))
 
 
 # --- which implementations, which operations -----------------------------------------------------
