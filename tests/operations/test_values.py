@@ -122,6 +122,16 @@ def test_the_ends_of_float64(kernels, largest):
                 assert (variance[:2] == (np.inf if unit > 1 else 0)).all()
 
 
+@pytest.mark.parametrize("sizes", [(1e150, 1e145), (1e100, 1e200), (1e-150, 1e-140), (1e-100, 1e-190)], ids=str)
+def test_products_as_large_and_as_small_as_a_gradient_sums(kernels, rng, sizes):
+    """Of dy and x - mean, between 1e-290 and 1e300."""
+    for rows in (4, 64, 700):
+        x, dy = (size * rng.standard_normal((rows, 3)) for size in sizes)
+        scale = rng.uniform(0.5, 2, 3)
+        _, mean, variance = kernels.batch_norm_training(x, None, None, epsilon=0.0)
+        checks.check_gradient(kernels, x, dy, scale, statistics=(mean, variance), epsilon=0.0)
+
+
 def test_where_x_less_a_given_mean_is_a_float64(kernels):
     """Up to 8.9e307 on both sides it is one; beyond, y is infinite in both."""
     for size, y in ((8.9e307, 1.78e308), (1.7e308, np.inf)):

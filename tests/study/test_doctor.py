@@ -376,7 +376,6 @@ def test_averages_that_are_no_numbers_are_shown_and_build_no_other_finding(name,
     assert "nan" not in " ".join(each.sentence for each in report.findings)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")  # infinity times 0
 def test_what_infinity_costs_is_not_told_of_another_layer():
     """The loss is infinite by the averages of the one layer, and not by those of the other."""
     data = experiments.digits(0)

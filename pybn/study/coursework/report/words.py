@@ -440,7 +440,7 @@ _AROUND: _Slips = {
         "prints": "it prints while it runs: {detail!r}",
     },
     ("remark", "interface", "what a call starts ends with it"): {
-        "threads-left": "threads that it started went on when it had returned, and were ended ({detail})",
+        "threads-left": "threads that it started went on when it had returned, and were told to end ({detail})",
     },
     ("remark", "interface", "the formulas are written, and not called"): {
         "calls-pybn": "it calls pybn's own batch normalization",
