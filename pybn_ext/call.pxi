@@ -59,7 +59,7 @@ cdef struct Features:
     double* inverse          # 1 / sqrt(variance + epsilon)
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
-    double* second           # sum of (x - shift)^2, or of dy (x - mean)
+    double* second           # sum of (x - shift)^2, or of dy (x - mean); at last of dy x-hat
     double* doubt            # 1 where the gradient of a float32 feature is to be computed again in float64, else 0
     double* table            # 4 rows: constants of the write
     Py_ssize_t reach         # from one row to the next
@@ -208,4 +208,4 @@ cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
 
 cdef inline bint may_cancel(const Call* call) noexcept nogil:
     """Whether a feature's terms may cancel so that float32 keeps no digit of dx."""
-    return call.operation == GRADIENT and call.single and not call.widened
+    return has_all_terms(call) and call.single and not call.widened
