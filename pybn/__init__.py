@@ -9,11 +9,12 @@ tools to hold implementations and models against it.
 from pybn import batchnorm, distributed, reference, study
 from pybn.backend import backend_name, use_backend
 from pybn.batchnorm import NonFiniteStatisticsError, SmallBatchWarning, batch_norm, reset_weights, update_averages
-from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers
+from pybn.framework import checkpoints, datasets, initializers, layers, losses, metrics, ops, optimizers, schedules
 from pybn.framework.context import Context
 from pybn.framework.datasets import InMemoryDataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.hooks import every_n_seconds, every_n_steps, exponential_callback, n_times
+from pybn.framework.kept import Checkpoints
 from pybn.framework.progress import ProgressBar, progress_bar
 from pybn.framework.runs import ConcurrentTrainingError
 from pybn.framework.train import (
@@ -28,6 +29,7 @@ from pybn.framework.variables import Variable
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoints",
     "ConcurrentTrainingError",
     "Context",
     "InMemoryDataset",
@@ -61,6 +63,7 @@ __all__ = [
     "progress_bar",
     "reference",
     "reset_weights",
+    "schedules",
     "study",
     "update_averages",
     "use_backend",

@@ -36,6 +36,7 @@ FLOORS = {
         "pybn.framework.layers",
         "pybn.framework.losses",
         "pybn.framework.metrics",
+        "pybn.framework.schedules",
         "pybn.framework.optimizers",
         "pybn.framework.structures",
         "pybn.framework.datasets",
@@ -44,6 +45,7 @@ FLOORS = {
         "pybn.framework.progress",
         "pybn.framework.files",
         "pybn.framework.checkpoints",
+        "pybn.framework.kept",
         "pybn.framework",
     ],
     3: [

@@ -19,6 +19,7 @@ from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
+from pybn.framework.schedules import rate_at
 from pybn.framework.structures import labelled, number_of_examples
 from pybn.framework.train import LossFunction, Metric, ModelFunction, Trainer, check_loss, next_values, scalar
 from pybn.framework.variables import Variable
@@ -86,7 +87,7 @@ class DataParallelTrainer(Trainer):
             check_loss(values["loss"] + values.get("regularization", 0.0))
             new_values = next_values(self.optimizer, ctx, variables, gradients)
             team.exchange(
-                f"the end of the step of {_described(self.optimizer)}", None
+                f"the end of the step of {_described(self.optimizer, ctx.global_step)}", None
             )  # nobody has failed: from here on all go on
             ctx.apply(new_values)
             self._steps += 1
@@ -159,9 +160,10 @@ class DataParallelTrainer(Trainer):
                     )
 
 
-def _described(optimizer: Optimizer) -> str:
+def _described(optimizer: Optimizer, step: int) -> str:
     """The optimizer and its numbers, which must be the same on every worker or their variables part."""
-    numbers = {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+    rate = {"learning_rate": rate_at(optimizer.learning_rate, step)}
+    numbers = {name: value for name, value in (vars(optimizer) | rate).items() if isinstance(value, int | float)}
     return f"{type(optimizer).__name__}({', '.join(f'{name} {value}' for name, value in numbers.items())})"
 
 

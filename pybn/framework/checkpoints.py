@@ -10,9 +10,10 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ from pybn.framework.variables import Variable
 FORMAT = "pybn checkpoint"
 VERSION = 2  # 2 has the global step; 1 is read, and begins at 0
 _HEADER = "header"
+_NUMBERS = "biufc"  # the kinds of types that are numbers: no words, dates, records, and nothing that is pickled
+
+
+class Announced(NamedTuple):
+    """What an array says of itself in front of its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 class CheckpointError(ValueError):
@@ -33,17 +42,36 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     """Write every variable and parameter, and the global step, of ctx's store to `path`; returns the path.
 
     All values are of one moment, also while another thread trains.  A file that is there keeps its
-    mode, and a symbolic link goes on pointing where it points.
+    mode, and a symbolic link goes on pointing where it points.  TypeError, with nothing written, where a
+    variable or a parameter could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
     """
     target = Path(path)
+    save_marked(ctx, target)
+    return target
+
+
+def save_marked(ctx: Context, target: Path, mark: str | None = None) -> None:
+    """As `save_checkpoint`, with a word that `mark_of` gives back."""
     root = ctx.in_absolute_path("/")
     with root.standing_still():
         values, step = root.values(), root.global_step
+    for variable in values:
+        if variable.dtype.kind not in _NUMBERS:
+            raise TypeError(f"{variable.path} cannot be saved: a checkpoint holds numbers, not {variable.dtype}")
     arrays = {_member(i): value for i, value in enumerate(values.values())}
-    arrays[_HEADER] = np.array(_encoded(ctx, list(values), step))
+    arrays[_HEADER] = np.array(json.dumps(_described(ctx, list(values)) | {"global_step": step, "mark": mark}))
     with replacing(target) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    return target
+
+
+def mark_of(path: Path) -> str | None:
+    """What `save_marked` wrote into the file; None for whatever has no such mark."""
+    try:
+        with _opened(path) as (_, arrays):
+            header = json.loads(str(arrays[_HEADER]))
+        return header["mark"] if header["format"] == FORMAT else None
+    except Exception:  # a stranger's file, of any kind
+        return None
 
 
 def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_params: Container[str] = ()) -> None:
@@ -74,14 +102,14 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_param
             root.global_step = step
 
 
-def _encoded(ctx: Context, variables: list[Variable], step: int) -> str:
+def _described(ctx: Context, variables: list[Variable]) -> dict[str, Any]:
+    """What the header says of the variables and parameters."""
     parameters = ctx.parameters
     for scope, values in parameters.items():
         for key, value in values.items():
             _must_survive(scope, key, value)
     described = [{"path": v.path, "trainable": v.trainable, "role": v.role} for v in variables]
-    whole = {"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters}
-    return json.dumps(whole | {"global_step": step})
+    return {"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters}
 
 
 def _must_survive(scope: str, key: str, value: Any) -> None:
@@ -108,58 +136,68 @@ def _read(path: Path, existing: Mapping[str, Variable]) -> tuple[dict[str, Any],
     No array is unpacked before all of them are known to fit.
     """
     try:
-        with path.open("rb") as file:
-            with zipfile.ZipFile(file) as archive:
-                shapes = _announced(archive)
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                header = json.loads(str(arrays[_HEADER]))
-                if header["format"] != FORMAT or header["version"] not in (1, VERSION):
-                    raise CheckpointError(
-                        f"{path} has format {header['format']!r} version {header['version']!r}, "
-                        f"this reads {FORMAT!r} version {VERSION}"
-                    )
-                members = [_member(i) for i in range(len(header["variables"]))]
-                _compare(path, existing, header["variables"], [shapes[each] for each in members])
-                return header, [arrays[each] for each in members]
+        with _opened(path) as (announced, arrays):
+            header = json.loads(str(arrays[_HEADER]))
+            if header["format"] != FORMAT or header["version"] not in (1, VERSION):
+                raise CheckpointError(
+                    f"{path} has format {header['format']!r} version {header['version']!r}, "
+                    f"this reads {FORMAT!r} version {VERSION}"
+                )
+            members = [_member(i) for i in range(len(header["variables"]))]
+            _compare(path, existing, header["variables"], [announced[each] for each in members])
+            return header, [arrays[each] for each in members]
     except (CheckpointError, FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged archive raises a dozen kinds, from BadZipFile to NotImplementedError
         raise CheckpointError(f"{path} is not a whole checkpoint of pybn: {type(error).__name__}: {error}") from error
 
 
-def _announced(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
-    """The shape of each array in the file, from the arrays' own headers; ValueError where one has not that size.
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Announced], Any]]:
+    """What the file announces of its arrays, and the arrays, each read when it is asked for."""
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            announced = _announced(archive)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            yield announced, arrays
+
+
+def _announced(archive: zipfile.ZipFile) -> dict[str, Announced]:
+    """Shape and type of each array in the file, from the arrays' own headers; ValueError where one has not that size.
 
     Checkpoints are stored as they are: 195 kB that unpack into 400 MB are none of ours.
     """
-    shapes = {}
+    found = {}
     for member in archive.infolist():
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{member.filename} is compressed, and pybn stores its arrays as they are")
         with archive.open(member) as file:
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = read[np.lib.format.read_magic(file)](file)
+            if dtype.hasobject:
+                raise ValueError(f"{member.filename} holds Python objects, and pybn stores numbers alone")
             if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
                 raise ValueError(f"{member.filename} has {member.file_size} bytes, not those of {shape} {dtype}")
-        shapes[member.filename.removesuffix(".npy")] = shape
-    return shapes
+        found[member.filename.removesuffix(".npy")] = Announced(shape, dtype)
+    return found
 
 
-def _compare(
-    path: Path, existing: Mapping[str, Variable], described: list[Any], announced: list[tuple[int, ...]]
-) -> None:
-    """Raise CheckpointError where the context holds a variable that the file lacks or has in another shape."""
+def _compare(path: Path, existing: Mapping[str, Variable], described: list[Any], announced: list[Announced]) -> None:
+    """Raise CheckpointError where a variable is no array of numbers, or not what the context holds by its name."""
     try:
-        shapes = {each["path"]: shape for each, shape in zip(described, announced, strict=True)}
+        found = {each["path"]: what for each, what in zip(described, announced, strict=True)}
     except (KeyError, TypeError) as error:
         raise _no_context(path, error) from error
-    missing = sorted(set(existing) - set(shapes))
+    for name, what in found.items():
+        if what.dtype.kind not in _NUMBERS:
+            raise CheckpointError(f"{path} has {name} with type {what.dtype}: a variable holds numbers")
+    missing = sorted(set(existing) - set(found))
     if missing:
         raise CheckpointError(f"{path} lacks variables that the context has: {', '.join(missing)}")
     for name, variable in existing.items():
-        if shapes[name] != variable.shape:
-            raise CheckpointError(f"{path} has {name} with shape {shapes[name]}, the context {variable.shape}")
+        if found[name].shape != variable.shape:
+            raise CheckpointError(f"{path} has {name} with shape {found[name].shape}, the context {variable.shape}")
 
 
 def _contents(

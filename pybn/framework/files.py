@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -27,7 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     place = path.resolve() if path.is_symlink() else path
     if place.exists() and not place.is_file():  # a rename would put a file in the place of /dev/null
         raise FileExistsError(f"{place} must be a regular file, or not exist: only a file can be replaced as a whole")
-    _clear(place)
+    clear_abandoned(place.parent, re.escape(_stem(place)))
     file = _beside(place)
     temporary = Path(file.name)
     try:
@@ -46,7 +47,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def _beside(place: Path) -> BinaryIO:
     """A new file in the directory of `place`, locked for as long as it is open: the sign that its writer lives."""
     while True:
-        temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+        temporary = place.with_name(f".{_stem(place)}.{secrets.token_hex(4)}.tmp")
         file: BinaryIO = temporary.open("xb")
         try:
             if _lock(file) and temporary.exists():  # not cleared away between the two
@@ -58,11 +59,20 @@ def _beside(place: Path) -> BinaryIO:
             raise
 
 
-def _clear(place: Path) -> None:
-    """Delete what writers of `place` left that were killed: files of exactly that kind of name, which nobody locks."""
-    pattern = re.compile(re.escape(f".{place.name}.") + r"[0-9a-f]{8}\.tmp")
-    for name in os.listdir(place.parent):
-        left = place.parent / name
+def _stem(place: Path) -> str:
+    """What temporary files of `place` are named after: its name, or a digest where the name takes all the room."""
+    name = os.fsencode(place.name)  # a file system counts bytes: 255 at most, and 14 are added
+    return place.name if len(name) <= 241 else hashlib.sha256(name).hexdigest()
+
+
+def clear_abandoned(directory: Path, stem: str) -> None:
+    """Delete what killed writers left in `directory`, of files whose stem matches the regular expression.
+
+    Those are files of exactly that kind of name, which nobody locks.
+    """
+    pattern = re.compile(rf"\.{stem}\.[0-9a-f]{{8}}\.tmp")
+    for name in os.listdir(directory):
+        left = directory / name
         if pattern.fullmatch(name) and left.is_file() and not left.is_symlink():
             with suppress(OSError), left.open("rb") as file:  # somebody else's, or gone already: not ours to clear
                 if _lock(file):

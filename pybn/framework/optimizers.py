@@ -1,28 +1,30 @@
 """Optimizers: new values for variables from their gradients.
 
 An optimizer changes nothing itself: it returns what the variables, and its own state beside them,
-should become, and `Context.apply` assigns all of it together with the moving averages.
+should become, and `Context.apply` assigns all of it together with the moving averages.  A learning
+rate is a number or a function of the step, such as `pybn.schedules.Cosine`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from pybn.arguments import BOOLEAN
+from pybn.framework import schedules
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.graph import wide
 from pybn.framework.initializers import zeros
-from pybn.framework.parameters import chosen
+from pybn.framework.parameters import chosen, not_negative, number
+from pybn.framework.schedules import LearningRate
 from pybn.framework.variables import NewValues, Variable
 
 
 class Optimizer(Protocol):
     """What a Trainer asks of an optimizer."""
 
-    learning_rate: float
+    learning_rate: LearningRate
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """What each variable should become, and the optimizer's own state."""
@@ -35,19 +37,20 @@ class SGD:
     With momentum: v = momentum * v + gradient, w - learning_rate * v (Polyak 1964).
     """
 
-    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
-        self.learning_rate = _not_negative("learning_rate", learning_rate)
+    def __init__(self, learning_rate: LearningRate, momentum: float = 0.0) -> None:
+        self.learning_rate = schedules.checked(learning_rate)
         self.momentum = _fraction("momentum", momentum)
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step down the gradient."""
+        rate = schedules.rate_at(self.learning_rate, ctx.global_step)
         new: NewValues = {}
         for variable, gradient in _in_wide(variables, gradients):
             step = gradient
             if self.momentum:
                 velocity = state(ctx, variable, "velocity")
                 step = new[velocity] = self.momentum * velocity.value + gradient
-            new[variable] = variable.value - self.learning_rate * step
+            new[variable] = variable.value - rate * step
         return new
 
 
@@ -57,14 +60,15 @@ class Adam:
     _weight_decay = 0.0
 
     def __init__(
-        self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+        self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
     ) -> None:
-        self.learning_rate = _not_negative("learning_rate", learning_rate)
+        self.learning_rate = schedules.checked(learning_rate)
         self.beta1, self.beta2 = _fraction("beta1", beta1), _fraction("beta2", beta2)
         self.epsilon = _positive("epsilon", epsilon)
 
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step with the moments of each gradient, corrected for their start at 0."""
+        rate = schedules.rate_at(self.learning_rate, ctx.global_step)
         new: NewValues = {}
         for variable, gradient in _in_wide(variables, gradients):
             first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
@@ -74,12 +78,12 @@ class Adam:
             v = new[second] = self.beta2 * second.value + (1 - self.beta2) * gradient**2
             # NumPy's own numbers: the step is computed in float64, and rounded once, with the new weight.
             step = m / np.float64(1 - self.beta1**t)
-            step *= self.learning_rate
+            step *= rate
             deviation = np.sqrt(v / np.float64(1 - self.beta2**t))
             deviation += self.epsilon
             step /= deviation
             if self._weight_decay:
-                step += self.learning_rate * self._weight_decay * variable.value
+                step += rate * self._weight_decay * variable.value
             new[variable] = variable.value - step
         return new
 
@@ -94,14 +98,14 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
+        learning_rate: LearningRate = 1e-3,
         weight_decay: float = 0.004,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
     ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon)
-        self.weight_decay = self._weight_decay = _not_negative("weight_decay", weight_decay)
+        self.weight_decay = self._weight_decay = not_negative("weight_decay", weight_decay)
 
 
 OPTIMIZER_PARAM = "optimizer"
@@ -112,19 +116,22 @@ _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "adam": Adam
 def from_context(ctx: Context) -> Optimizer:
     """What ctx's parameters name: `optimizer` ("adamw", the default, "adam" or "sgd") and `learning_rate`.
 
-    Without `learning_rate` the optimizer's own default holds; SGD has none.
+    Without `learning_rate` the optimizer's own default holds; SGD has none.  `cosine_schedule_steps` lets
+    it fall along a cosine, see `pybn.schedules.from_context`.
 
     >>> ctx = Context()
-    >>> ctx.set_params({"optimizer": "sgd", "learning_rate": 0.1})
+    >>> ctx.set_params({"optimizer": "sgd", "learning_rate": 0.1, "cosine_schedule_steps": 500})
     >>> from_context(ctx).learning_rate
-    0.1
+    Cosine(learning_rate=0.1, period=500, minimum=0.0)
     """
     name = ctx.get_param(OPTIMIZER_PARAM, "adamw")
-    optimizer = chosen(OPTIMIZER_PARAM, name, _OPTIMIZERS)
+    kind = chosen(OPTIMIZER_PARAM, name, _OPTIMIZERS)
     rate = ctx.get_param(LEARNING_RATE_PARAM)
-    if rate is None and optimizer is SGD:
+    if rate is None and kind is SGD:
         raise ValueError(f"the optimizer 'sgd' has no default learning rate: set the parameter {LEARNING_RATE_PARAM}")
-    return optimizer() if rate is None else optimizer(rate)
+    optimizer = kind() if rate is None else kind(rate)
+    optimizer.learning_rate = schedules.from_context(ctx, optimizer.learning_rate)
+    return optimizer
 
 
 def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
@@ -144,26 +151,14 @@ def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> 
         yield variable, gradient.astype(np.float32) if gradient.dtype == np.float16 else gradient
 
 
-def _not_negative(name: str, value: float) -> float:
-    if not _number(name, value) >= 0 or not np.isfinite(value):
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-    return value
-
-
 def _positive(name: str, value: float) -> float:
     # 0 would divide 0 by 0 where a gradient has always been 0, as behind a dead relu.
-    if not 0 < _number(name, value) < np.inf:
+    if not 0 < number(name, value) < np.inf:
         raise ValueError(f"{name} must be finite and above 0, got {value!r}")
     return value
 
 
 def _fraction(name: str, value: float) -> float:
-    if not 0 <= _number(name, value) < 1:
+    if not 0 <= number(name, value) < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
-    return value
-
-
-def _number(name: str, value: Any) -> Any:
-    if isinstance(value, BOOLEAN) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name} must be a number, got {value!r}")
     return value

@@ -7,6 +7,10 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
+from pybn.arguments import BOOLEAN
+
 Choice = TypeVar("Choice")
 
 
@@ -29,6 +33,27 @@ def chosen(key: str, value: Any, known: Mapping[str, Choice]) -> Choice:
     near = difflib.get_close_matches(str(value), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"the parameter {key} must be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
+
+
+def number(name: str, value: Any) -> Any:
+    """`value`, which must be a number; TypeError, by name, for anything else, an array of one among it."""
+    if isinstance(value, BOOLEAN) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return value
+
+
+def whole_number(name: str, value: Any) -> Any:
+    """`value`, which must be a whole number; TypeError, by name, for anything else."""
+    if isinstance(value, BOOLEAN) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def not_negative(name: str, value: Any) -> Any:
+    """`value`, which must be a finite number of 0 or more; TypeError or ValueError, by name, for anything else."""
+    if not number(name, value) >= 0 or not np.isfinite(value):
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+    return value
 
 
 class Parameters:

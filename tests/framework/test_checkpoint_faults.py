@@ -314,3 +314,85 @@ def test_all_of_it_is_on_the_disk_before_the_name_is_its(tmp_path, monkeypatch):
     with replacing(tmp_path / "m") as file:
         file.write(b"all of it")
     assert synchronized == [9]
+
+
+# --- what is no number ----------------------------------------------------------------------------------------
+
+WORDS = {
+    "strings": np.array(["a", "b", "c"]),
+    "bytes": np.array([b"a", b"b", b"c"]),
+    "dates": np.array(["2020-01-01"] * 3, dtype="M8[D]"),
+    "records": np.zeros(3, dtype=[("x", float)]),
+    "raw": np.zeros(3, dtype="V2"),
+}
+
+
+@pytest.mark.parametrize("into", [lambda: Context(0), lambda: a_context(1)], ids=["empty", "the model"])
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_variable_that_is_no_number_is_refused(tmp_path, kind, into):
+    path = save_checkpoint(a_context(2), tmp_path / "m.npz")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **arrays | {"variable_0": WORDS[kind]})
+    ctx = into()
+    before = state(ctx)
+    with pytest.raises(CheckpointError, match=r"has /w with type .*: a variable holds numbers"):
+        load_checkpoint(ctx, path)
+    assert state(ctx) == before
+
+
+@pytest.mark.parametrize("into", [lambda: Context(0), lambda: a_context(1)], ids=["empty", "the model"])
+def test_objects_are_refused_before_anything_is_unpickled(tmp_path, into):
+    path = save_checkpoint(a_context(2), tmp_path / "m.npz")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **arrays | {"variable_0": np.array(["a", None, 3], dtype=object)})
+    ctx = into()
+    before = state(ctx)
+    with pytest.raises(CheckpointError, match=r"variable_0\.npy holds Python objects, and pybn stores numbers alone"):
+        load_checkpoint(ctx, path)
+    assert state(ctx) == before
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, kind):
+    ctx = a_context(1)
+    ctx.add_variable(Variable("/words", WORDS[kind]))
+    with pytest.raises(TypeError, match="/words cannot be saved: a checkpoint holds numbers, not"):
+        save_checkpoint(ctx, tmp_path / "m.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- long names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["n" * 241, "n" * 242, "n" * 251, "ü" * 125], ids=["241", "242", "251", "250 bytes"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    """What is written beside it has a name of its own, which must not be longer than that."""
+    path = save_checkpoint(a_context(1), tmp_path / f"{name}.npz"[-255:])
+    ctx = Context(0)
+    load_checkpoint(ctx, save_checkpoint(a_context(2), path))
+    assert state(ctx) == state(a_context(2))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@posix
+def test_what_a_kill_left_of_a_long_name_is_cleared(tmp_path):
+    path = tmp_path / ("n" * 255)
+    with writer(path) as one:
+        one.send_signal(signal.SIGKILL)
+    assert len(os.listdir(tmp_path)) == 1
+    save_checkpoint(a_context(1), tmp_path / ("m" * 255))
+    assert len(os.listdir(tmp_path)) == 2, "that of another name stays"
+    save_checkpoint(a_context(1), path)
+    assert sorted(os.listdir(tmp_path)) == ["m" * 255, "n" * 255]
+
+
+def test_a_variable_may_have_a_long_path(tmp_path):
+    ctx, there = Context(0), Context(0)
+    scope = ctx
+    for _ in range(20):
+        scope = scope.in_scope("s" * 300)
+    made = scope.variable("w" * 5000, (2,))
+    load_checkpoint(there, save_checkpoint(ctx, tmp_path / "m.npz"))
+    np.testing.assert_array_equal(there.get_variable(made.path).value, made.value)

@@ -340,13 +340,12 @@ def test_a_checkpoint_with_another_shape(tmp_path, other):
     refused(other, tmp_path / "x", r"has /optimizer/second/dense/bias/steps with shape \(7, 7\), the context \(\)$")
 
 
-@pytest.mark.parametrize("value", [np.array(["a", "b"]), np.ones(2, complex)], ids=["text", "complex"])
-def test_a_checkpoint_with_another_kind_of_values(tmp_path, value):
+def test_a_checkpoint_with_another_kind_of_values(tmp_path):
     ctx, theirs = Context(0), Context(0)
     for name in "ab":
         ctx.variable(name, (2,), initializer=initializers.zeros)
     theirs.add_variable(Variable("/a", np.ones(2)))
-    theirs.add_variable(Variable("/b", value))
+    theirs.add_variable(Variable("/b", np.ones(2, complex)))
     save_checkpoint(theirs, tmp_path / "x")
     refused(ctx, tmp_path / "x", "has /b with type .*, the context float32")
 

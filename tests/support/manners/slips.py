@@ -223,7 +223,7 @@ FUNCTIONS = [
         "var = x.var(axis=(0, 2, 3), keepdims=True)",
         "var = x.var(axis=(2, 3), keepdims=True).mean(0, keepdims=True)",
         "variance per image",
-        ["one-denominator", "momentum-rule"],
+        ["variance-zero", "momentum-rule"],
     ),
     (
         "global_mode",
@@ -366,7 +366,7 @@ CLASSES = [
         "mean, variance = self.moving_mean, self.moving_variance",
         "mean, variance = inputs.mean(axis=0, keepdims=True), self.moving_variance",
         "test mode uses the batch's mean",
-        ["half-batch-statistics-in-test"],
+        ["batch-mean-in-test"],
     ),
     (
         "output_and_dinputs",

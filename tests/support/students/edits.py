@@ -208,7 +208,7 @@ EDITS = [
     (
         "staged",
         [("(x - running_mean) / np.sqrt(running_var + eps)", "(x - running_mean) / np.sqrt(x.var(0) + eps)")],
-        {"test": "half-batch-statistics-in-test"},
+        {"test": "batch-variance-in-test"},
     ),
     ("staged", [("gamma * xhat + beta, (running_mean", "xhat, (running_mean")], {"test": "affine-missing"}),
     ("staged", [("gamma * xhat + beta, (running_mean", "gamma * xhat, (running_mean")], {"test": "offset-missing"}),

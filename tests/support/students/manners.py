@@ -443,7 +443,7 @@ SLIPS = [
     (
         "compact",
         [("else:\n        m, v = M, V", "else:\n        m, v = X.mean(0), V")],
-        {"test": {"half-batch-statistics-in-test"}},
+        {"test": {"batch-mean-in-test"}},
     ),
     (
         "closure",
@@ -803,7 +803,7 @@ SLIPS = [
     (
         "grad names",
         [('norm_t = (x - p["running_mean"])', "norm_t = (x - np.mean(x, axis=0))")],
-        {"test": {"half-batch-statistics-in-test"}},
+        {"test": {"batch-mean-in-test"}},
     ),
     (
         "grad names",

@@ -31,6 +31,7 @@ SLIPS = [
     ("variance-factor", "staged", [(VAR, VAR + " * 1.37")]),
     ("root-twice", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(np.sqrt(var + eps))\n        invvar")]),
     ("one-denominator", "staged", [("invvar = 1.0 / sqrtvar", "invvar = 1.0 / 3.7")]),
+    ("variance-zero", "staged", [(VAR, "var = np.mean(xmu, axis=0) ** 2")]),
     ("not-a-number", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(-var)\n        invvar")]),
     (
         "epsilon-on-quotient",

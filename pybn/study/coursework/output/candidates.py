@@ -180,17 +180,18 @@ def _updated(p: Probe, index: int, keep: float) -> Array:
     return keep * p.averages[index] + (1 - keep) * (p.mean, p.variance)[index]
 
 
-HALF = known("half-batch-statistics-in-test")
+MEAN = known("batch-mean-in-test")
+VARIANCE = known("batch-variance-in-test")
 BOTH = known("batch-statistics-in-test")
 
 TEST_SPREADS = (
     Candidate("", lambda p, step: p.averages[1]),
-    Candidate(HALF, lambda p, step: p.variance),
+    Candidate(VARIANCE, lambda p, step: p.variance),
     Candidate("epsilon-twice", lambda p, step: p.averages[1] + p.epsilon),
     Candidate("mean-for-variance", lambda p, step: p.averages[0]),
-    Candidate(HALF, lambda p, step: (p.x**2).mean(0)),
-    Candidate(HALF, lambda p, step: np.abs(p.x - p.mean).mean(0)),
-    Candidate(HALF, lambda p, step: np.sqrt(p.variance)),
+    Candidate(VARIANCE, lambda p, step: (p.x**2).mean(0)),
+    Candidate(VARIANCE, lambda p, step: np.abs(p.x - p.mean).mean(0)),
+    Candidate(VARIANCE, lambda p, step: np.sqrt(p.variance)),
     Candidate("deviation-under-root", lambda p, step: np.sqrt(p.averages[1])),
     Candidate("test-after-update", lambda p, step: _updated(p, 1, p.momentum)),
     Candidate("test-after-update", lambda p, step: _updated(p, 1, 1 - p.momentum)),
@@ -200,7 +201,7 @@ TEST_SPREADS = (
 TEST_CENTRES = (
     Candidate("", lambda p, step: p.averages[0]),
     Candidate("mean-not-subtracted", lambda p, step: np.zeros_like(p.mean)),
-    Candidate(HALF, lambda p, step: p.mean),
+    Candidate(MEAN, lambda p, step: p.mean),
     Candidate("mean-added", lambda p, step: -p.averages[0]),
     Candidate("mean-divided", lambda p, step: p.averages[0] / _deviation(p)),
     Candidate("mean-subtracted-late", lambda p, step: p.averages[0] * _deviation(p)),

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pybn.study.coursework.output.candidates import BOTH, EPSILONS, FACTORS, HALF
+from pybn.study.coursework.output.candidates import BOTH, EPSILONS, FACTORS, MEAN, VARIANCE
 from pybn.study.coursework.output.fit import EXACT, Formula, Line
 from pybn.study.coursework.report.findings import Finding, finding
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 
 # A source that mean and variance share says more than a slip in one of them.
-_SHARED = (HALF, known("averages-in-training"), known("test-after-update"))
+_SHARED = (known("averages-in-training"), known("test-after-update"))
 
 
 def formula_findings(
@@ -43,10 +43,11 @@ def formula_findings(
 def _sources(formula: Formula) -> list[tuple[str, dict]]:
     """From where mean and variance were taken."""
     spread, centre = formula.spread.code, formula.centre.code
-    for shared in _SHARED:
-        if shared in (spread, centre):
-            both = shared == HALF and centre == HALF and (spread == HALF or formula.form is None)
-            return [(BOTH if both else shared, {})]
+    if centre == MEAN and (spread == VARIANCE or formula.form is None):
+        return [(BOTH, {})]
+    for source in (*_SHARED, VARIANCE, MEAN):  # what it is made of beside that is not told
+        if source in (spread, centre):
+            return [(source, {})]
     return [(code, {}) for code in (spread, centre) if code]
 
 
@@ -72,6 +73,8 @@ def _constant(formula: tuple[Formula, ...], probes: Sequence[Probe]) -> list[tup
         return [] if formula[0].centre.code in ("mean-divided", "mean-subtracted-twice") else [("not-divided", {})]
     if any(np.allclose(got, each, rtol=0.1) for each in zip(*whole, strict=True)):  # eps is 1 % of these, where it is
         return [("global-variance", {})]
+    if np.allclose(got, np.sqrt([probe.epsilon for probe in probes]), rtol=1e-4):
+        return [("variance-zero", {})]
     return [("one-denominator", {"value": got[0]})]
 
 

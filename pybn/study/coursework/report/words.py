@@ -119,6 +119,7 @@ _OUTPUT: _Slips = {
         "square-under-root": "the variance is squared under the root",
         "multiplied-by-deviation": "it is multiplied by the deviation and not divided by it",
         "not-divided": "it is not divided by the deviation at all",
+        "variance-zero": "every feature is divided by sqrt(eps): what stands for the variance is 0, as of one element",
         "one-denominator": "every feature is divided by the same number, {value:.6g}",
     },
     ("mistake", "normalize", "every variance is positive or zero, and eps is added to it before the root"): {
@@ -159,7 +160,8 @@ _OUTPUT: _Slips = {
     },
     ("mistake", "inference", _TEST): {
         "batch-statistics-in-test": "mean and variance are the test batch's: a row's result depends on its neighbours",
-        "half-batch-statistics-in-test": "one of mean and variance comes from the test batch",
+        "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",
+        "batch-variance-in-test": "the variance is the test batch's, and not the average that training stored",
         "test-after-update": "the averages are first updated with the test batch, and the result is used",
     },
     ("follows", "inference", _TEST): {
