@@ -39,6 +39,7 @@ cdef enum:
     TILE_LANES = 1024    # widest tile of features
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
     RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
+    SHORT_LANES = 40  # elements of a run below which a sum for each lane always pays: 5 x 5 took 0.8 of the time
     FEW_ELEMENTS = 8  # of a feature: their moments are taken in float64, and so is a gradient, whose terms often cancel
     WIDE_LANES = 64  # of a block of adjacent features whose gradient is looked at, or computed, once more
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken

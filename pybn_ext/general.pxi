@@ -147,11 +147,11 @@ def _general_gradient(operation, x, scale, mean, variance, dy, sums, feature_axi
     mean64 = _flat64(arguments.feature_values("mean", mean, batch))
     variance64 = _flat64(arguments.feature_values("variance", variance, batch))
     checked_dy = arguments.output_gradient(dy, batch)
+    out = arguments.output_array(out, batch, x, scale, mean, variance, dy, mask)
+    count, dscale, doffset = batch.count, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
     if operation == GRADIENT_FROM_SUMS:
         count, doffset, dscale = arguments.sums_of_whole_batch(sums, batch)
-    else:
-        count, doffset, dscale = batch.count, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
-    out = arguments.output_array(out, batch, x, scale, mean, variance, dy, mask, doffset, dscale)
+        out = arguments.output_array(out, batch, doffset, dscale)
     with np.errstate(all="ignore"):
         if not batch.count or not batch.x.size:  # nothing to sum, and what is masked passes through
             dx = _untouched(checked_dy, out)

@@ -19,7 +19,6 @@ cdef enum:
     # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
     MANY = 8
-    SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
     FEW = 16           # features from which each thread gets whole ones
 
 
