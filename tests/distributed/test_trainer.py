@@ -56,6 +56,37 @@ def test_the_workers_step_moves_the_averages_as_the_whole_batch_does():
             np.testing.assert_allclose(there[path], state(alone.context)[path], rtol=1e-13, atol=1e-15)
 
 
+class Weighing:
+    """A communicator that notes how many bytes of arrays each message holds."""
+
+    def __init__(self, comm):
+        self.comm, self.rank, self.size, self.bytes = comm, comm.rank, comm.size, {}
+
+    def allgather(self, message):
+        value = message.value
+        arrays = [each for each in value if isinstance(each, np.ndarray)] if isinstance(value, list | tuple) else []
+        self.bytes[message.what] = sum(each.nbytes for each in arrays)
+        return self.comm.allgather(message)
+
+
+def test_what_travels():
+    """As the page says: 16 bytes a feature forward and backward, and the gradients once."""
+
+    def work(comm):
+        weighed = Weighing(comm)
+        trainer = DataParallelTrainer(weighed, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm, (0.5, 0.5)))
+        trained = sum(each.value.nbytes for each in trainer.context.variables() if each.trainable)
+        return weighed.bytes, trained
+
+    found, trained = Simulated(2).run(work)[0]
+    layers_of = {
+        start: [n for what, n in found.items() if what.startswith(start)] for start in ("the stat", "the sums")
+    }
+    assert layers_of == {"the stat": [16 * 16] * 2, "the sums": [16 * 16] * 2}
+    assert sum(found.values()) == 4 * 16 * 16 + trained
+
+
 def test_evaluation_counts_each_example_alike():
     images, labels = digits(np.float32)
     alone = Trainer(*arguments())
