@@ -129,7 +129,7 @@ MUTANTS = (
         "padding of y dropped in training", "y = _keep_padding(y, batch.x, batch)", "y = _keep_padding(y, 0.0, batch)"
     ),
     Mutant("padding normalized in inference", "_keep_padding(y, batch.x, batch), batch, out", "y, batch, out"),
-    Mutant("y in float64 always", "return result.astype(batch.x.dtype)", "return result"),
+    Mutant("y in float64 always", "result = halves.rounded(result, batch.x.dtype)", "result = np.asarray(result)"),
     Mutant("out ignored", "if out is None:", "if True:"),
     Mutant("a copy of out returned", "    return out\n", "    return out.copy()\n"),
     # --- the gradient of training
@@ -213,5 +213,10 @@ MUTANTS = (
         "if array.size != np.prod(batch.feature_shape):",
         module=arguments,
     ),
-    Mutant("ints taken for floats", "if native not in ACCEPTED:", "if native.kind not in 'fiu':", module=arguments),
+    Mutant(
+        "ints taken for floats",
+        "if native not in ACCEPTED and not halves.is_bfloat16(native):",
+        "if native.kind not in 'fiu':",
+        module=arguments,
+    ),
 )
