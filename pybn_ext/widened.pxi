@@ -2,7 +2,7 @@
 # again, and where lanes are few, blocks are copied, wider, for the primitive for float64.  Both add in the same order.
 
 cdef enum:
-    WIDE_ROWS = 16  # that are summed before what rounding takes is kept; of a block that is copied, 16 KB with WIDE_LANES
+    WIDE_ROWS = 16  # that are summed before what rounding takes is kept; a copied block takes 16 KB with WIDE_LANES
 
 
 cdef inline doubles wide_or_masked(const float* dy, const unsigned char* keep, bint masked) noexcept nogil:

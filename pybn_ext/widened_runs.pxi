@@ -1,4 +1,4 @@
-# Sums of float32 in float64, of the gradient, for elements of one feature that lie together: as in `runs`, but that each
+# Sums of float32 in float64, of the gradient, for elements of one feature that lie together: as in `runs`, but each
 # vector is widened on its way from memory.
 
 cdef inline void sum_wide_run(
