@@ -200,6 +200,12 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     give(first, f.begin, f.number, &call.doffset)
 
 
+cdef void take_gradient_sums(const Call* call, const Features* f) noexcept nogil:
+    """As `finish_gradient_sums`, where doffset and dscale of the whole batch were given."""
+    memcpy(f.first, <const double*> call.doffset.values + f.begin, f.number * sizeof(double))
+    memcpy(f.second, <const double*> call.dscale.values + f.begin, f.number * sizeof(double))
+
+
 cdef void take_origin(const Call* call, const Features* f, const real* shift, bint exact) noexcept nogil:
     """t0, what is taken from each x: the mean, or so few digits of it that a float32 holds them.
 
@@ -312,8 +318,7 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
     if call.operation == MOMENTS:
         return False
     if call.operation == GRADIENT_FROM_SUMS:
-        memcpy(f.first, <double*> call.doffset.values + f.begin, f.number * sizeof(double))
-        memcpy(f.second, <double*> call.dscale.values + f.begin, f.number * sizeof(double))
+        take_gradient_sums(call, f)
     elif is_gradient(call):
         finish_gradient_sums(call, x, f, shift)
     if not has_result(call):

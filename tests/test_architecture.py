@@ -63,6 +63,7 @@ FLOORS = {
         "pybn.distributed.trainer",
         "pybn.distributed.larger",
         "pybn.distributed",
+        "pybn.bridges.tensors",
         "pybn.bridges.torch",
         "pybn.bridges",
         "pybn.study.record",
@@ -303,7 +304,7 @@ def test_the_library_needs_numpy_alone(module):
     def foreign(**how):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
-    needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}}
+    needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}, "pybn.bridges.tensors": {"torch"}}
     assert foreign(within_functions=False) <= needed.get(module, set())
     assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython", "ml_dtypes"}
 

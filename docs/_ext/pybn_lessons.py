@@ -46,6 +46,7 @@ LESSONS = {
     "workers": Lesson("use", 10, "A batch spread over workers: whose statistics, and how they are pooled."),
     "evaluation": Lesson("use", 20, "Five ill networks: the report on each, and the cure."),
     "folding": Lesson("use", 15, "A trained layer folded into its neighbour: inference for nothing, and its price."),
+    "context": Lesson("use", 20, "A convolutional network set from outside, and a run that goes on where it ended."),
     "implementations": Lesson("hood", 10, "Reference and compiled twin, held against each other on your machine."),
     "ladder": Lesson("hood", 30, "From loops to the speed of memory in six rungs, each timed."),
 }

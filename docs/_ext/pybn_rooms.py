@@ -18,6 +18,7 @@ from sphinx.util.nodes import make_refnode
 
 ROOM = re.compile(r"^#     (\w+) +(.+)$", re.MULTILINE)
 GROUP = re.compile(r"^#   (\w[^:\n]*)(?:: (.+))?$", re.MULTILINE)
+TITLE = re.compile(r"^=+\n\n", re.MULTILINE)  # the end of it
 COMMAND = "cython -3 -a"
 # setup.py's, but for what says nothing on a page.
 DIRECTIVES = ("binding=True", "boundscheck=False", "wraparound=False", "cdivision=True", "initializedcheck=False")
@@ -105,6 +106,15 @@ def annotates(app):
     return app.config.pybn_annotated and importlib.util.find_spec("Cython") is not None
 
 
+def beside_the_ladder(app, docname, source):
+    """On the page of the lesson on the ladder: what comes after its last rung, and how yellow each is."""
+    if docname.startswith("gallery/plot_") and docname.endswith("_ladder"):
+        line = ".. seealso:: What comes after the last rung: :doc:`/compiled`."
+        if annotates(app):
+            line += " How yellow each rung is: `Cython's page of them <../_static/annotated/ladder.html>`__."
+        source[0] = TITLE.sub(lambda found: f"{found[0]}{line}\n\n", source[0], count=1)
+
+
 def in_one_file(rooms):
     """operations.pxi with its rooms in place of the lines that include them: `cython -a` shows one file alone."""
     include = re.compile(r'^include "(\w+\.pxi)"$', re.MULTILINE)
@@ -146,5 +156,6 @@ def setup(app):
     app.add_directive("rooms-table", RoomsTable)
     app.add_directive("annotated-pages", AnnotatedPages)
     app.connect("builder-inited", write_pages)
+    app.connect("source-read", beside_the_ladder)
     app.connect("build-finished", annotate)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

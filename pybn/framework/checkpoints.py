@@ -179,6 +179,8 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Announced], Any]]:
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             announced = _announced(archive)
+            if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+                raise ValueError("its arrays are more than the file: some of them share their bytes")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             yield announced, arrays

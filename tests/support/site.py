@@ -22,7 +22,7 @@ NOT_ANNOTATED = ("-D", "pybn_annotated=0")
 
 def build(folder: Path, lessons: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Build `folder`/site from a copy of the docs with the given lessons, {name: source}."""
-    ignored = shutil.ignore_patterns("_build", "gallery", "generated", "__pycache__", "sg_execution_times.rst")
+    ignored = shutil.ignore_patterns("_build", "gallery", "generated", "rooms", "__pycache__", "sg_execution_times.rst")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=ignored)
     for name in ("pybn", "pybn_ext", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)

@@ -18,6 +18,7 @@ from pybn.lessons.drawings.understand import (
     one_image_among_different_neighbours,
 )
 from pybn.lessons.drawings.use import (
+    a_run_that_goes_on,
     a_training_whose_rate_rises,
     accuracy_by_batch_size,
     accuracy_by_classes_in_a_batch,
@@ -38,6 +39,7 @@ from pybn.lessons.drawings.use import (
 )
 
 __all__ = [
+    "a_run_that_goes_on",
     "a_test_image_as_two_epsilons_see_it",
     "a_training_whose_rate_rises",
     "accuracy_by_batch_size",

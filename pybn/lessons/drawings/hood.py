@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pybn.study.drawing import legend, panels
+from pybn.study.drawing import legend, named_ticks, panels
 from pybn.study.plots import over_seeds
 
 
@@ -30,5 +30,6 @@ def errors_behind_a_far_row(far: Sequence[float], off: Mapping[str, object]) -> 
     labels = ("how far the first row is away (deviations)", "error of the variance\n(units in the last place)")
     ax = over_seeds(far, off, labels)
     ax.axhline(4, color="black", ls="--")
-    ax.text(0, 5, "what pybn_ext promises", fontsize="small")
-    ax.set(xscale="symlog", yscale="log")
+    ax.text(far[-1], 5, "what pybn_ext promises", fontsize="small", ha="right")
+    ax.set(xscale="symlog", yscale="log", xlim=(-0.5, 1.3 * far[-1]))
+    named_ticks(ax, far)

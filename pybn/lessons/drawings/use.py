@@ -210,3 +210,17 @@ def errors_apart_and_folded(reports: Mapping[str, Any]) -> None:
         ax.semilogy(np.sort(found.folded), color=colour, lw=2, label=f"{name}, folded")
     ax.set(xlabel="the 64 features, each kind sorted by its error", ylabel="largest error (units)")
     legend(ax)
+
+
+def a_run_that_goes_on(points: Sequence[tuple[int, float, float, float]], updated: float, steps: int) -> None:
+    """Losses and rate at points (step, training loss, test loss, rate) of a run in two halves; after the update."""
+    step, train, test, rate = zip(*points, strict=True)
+    above, below = panels(2, height=5, sharex=True, height_ratios=(3, 1))
+    above.plot(step, train, "o-", color=COLOURS[0], label="training batch")
+    above.plot(step, test, "o-", color=COLOURS[1], label="test, with averages")
+    above.plot(steps, updated, "*", ms=14, color=COLOURS[1], label="test, after the update")
+    above.axvline(steps / 2, color="black", ls="--", lw=1)
+    above.set(ylabel="cross entropy (nats)")
+    above.legend(frameon=False)
+    below.plot(step, rate, "o-", color=COLOURS[2])
+    below.set(xlabel="training step", ylabel="learning rate", ylim=(0, None))
