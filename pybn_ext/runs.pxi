@@ -105,10 +105,10 @@ cdef inline void sum_gradient_run(
 
 
 cdef inline void add_gradient_run(
-    const floats* x, const floats* dy, Py_ssize_t rows, Py_ssize_t rest, const unsigned char* keep,
-    const unsigned char* rest_keep, floats mean, double* s, double* q, Kind kind
+    const floats* x, const floats* dy, Py_ssize_t rows, Py_ssize_t rest, floats mean, double* s, double* q
 ) noexcept nogil:
-    """As `add_gradient_columns`, of such rows."""
+    """As `add_gradient_columns`, of such rows; no mask."""
+    cdef const unsigned char* rest_keep = ones_then_zeros + SPARE - rest
     cdef Py_ssize_t columns = SPARE // elements(x)
     cdef Py_ssize_t wide_ = elements(x)
     cdef Py_ssize_t row = 0, column, j, i
@@ -120,22 +120,22 @@ cdef inline void add_gradient_run(
                 for i in range(8):
                     prefetch(seek(x, RUN_AHEAD) + j + i * columns)
                     prefetch(seek(dy, RUN_AHEAD) + j + i * columns)
-            g0 = real_ones(dy, j, keep, kind)
-            g1 = real_ones(dy, j + columns, keep, kind)
-            g2 = real_ones(dy, j + 2 * columns, keep, kind)
-            g3 = real_ones(dy, j + 3 * columns, keep, kind)
-            g4 = real_ones(dy, j + 4 * columns, keep, kind)
-            g5 = real_ones(dy, j + 5 * columns, keep, kind)
-            g6 = real_ones(dy, j + 6 * columns, keep, kind)
-            g7 = real_ones(dy, j + 7 * columns, keep, kind)
-            d0 = difference(x, j, mean, keep, kind)
-            d1 = difference(x, j + columns, mean, keep, kind)
-            d2 = difference(x, j + 2 * columns, mean, keep, kind)
-            d3 = difference(x, j + 3 * columns, mean, keep, kind)
-            d4 = difference(x, j + 4 * columns, mean, keep, kind)
-            d5 = difference(x, j + 5 * columns, mean, keep, kind)
-            d6 = difference(x, j + 6 * columns, mean, keep, kind)
-            d7 = difference(x, j + 7 * columns, mean, keep, kind)
+            g0 = dy[j]
+            g1 = dy[j + columns]
+            g2 = dy[j + 2 * columns]
+            g3 = dy[j + 3 * columns]
+            g4 = dy[j + 4 * columns]
+            g5 = dy[j + 5 * columns]
+            g6 = dy[j + 6 * columns]
+            g7 = dy[j + 7 * columns]
+            d0 = x[j] - mean
+            d1 = x[j + columns] - mean
+            d2 = x[j + 2 * columns] - mean
+            d3 = x[j + 3 * columns] - mean
+            d4 = x[j + 4 * columns] - mean
+            d5 = x[j + 5 * columns] - mean
+            d6 = x[j + 6 * columns] - mean
+            d7 = x[j + 7 * columns] - mean
             add_wide(((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7)), s + column * wide_)
             add_wide(
                 ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)) + ((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7)),
@@ -145,14 +145,14 @@ cdef inline void add_gradient_run(
     if row + 4 <= rows:
         for column in range(columns):
             j = row * columns + column
-            g0 = real_ones(dy, j, keep, kind)
-            g1 = real_ones(dy, j + columns, keep, kind)
-            g2 = real_ones(dy, j + 2 * columns, keep, kind)
-            g3 = real_ones(dy, j + 3 * columns, keep, kind)
-            d0 = difference(x, j, mean, keep, kind)
-            d1 = difference(x, j + columns, mean, keep, kind)
-            d2 = difference(x, j + 2 * columns, mean, keep, kind)
-            d3 = difference(x, j + 3 * columns, mean, keep, kind)
+            g0 = dy[j]
+            g1 = dy[j + columns]
+            g2 = dy[j + 2 * columns]
+            g3 = dy[j + 3 * columns]
+            d0 = x[j] - mean
+            d1 = x[j + columns] - mean
+            d2 = x[j + 2 * columns] - mean
+            d3 = x[j + 3 * columns] - mean
             add_wide((g0 + g1) + (g2 + g3), s + column * wide_)
             add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + column * wide_)
         row += 4
@@ -161,9 +161,9 @@ cdef inline void add_gradient_run(
         d0 = spread(<float> 0, x)
         for i in range(row, rows):
             j = i * columns + column
-            g1 = real_ones(dy, j, keep, kind)
+            g1 = dy[j]
             g0 = g0 + g1
-            d0 = d0 + g1 * difference(x, j, mean, keep, kind)
+            d0 = d0 + g1 * (x[j] - mean)
         if rest > column * elements(x):
             j = rows * columns + column
             g1 = unmasked(dy[j], rest_keep + column * elements(x))
@@ -249,42 +249,24 @@ cdef inline void add_run(
 cdef void add_run_of_gradient(
     const Call* call, const float* x, Py_ssize_t start, Py_ssize_t length, float shift, double* s, double* q
 ) noexcept nogil:
-    """Add a run, or a part of it, to the float64 sums of SPARE lanes."""
+    """Add a run, or a part of it, to the float64 sums of SPARE lanes; no mask."""
     cdef const float* dy = <const float*> call.dy + start
+    cdef floats mean = spread(shift, <const floats*> x)
     cdef Py_ssize_t rest = length % SPARE
     cdef Py_ssize_t rows = length // SPARE
-    cdef const unsigned char* keep = NULL
-    cdef const unsigned char* rest_keep = ones_then_zeros + SPARE - rest
-    cdef unsigned char both[SPARE]
     cdef float values[SPARE]
     cdef float cotangents[SPARE]
     check_range(start, length, size_of(call))
-    if call.keep != NULL:
-        keep = keep_of_run(call, start, length)
-        memset(both, 0, SPARE)
-        memcpy(both, keep + length - rest, rest)
-        rest_keep = both
     x += start
     if rest == 0 or start + (rows + 1) * SPARE <= size_of(call):
         check_range(start, (rows + (rest > 0)) * SPARE, size_of(call))
-        add_run_kind(x, dy, rows, rest, keep, rest_keep, shift, s, q)
+        add_gradient_run(<const floats*> x, <const floats*> dy, rows, rest, mean, s, q)
         return
     # The last row of x: what is read behind it would not be ours.
-    add_run_kind(x, dy, rows, 0, keep, rest_keep, shift, s, q)
+    add_gradient_run(<const floats*> x, <const floats*> dy, rows, 0, mean, s, q)
     memcpy(values, x + length - rest, rest * sizeof(float))
     memcpy(cotangents, dy + length - rest, rest * sizeof(float))
-    add_run_kind(<const float*> values, <const float*> cotangents, 0, rest, keep, rest_keep, shift, s, q)
-
-
-cdef inline void add_run_kind(
-    const float* x, const float* dy, Py_ssize_t rows, Py_ssize_t rest, const unsigned char* keep,
-    const unsigned char* rest_keep, float shift, double* s, double* q
-) noexcept nogil:
-    cdef floats mean = spread(shift, <const floats*> x)
-    if keep == NULL:
-        add_gradient_run(<const floats*> x, <const floats*> dy, rows, rest, keep, rest_keep, mean, s, q, PLAIN)
-    else:
-        add_gradient_run(<const floats*> x, <const floats*> dy, rows, rest, keep, rest_keep, mean, s, q, MASKED)
+    add_gradient_run(<const floats*> values, <const floats*> cotangents, 0, rest, mean, s, q)
 
 
 cdef void sum_gradient_runs(
@@ -323,7 +305,7 @@ cdef void sum_runs(
     check_range(start, stop - start, call.outer * call.inner)
     check_range(0, 1, stop - start)  # of nothing, s and q would stay as they are
     if real is float:
-        if call.dy != NULL:
+        if call.dy != NULL and call.keep == NULL:
             sum_gradient_runs(call, x, begin, number, start, stop, shift, sums)
             return
     while start < stop:

@@ -31,6 +31,8 @@ def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tupl
     g = d if dy is None else np.where(keep, np.reshape(dy, call.x.shape), np.float32(0))
     if way.by_rows:
         return g[:, :, 0], (g * d)[:, :, 0]
+    if dy is not None and not call.keep.all():
+        return eight_by_eight(g), eight_by_eight(g * d)
     if dy is not None and (call.outer > 8 or g[0].size < SPARE):
         return column_sums(g, 8, np.float64), column_sums(g * d, 8, np.float64)
     return column_sums(g, 8 if dy is None else 4), column_sums(g * d, 8 if dy is None else 4)
@@ -47,6 +49,11 @@ def column_sums(values: np.ndarray, most: int, dtype: Any = None) -> np.ndarray:
             total = total + some[0]
             row += height
     return total
+
+
+def eight_by_eight(values: np.ndarray) -> np.ndarray:
+    """Each eight rows in their own type, and these sums in float64."""
+    return np.sum([column_sums(values[row : row + 8], 4) for row in range(0, len(values), 8)], axis=0, dtype=np.float64)
 
 
 def totals(way: Plan, lanes: np.ndarray) -> np.ndarray:
