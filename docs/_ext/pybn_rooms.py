@@ -92,7 +92,7 @@ class AnnotatedPages(SphinxDirective):
         if annotates(self.env.app):
             text += (
                 "Of this source: `the ladder <_static/annotated/ladder.html>`__, and `all rooms of the compiled path "
-                "in one <_static/annotated/pybn_ext.html>`__ (3 MB). Yellow are the door and what counts the threads: "
+                "in one <_static/annotated/pybn_ext.html>`__ (3 MB). Yellow are the door, and what counts the threads: "
                 "from the plan on no line knows Python. "
             )
         else:
