@@ -245,9 +245,29 @@ def batch_norm_gradient_from_sums(
     x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
 ):
     """dx of a part, from the sums of the whole batch; see `pybn.reference.batch_norm_gradient_from_sums`."""
-    dx, _, _ = _general_gradient(
-        GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
-    )
+    cdef Call call
+    if not (
+        ordinary(x)
+        and see(x, feature_axis, &call)
+        and masked(mask, x, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, x, &call))
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
+        and like(dy, x)
+        and receives(out, x)
+        and apart(out, x, dy, scale, mean, variance, mask)
+        and summed(sums, out, x, &call)
+    ):
+        dx, _, _ = _general_gradient(
+            GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
+        )
+        return dx
+    call.operation = GRADIENT_FROM_SUMS
+    dx = new_like(x) if out is None else out
+    call.dy = cnp.PyArray_DATA(dy)
+    call.y = cnp.PyArray_DATA(dx)
+    perform(&call, scale, None, mean, variance, sums[2], sums[1])
     return dx
 
 

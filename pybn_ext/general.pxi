@@ -172,6 +172,7 @@ def _general_gradient(operation, x, scale, mean, variance, dy, sums, feature_axi
     count, dscale, doffset = batch.count, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
     if operation == GRADIENT_FROM_SUMS:
         count, doffset, dscale = arguments.sums_of_whole_batch(sums, batch)
+        out = arguments.output_array(out, batch, doffset, dscale)
     with np.errstate(all="ignore"):
         if not batch.count or not batch.x.size:  # nothing to sum, and what is masked passes through
             dx = _untouched(checked_dy, out)

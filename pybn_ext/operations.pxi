@@ -23,6 +23,7 @@
 #     sums      the primitive for sums: rows of lanes
 #     runs      and for elements of one feature that lie together
 #     widened   sums of float32 in float64
+#     widened_runs  and for elements of one feature that lie together
 #     totals    additions of which little is lost
 #   features: constants of each, in float64
 #     careful   the second look, where that was not good enough
@@ -76,6 +77,7 @@ include "shift.pxi"
 include "sums.pxi"
 include "runs.pxi"
 include "widened.pxi"
+include "widened_runs.pxi"
 include "totals.pxi"
 include "careful.pxi"
 include "doubt.pxi"

@@ -129,6 +129,23 @@ cdef inline bint one_each(object values, cnp.ndarray x, const Call* call) noexce
     return True
 
 
+cdef bint summed(object sums, object out, cnp.ndarray x, Call* call) noexcept:
+    """Take up the count of a whole batch from its sums: float64, apart from `out`, and of as many elements as x has."""
+    cdef object plain, along
+    cdef Py_ssize_t count
+    if not isinstance(sums, tuple) or PyTuple_GET_SIZE(sums) != 3:
+        return False
+    count = small_int(<object> PyTuple_GET_ITEM(sums, 0))
+    plain = <object> PyTuple_GET_ITEM(sums, 1)
+    along = <object> PyTuple_GET_ITEM(sums, 2)
+    if not (one_each(plain, x, call) and one_each(along, x, call) and apart(out, plain, along, None, None, None, None)):
+        return False
+    if cnp.PyArray_TYPE(plain) != cnp.NPY_FLOAT64 or cnp.PyArray_TYPE(along) != cnp.NPY_FLOAT64 or count < call.count:
+        return False
+    call.count = count
+    return True
+
+
 cdef inline bint like(object array, cnp.ndarray x) noexcept:
     """Whether it is an ordinary array of x's dtype and shape."""
     cdef Py_ssize_t i
