@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 import numpy as np
@@ -457,9 +456,7 @@ def test_a_reader_beside_a_writer_sees_a_whole_file(saved):
     reads = 0
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "go\n"
-        deadline = time.monotonic() + 60
         while child.poll() is None:
-            assert time.monotonic() < deadline
             found = Context(0)
             load_checkpoint(found, path)
             assert state(found) == state(ctx)

@@ -49,6 +49,7 @@ def layouts(rows):
             )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", list(families(np.random.default_rng(0), 2, 1)))
@@ -79,6 +80,7 @@ def behind_its_own_forward_pass(kernels, x, dy, scale, where):
     checks.assert_dx(dx, x, dy, *true, scale, epsilon=1e-5, units=4 + 2, **where)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["y", "100 + noise"])
 @pytest.mark.parametrize("shape", [(70_001, 3), (2_500, 33), (2, 3, 40_000), (3, 70, 400)], ids=str)
 def test_large(kernels, rng, name, shape):
