@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# float16 is computed in a wider type and given back; longdouble would have to be narrowed.
+from pybn import halves
+
+# float16, and bfloat16 of ml_dtypes, are computed in a wider type and given back; longdouble would have to be narrowed.
 ACCEPTED = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 # Tuples: `bool | np.bool_` would be made anew at each call.  int first: the abstract class takes 0.4 us to ask.
 BOOLEAN = (bool, np.bool_)
@@ -98,16 +100,18 @@ def whole_batch(x: Any, feature_axis: Any = -1, mask: Any = None) -> Batch:
 
 
 def float_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a native-endian float16, float32 or float64 array; TypeError for anything else."""
+    """`value` as a native-endian float16, bfloat16, float32 or float64 array; TypeError for anything else."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a numpy.ma.MaskedArray; pass mask= (True = real) instead")
     array = np.asarray(value)
     if array.dtype in ACCEPTED:
         return array
     native = array.dtype.newbyteorder("=")
-    if native not in ACCEPTED:
-        raise TypeError(f"{name} must be float16, float32 or float64, got {array.dtype}; convert it with astype")
-    return array.astype(native)
+    if native not in ACCEPTED and not halves.is_bfloat16(native):
+        raise TypeError(
+            f"{name} must be float16, bfloat16, float32 or float64, got {array.dtype}; convert it with astype"
+        )
+    return array.astype(native, copy=False)
 
 
 def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:

@@ -4,9 +4,9 @@ x is the input, y the output, dy the gradient that arrives from y; mean and vari
 one batch, M and V (the moving averages) come in as `mean` and `variance` in inference.
 Algorithm and equation numbers are those of Ioffe & Szegedy (2015), arXiv:1502.03167.
 
-Every operation takes x of rank >= 2 in float16, float32 or float64, computes in float64, and
+Every operation takes x of rank >= 2 in float16, bfloat16, float32 or float64, computes in float64, and
 gives y and dx in x's dtype, dscale and doffset in that of the scale (of x where there is none,
-and float32 for float16), and the statistics in float64.  `feature_axis` is the axis, or tuple of
+and float32 for the two halves), and the statistics in float64.  `feature_axis` is the axis, or tuple of
 axes, that is NOT reduced; `mask` is True where an element is real.  Bad arguments raise the
 ValueError or TypeError that `pybn.arguments` words.
 
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pybn import arguments
+from pybn import arguments, halves
 from pybn.arguments import GradientSums, Moments
 
 __all__ = [
@@ -49,7 +49,7 @@ def moments(x, *, feature_axis=-1, mask=None):
 
     Parameters
     ----------
-    x : array of rank >= 2, float16, float32 or float64
+    x : array of rank >= 2, float16, bfloat16, float32 or float64
     feature_axis : int or tuple of int; the axes that are NOT reduced
     mask : bool array over the other axes; False elements do not count
 
@@ -389,7 +389,8 @@ def _parameter_gradients(scale, sums, batch):
 
 def _deliver(result, batch, out):
     """The result in x's dtype, in `out` where that is given."""
+    result = halves.rounded(result, batch.x.dtype)
     if out is None:
-        return result.astype(batch.x.dtype)
+        return result
     out[...] = result
     return out

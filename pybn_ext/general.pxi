@@ -36,10 +36,10 @@ class _Form:
     def _ordinary(self, array):
         """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy.
 
-        float16 becomes float64: what is rounded to float32 first, and then to float16, is rounded twice.
+        float16 and bfloat16 become float64: what is rounded to float32 first, and then to them, is rounded twice.
         """
         ordered = array.transpose(self.order)
-        if array.dtype == np.float16:
+        if halves.is_half(array.dtype):
             return ordered.astype(np.float64, order="C").reshape(self.view)
         if ordered.flags.c_contiguous and ordered.flags.aligned:
             return ordered.reshape(self.view)
@@ -71,9 +71,9 @@ class _Form:
         ordered = self.target.reshape([self.batch.x.shape[axis] for axis in self.order])
         array = ordered.transpose(np.argsort(self.order))
         if self.out is None:
-            return array.astype(self.batch.x.dtype, copy=False)
+            return halves.rounded(array, self.batch.x.dtype)
         if not np.may_share_memory(array, self.out):
-            self.out[...] = array
+            self.out[...] = halves.rounded(array, self.out.dtype)
         return self.out
 
 

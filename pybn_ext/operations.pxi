@@ -43,7 +43,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from pybn import arguments
+from pybn import arguments, halves
 from pybn.arguments import GradientSums, Moments
 
 cnp.import_array()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; within a floor from left to right.  A package stands for all of its files, and its
 # own __init__ is its right-most: it names what its files hold.
 FLOORS = {
-    1: ["pybn.typing", "pybn.arguments", "pybn.reference", "pybn.backend"],
+    1: ["pybn.typing", "pybn.halves", "pybn.arguments", "pybn.reference", "pybn.backend"],
     2: [
         "pybn.framework.blocks",
         "pybn.framework.graph",
@@ -271,7 +271,7 @@ def test_matplotlib_is_imported_where_figures_are_drawn_and_where_lessons_show_t
     assert importers("matplotlib") == {"pybn.study.drawing", "pybn.lessons.lesson"}
 
 
-def test_the_compiled_package_knows_the_arguments_alone():
+def test_the_compiled_package_knows_the_arguments_and_their_types_alone():
     """Its Cython files are read as text: they are no Python."""
     names = {name for module in SOURCES if module.split(".")[0] == "pybn_ext" for name in imports(module, True)}
     for path in [*(ROOT / "pybn_ext").glob("*.pyx"), *(ROOT / "pybn_ext").glob("*.px[di]")]:
@@ -282,7 +282,7 @@ def test_the_compiled_package_knows_the_arguments_alone():
                 names.update({words[1], *(f"{words[1]}.{each.strip('(),')}" for each in inner)})
     known = {name for name in names if name.split(".")[0] == "pybn"}
     modules = {name if name in SOURCES else name.rpartition(".")[0] for name in known} - {"pybn"}
-    assert modules <= {"pybn.arguments"}
+    assert modules <= {"pybn.arguments", "pybn.halves"}
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -294,7 +294,7 @@ def test_the_library_needs_numpy_alone(module):
 
     needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}}
     assert foreign(within_functions=False) <= needed.get(module, set())
-    assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython"}
+    assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython", "ml_dtypes"}
 
 
 # --- the rooms of the compiled implementation -----------------------------------------------------

@@ -32,7 +32,7 @@ def new(ctx: Context, x: NodeLike, feature_axis: FeatureAxis = -1) -> Config:
     Parameters
     ----------
     ctx : Context; the variables go under its scope "batch_normalization"
-    x : Node or array of rank >= 2, float16, float32 or float64
+    x : Node or array of rank >= 2, float16, bfloat16, float32 or float64
     feature_axis : the axis, or tuple of axes, that is NOT reduced: each index along them has
         statistics, a scale and an offset of its own
     """

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pybn import backend
+from pybn import backend, halves
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "batch_norm", "convert"]
 
-ACCEPTED = (torch.float16, torch.float32, torch.float64)
+ACCEPTED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
 
@@ -36,8 +36,8 @@ def batch_norm(
 
     Parameters
     ----------
-    input : (N, C, ...) float16, float32 or float64 on the CPU; in the memory format channels-last it is read as
-        it lies, and the result lies so too
+    input : (N, C, ...) float16, bfloat16, float32 or float64 on the CPU; in the memory format channels-last it is read
+        as it lies, and the result lies so too
     running_mean, running_var : (C,), or None in training; training moves them in place,
         new = (1 - momentum) * old + momentum * (the batch's mean, its sample variance)
     weight, bias : (C,), or None for 1 and 0
@@ -168,7 +168,7 @@ class _Call(NamedTuple):
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """The array's memory as a tensor with the features on axis 1."""
-        tensor = torch.from_numpy(array)
+        tensor = _tensor(array)
         return tensor if self.order is None else tensor.movedim(-1, 1)
 
     def normalize(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, *running: Tensor) -> Any:
@@ -180,7 +180,7 @@ class _Call(NamedTuple):
         """dx, dweight (None where there is no weight) and dbias, by the implementation of the forward pass."""
         which = self.kernels.batch_norm_gradient if self.training else self.kernels.batch_norm_inference_gradient
         dx, dweight, dbias = which(self.array(x), _array(weight), mean, variance, self.array(dy), **self.options)
-        return self.tensor(dx), None if dweight is None else torch.from_numpy(dweight), torch.from_numpy(dbias)
+        return self.tensor(dx), None if dweight is None else _tensor(dweight), _tensor(dbias)
 
 
 class _Training(torch.autograd.Function):
@@ -296,8 +296,22 @@ def _composed(
 
 
 def _array(values: Any) -> Any:
-    """The memory of a tensor as an array; None stays None."""
-    return None if values is None else values.detach().numpy()
+    """The memory of a tensor as an array; None stays None.
+
+    bfloat16, which PyTorch does not hand to NumPy, by way of integers of its size.
+    """
+    if values is None:
+        return None
+    if values.dtype is torch.bfloat16:
+        return values.detach().view(torch.int16).numpy().view(halves.bfloat16())
+    return values.detach().numpy()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """The memory of an array as a tensor."""
+    if halves.is_bfloat16(array.dtype):
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _along(values: Tensor, ndim: int) -> Tensor:
@@ -308,8 +322,8 @@ def _along(values: Tensor, ndim: int) -> Tensor:
 def _move(running: Tensor | None, value: np.ndarray, momentum: float, correction: float = 1.0) -> None:
     """new = (1 - momentum) * old + momentum * correction * value, in place."""
     if running is not None:
-        array = running.numpy()
-        array[...] = (1 - momentum) * array + momentum * correction * value
+        array = _array(running)
+        array[...] = halves.rounded((1 - momentum) * array + momentum * correction * value, array.dtype)
         torch.autograd.graph.increment_version(running)
 
 
@@ -334,7 +348,7 @@ def _check_tensor(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dtype not in ACCEPTED:
-        raise TypeError(f"{name} must be float16, float32 or float64, got {x.dtype}; convert it with to()")
+        raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {x.dtype}; convert it with to()")
     if not x.is_cpu or x.layout is not torch.strided:
         raise ValueError(
             f"{name} must be a dense tensor on the CPU, where pybn computes, "

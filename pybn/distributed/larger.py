@@ -28,7 +28,7 @@ def moments(
 
     Parameters
     ----------
-    array : dask.array.Array of rank >= 2, float16, float32 or float64, in chunks of known sizes
+    array : dask.array.Array of rank >= 2, float16, bfloat16, float32 or float64, in chunks of known sizes
     feature_axis : int or tuple of int; the axes that are NOT reduced; they may be chunked, too
     mask : bool array of NumPy or dask over the other axes; False elements do not count
     progress : show how many blocks are done

@@ -20,6 +20,7 @@ import numpy as np
 from pybn.framework.context import Context
 from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
+from pybn.halves import bfloat16, is_bfloat16
 
 FORMAT = "pybn checkpoint"
 VERSION = 2  # 2 has the global step; 1 is read, and begins at 0
@@ -44,6 +45,9 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     All values are of one moment, also while another thread trains.  A file that is there keeps its
     mode, and a symbolic link goes on pointing where it points.  TypeError, with nothing written, where a
     variable or a parameter could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
+
+    bfloat16, for which NumPy's files have no name, is written as float32, which has each of its
+    numbers; the variable's entry in the header names the type, and it comes back as bfloat16.
     """
     target = Path(path)
     save_marked(ctx, target)
@@ -56,9 +60,9 @@ def save_marked(ctx: Context, target: Path, mark: str | None = None) -> None:
     with root.standing_still():
         values, step = root.values(), root.global_step
     for variable in values:
-        if variable.dtype.kind not in _NUMBERS:
+        if variable.dtype.kind not in _NUMBERS and not is_bfloat16(variable.dtype):
             raise TypeError(f"{variable.path} cannot be saved: a checkpoint holds numbers, not {variable.dtype}")
-    arrays = {_member(i): value for i, value in enumerate(values.values())}
+    arrays = {_member(i): _named_in_files(value) for i, value in enumerate(values.values())}
     arrays[_HEADER] = np.array(json.dumps(_described(ctx, list(values)) | {"global_step": step, "mark": mark}))
     with replacing(target) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -108,8 +112,25 @@ def _described(ctx: Context, variables: list[Variable]) -> dict[str, Any]:
     for scope, values in parameters.items():
         for key, value in values.items():
             _must_survive(scope, key, value)
-    described = [{"path": v.path, "trainable": v.trainable, "role": v.role} for v in variables]
+    described = [{"path": v.path, "trainable": v.trainable, "role": v.role, **_type_to_name(v)} for v in variables]
     return {"format": FORMAT, "version": VERSION, "variables": described, "parameters": parameters}
+
+
+def _named_in_files(value: np.ndarray) -> np.ndarray:
+    """The value in a type that NumPy's files have a name for, exactly."""
+    return value.astype(np.float32) if is_bfloat16(value.dtype) else value
+
+
+def _type_to_name(variable: Variable) -> dict[str, str]:
+    """What the header says of a type that the array in the file does not have."""
+    return {"dtype": "bfloat16"} if is_bfloat16(variable.dtype) else {}
+
+
+def _in_named_type(value: np.ndarray, name: str | None) -> np.ndarray:
+    """The value in the type that the header names; ModuleNotFoundError where that is not installed."""
+    if name not in (None, "bfloat16"):
+        raise ValueError(f"the type {name!r} is none of pybn's")
+    return value if name is None else value.astype(bfloat16())
 
 
 def _must_survive(scope: str, key: str, value: Any) -> None:
@@ -206,7 +227,12 @@ def _contents(
     """The variables by path, the parameters with their scopes, and the global step."""
     try:
         variables = [
-            Variable(_variable_path(root, each["path"]), value, bool(each["trainable"]), str(each["role"]))
+            Variable(
+                _variable_path(root, each["path"]),
+                _in_named_type(value, each.get("dtype")),
+                bool(each["trainable"]),
+                str(each["role"]),
+            )
             for each, value in zip(header["variables"], values, strict=True)
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]

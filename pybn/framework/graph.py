@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pybn.halves import is_floating
 from pybn.typing import ArrayLike
 
 #: A node, or numbers that become one.
@@ -140,7 +141,7 @@ def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, parti
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"gradient needs Nodes to differentiate by, got {type(node).__name__}; see Variable.node")
-        if node.dtype.kind != "f":
+        if not is_floating(node.dtype):
             raise TypeError(f"gradient needs Nodes of floats to differentiate by, got one of {node.dtype}")
     wanted = set(nodes)
     on_path = _paths_to(wanted, y, partial)

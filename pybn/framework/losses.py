@@ -1,6 +1,6 @@
 """Losses: functions (labels, predictions) -> a scalar node, the mean over the batch.
 
-Predictions of float16 are taken to float32 first: a loss is a number of its own, and the square of
+Predictions of 16 bits are taken to float32 first: a loss is a number of its own, and the square of
 300 is beyond float16.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from pybn.framework import ops
 from pybn.framework.graph import Node, wide
 from pybn.framework.ops.softmax import mean_cross_entropy
+from pybn.halves import is_floating
 
 
 def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
@@ -46,7 +47,7 @@ def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
     predictions = _predictions(predictions)
     labels = _labels(labels)
-    if labels.dtype.kind not in "biuf":
+    if labels.dtype.kind not in "biuf" and not is_floating(labels.dtype):
         raise TypeError(f"labels must be numbers, got {labels.dtype}")
     labels = labels.astype(predictions.dtype)
     if labels.shape != predictions.shape:

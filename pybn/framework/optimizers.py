@@ -19,6 +19,7 @@ from pybn.framework.initializers import zeros
 from pybn.framework.parameters import chosen, not_negative, number
 from pybn.framework.schedules import LearningRate
 from pybn.framework.variables import NewValues, Variable
+from pybn.halves import is_half
 
 
 class Optimizer(Protocol):
@@ -146,9 +147,9 @@ def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | 
 
 
 def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> Iterator[tuple[Variable, np.ndarray]]:
-    """Each variable with its gradient; that of a float16 one as float32, in which its square is finite."""
+    """Each variable with its gradient; that of one of 16 bits as float32, in which its square is finite."""
     for variable, gradient in zip(variables, gradients, strict=True):
-        yield variable, gradient.astype(np.float32) if gradient.dtype == np.float16 else gradient
+        yield variable, gradient.astype(np.float32) if is_half(gradient.dtype) else gradient
 
 
 def _positive(name: str, value: float) -> float:

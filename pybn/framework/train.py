@@ -23,6 +23,7 @@ from pybn.framework.optimizers import Optimizer
 from pybn.framework.parameters import MisspeltParameterWarning
 from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
 from pybn.framework.variables import Held, Variable
+from pybn.halves import is_floating
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
@@ -343,7 +344,7 @@ def _as_input(value: Any) -> Any:
     if isinstance(value, Node):
         return value
     array = plain_array("inputs", value)
-    return Node(array) if array.dtype.kind == "f" else array
+    return Node(array) if is_floating(array.dtype) else array
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pybn
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 
 from pybn.bridges import torch as bridge  # noqa: E402  # needs PyTorch
+from tests.support import arrays  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -27,6 +29,7 @@ OPTIONS = [
     {"track_running_stats": False},
     {"affine": False, "track_running_stats": False},
 ]
+BFLOAT16 = pytest.param(torch.bfloat16, marks=arrays.WITHOUT)
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -84,7 +87,7 @@ def test_values_gradients_and_running_statistics_are_pytorchs(rank, shape, optio
         assert_same(results(ours, x, dy), results(theirs, x, dy), FLOAT64)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, BFLOAT16, torch.float32], ids=str)
 def test_narrow_types_are_nearer_to_the_truth_than_their_last_place(dtype, generator):
     ours, theirs = pair(2, 3, generator)
     x, dy = sample((4, 3, 5, 5), generator, dtype), sample((4, 3, 5, 5), generator, dtype)
@@ -288,7 +291,7 @@ ROWS = torch.zeros(4, 3)
     [
         (lambda: bridge.batch_norm(ROWS, None, None), ValueError, "must be given where training is False"),
         (lambda: bridge.batch_norm(ROWS.numpy(), None, None, training=True), TypeError, "must be a torch.Tensor"),
-        (lambda: bridge.batch_norm(ROWS.bfloat16(), None, None, training=True), TypeError, "torch.bfloat16; convert"),
+        (lambda: bridge.batch_norm(ROWS.cfloat(), None, None, training=True), TypeError, "torch.complex64; convert"),
         (lambda: bridge.batch_norm(ROWS.int(), None, None, training=True), TypeError, "torch.int32"),
         (lambda: bridge.batch_norm(ROWS.to("meta"), None, None, training=True), ValueError, "on the CPU"),
         (lambda: bridge.batch_norm(ROWS.to_sparse(), None, None, training=True), ValueError, "dense tensor"),
@@ -305,6 +308,36 @@ ROWS = torch.zeros(4, 3)
 def test_errors_say_the_rule_and_the_value(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@arrays.WITHOUT
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5, 5)], ids=str)
+def test_bfloat16_is_handed_over_without_a_copy(shape, generator):
+    """Parameters and running statistics of that type too; channels-last as it lies."""
+    ours, theirs = pair(1 if len(shape) == 2 else 2, 3, generator)
+    ours, theirs = ours.bfloat16(), theirs.bfloat16().double()
+    x, dy = sample(shape, generator, torch.bfloat16), sample(shape, generator, torch.bfloat16)
+    if len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    array = bridge._array(x)
+    assert array.ctypes.data == x.data_ptr()
+    assert bridge._tensor(array).data_ptr() == x.data_ptr()
+    exact = results(theirs, x.double(), dy.double())
+    got = results(ours, x, dy)
+    assert {got[name].dtype for name in ("y", "dx", "dweight", "running_mean")} == {torch.bfloat16}
+    for name, values in exact.items():
+        if name != "num_batches_tracked":
+            bound = torch.finfo(torch.bfloat16).eps * max(1.0, float(values.abs().max()))
+            assert float((got[name].double() - values).abs().max()) <= bound, name
+
+
+def test_bfloat16_without_ml_dtypes_says_what_to_install(monkeypatch, generator):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    layer, _ = pair(1, 3, generator)
+    before = {name: each.clone() for name, each in layer.state_dict().items()}
+    with pytest.raises(ModuleNotFoundError, match="pip install ml_dtypes"):
+        layer(sample((4, 3), generator, torch.bfloat16))
+    assert all(torch.equal(each, before[name]) for name, each in layer.state_dict().items())
 
 
 def test_after_an_error_nothing_has_moved(generator):

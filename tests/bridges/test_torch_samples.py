@@ -13,10 +13,11 @@ pytest.importorskip("expecttest", reason="PyTorch's own samples import expecttes
 from torch.testing._internal import common_methods_invocations, common_modules  # noqa: E402
 
 from pybn.bridges import torch as bridge  # noqa: E402
+from tests.support import arrays  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-DTYPES = (torch.float64, torch.float32, torch.float16)
+DTYPES = (torch.float64, torch.float32, torch.float16, *([torch.bfloat16] if arrays.ml_dtypes else []))
 LAYERS = {torch.nn.BatchNorm1d: bridge.BatchNorm1d, torch.nn.BatchNorm2d: bridge.BatchNorm2d}
 LAYERS |= {torch.nn.BatchNorm3d: bridge.BatchNorm3d}
 
@@ -62,10 +63,10 @@ def gradients(y, leaves, dy):
 
 
 def assert_near(got, exact):
-    """Within PyTorch's own tolerances for the type; in float16 within 2 units in the last place of the largest."""
+    """Within PyTorch's own tolerances for the type; in 16 bits within 2 units in the last place of the largest."""
     exact = exact.detach()
     options = {}
-    if got.dtype == torch.float16:
+    if got.dtype.itemsize == 2:
         largest = float(exact.abs().max()) if exact.numel() else 0.0
         options = {"rtol": 0.0, "atol": 2 * torch.finfo(got.dtype).eps * max(1.0, largest)}
     torch.testing.assert_close(got.detach(), exact.to(got.dtype), equal_nan=True, **options)

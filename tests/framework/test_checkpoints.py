@@ -16,6 +16,7 @@ import pytest
 
 from pybn import Context, InMemoryDataset, Loop, Trainer, Variable, batchnorm, initializers, layers, losses, optimizers
 from pybn.framework.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tests.support import arrays as support
 
 
 def model(ctx, x):
@@ -107,6 +108,50 @@ def test_every_kind_of_variable(tmp_path):
     load_checkpoint(found, tmp_path / "x")
     assert state(found) == state(ctx)
     assert found.get_variable("/a b/ü/scalar").value.shape == ()
+
+
+@support.WITHOUT
+def test_bfloat16_comes_back(tmp_path, monkeypatch):
+    """NumPy's files have no name for it: the numbers are float32 there, and the header names the type."""
+    ctx = Context(0)
+    values = np.array([1.5, -0.0, np.inf, 3.0e38, 1e-40], "bfloat16")
+    ctx.add_variable(Variable("/w", values))
+    save_checkpoint(ctx, tmp_path / "x")
+    with np.load(tmp_path / "x") as file:
+        np.testing.assert_array_equal(file["variable_0"], values.astype(np.float32))
+        assert json.loads(str(file["header"]))["variables"][0]["dtype"] == "bfloat16"
+    found, there, wide = Context(0), Context(0), Context(0)
+    there.add_variable(Variable("/w", np.zeros(5, "bfloat16")))
+    wide.add_variable(Variable("/w", np.zeros(5, np.float64)))
+    for each in (found, there, wide):
+        load_checkpoint(each, tmp_path / "x")
+    assert state(found) == state(there) == state(ctx)
+    assert found.get_variable("/w").dtype == "bfloat16"
+    np.testing.assert_array_equal(wide.get_variable("/w").value, values.astype(np.float64))
+
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    nothing = Context(0)
+    with pytest.raises(ModuleNotFoundError, match="pip install ml_dtypes"):
+        load_checkpoint(nothing, tmp_path / "x")
+    assert state(nothing) == ({}, {})
+
+
+def test_a_float32_checkpoint_goes_into_bfloat16(tmp_path):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    wide, narrow = Context(0), Context(0)
+    wide.add_variable(Variable("/w", np.array([1 / 3, 2.0], np.float32)))
+    narrow.add_variable(Variable("/w", np.zeros(2, "bfloat16")))
+    save_checkpoint(wide, tmp_path / "x")
+    load_checkpoint(narrow, tmp_path / "x")
+    np.testing.assert_array_equal(narrow.get_variable("/w").value, np.array([1 / 3, 2.0], "bfloat16"))
+
+
+def test_a_type_that_nobody_knows(saved, other, tmp_path):
+    header = json.loads(str(np.load(saved[1])["header"]))
+    header["variables"][0]["dtype"] = "float7"
+    arrays = {name: value for name, value in np.load(saved[1]).items() if name != "header"}
+    np.savez(tmp_path / "x.npz", header=np.array(json.dumps(header)), **arrays)
+    refused(other, tmp_path / "x.npz", "'float7' is none of pybn's")
 
 
 def test_every_kind_of_parameter(tmp_path):

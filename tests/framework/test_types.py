@@ -15,11 +15,12 @@ import pytest
 
 import pybn
 from pybn import Context, Node, gradient, layers, losses, ops, optimizers
+from tests.support import arrays as support
 
 HALF, SINGLE, DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 
-# Values of order 1 are exact in float16, so that all types begin with the same numbers.
-EXACT = np.linspace(0.5, 2.0, 25)[:24].astype(np.float16).astype(np.float64)
+# Values of order 1 are exact in eight bits, so that all types begin with the same numbers.
+EXACT = np.arange(32, 128, 4) / 64
 
 
 def matrix(rng, rows=6, columns=4):
@@ -95,6 +96,13 @@ CASES = [
     for name, (_, arguments) in OPERATIONS.items()
     for types in itertools.product(TYPES, repeat=len(arguments))
 ]
+# bfloat16 alone and beside float32; NumPy knows no type in which to add it to float16.
+CASES += [
+    pytest.param(name, types, id=f"{name}-{'-'.join(types)}", marks=support.WITHOUT)
+    for name, (_, arguments) in OPERATIONS.items()
+    for types in sorted(set(itertools.product(("bfloat16", "float32"), repeat=len(arguments))))
+    if "bfloat16" in types
+]
 
 
 def truth(function, arrays, dy):
@@ -115,7 +123,8 @@ def assert_as_precise(found, right, size):
     sure = np.abs(np.abs(right) - 65504) > 100 if dtype == HALF else np.ones(right.shape, bool)
     np.testing.assert_array_equal(np.isfinite(found)[sure], fits[sure])
     error = np.abs(found.astype(np.float64) - right)[fits & np.isfinite(found)]
-    assert (error <= 32 * np.finfo(dtype).eps * size).all(), error.max() / (np.finfo(dtype).eps * size)
+    eps = float(support.limits(dtype).eps)
+    assert (error <= 32 * eps * size).all(), error.max() / (eps * size)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of a float16 argument's own gradient
@@ -239,12 +248,13 @@ def test_every_layer_is_in_the_table():
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", LAYERS)
-def test_rows_of_ones_are_counted_by_every_layer(rng, backend, name, training):
-    """70 000 rows of dy = 1 behind a layer on float16 are 70 000 for its float32 parameter, not infinity."""
+@pytest.mark.parametrize("dtype", support.HALVES)
+def test_rows_of_ones_are_counted_by_every_layer(rng, backend, name, training, dtype):
+    """70 000 rows of dy = 1 behind a layer on 16 bits are 70 000 for its float32 parameter, not infinity."""
     layer, shape, path = LAYERS[name]
     ctx = Context(0)
     with ctx.forward_pass(training=training):
-        y = layer(ctx, Node(rng.choice(EXACT, shape).astype(HALF)))
+        y = layer(ctx, Node(rng.choice(EXACT, shape).astype(dtype)))
         variable = ctx.get_variable(path)
         (found,) = gradient(ops.sum(y.astype(SINGLE)), [variable.node])
     assert variable.dtype == found.dtype == SINGLE
@@ -298,17 +308,18 @@ def test_a_loss_of_half_precision_is_one_of_single(rng, name):
     [optimizers.SGD(1e-2), optimizers.SGD(1e-2, momentum=0.9), optimizers.Adam(1e-2)],
     ids=["SGD", "momentum", "Adam"],
 )
-def test_a_float16_variable_learns(optimizer):
+@pytest.mark.parametrize("dtype", support.HALVES)
+def test_a_variable_of_16_bits_learns(optimizer, dtype):
     """The square of its gradient, 300 ** 2, and Adam's epsilon of 1e-8 are beyond float16."""
     ctx = Context(0)
 
     def model(ctx, x):
-        return x * ctx.variable("w", (), HALF).node
+        return x * ctx.variable("w", (), dtype).node
 
     trainer = pybn.Trainer(ctx, model, losses.mean_squared_error, optimizer)
-    trainer.train_step(np.full((4, 1), 10.0, HALF), np.full((4, 1), 15.0, HALF))
+    trainer.train_step(np.full((4, 1), 10.0, dtype), np.full((4, 1), 15.0, dtype))
     weight = ctx.get_variable("/w")
-    assert weight.dtype == HALF
+    assert weight.dtype == dtype
     assert np.isfinite(weight.value)
     assert weight.value > 0
     assert all(np.isfinite(each.value).all() for each in ctx.variables())

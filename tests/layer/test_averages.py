@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pybn import Context, batchnorm
+from tests.support import arrays
 from tests.support.networks import PATH, assert_close, at_root, in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -22,7 +23,7 @@ def closed_form(values, momentum):
 
 
 @pytest.mark.parametrize("momentum", [0, 0.1, 0.5, 0.9, 0.99, 0.999, 1])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 def test_rule(bn, momentum, dtype):
     """M and V by the closed form.  x is of small integers and n = 4, so each batch's statistics are exact."""
     steps = 130

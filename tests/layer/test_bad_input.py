@@ -109,8 +109,8 @@ def test_the_bool_of_numpy_is_a_switch():
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
-        (lambda x: x.astype(int), TypeError, ("x must be float16, float32 or float64", "int64")),
-        (lambda x: x.astype(complex), TypeError, ("x must be float16, float32 or float64", "complex128")),
+        (lambda x: x.astype(int), TypeError, ("x must be float16, bfloat16, float32 or float64", "int64")),
+        (lambda x: x.astype(complex), TypeError, ("x must be float16, bfloat16, float32 or float64", "complex128")),
         (lambda x: x[0], ValueError, ("x must have rank 2 or more", "(4,)")),
         (lambda x: x[:, :3], ValueError, ("/first/batch_normalization/scale exists with shape (4,)", "(3,)")),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 import pybn
 from pybn import Context, batchnorm, gradient, initializers, layers, ops
+from tests.support import arrays
 from tests.support.networks import assert_close, in_training
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -62,11 +63,12 @@ def test_first_values(x):
         assert variable.trainable == (name in ("scale", "offset"))
 
 
-def test_parameters_of_float16_are_float32():
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+def test_parameters_of_16_bits_are_float32(dtype):
     """Small steps of a float16 scale would be lost."""
     ctx = Context()
-    y = in_training(batchnorm, ctx, np.array([[1], [3]], np.float16))
-    assert y.dtype == np.float16
+    y = in_training(batchnorm, ctx, np.array([[1], [3]], dtype))
+    assert y.dtype == dtype
     assert value(ctx, "scale").dtype == value(ctx, "offset").dtype == np.float32
     assert value(ctx, "mean").dtype == value(ctx, "variance").dtype == value(ctx, "avg_weight").dtype == np.float64
 

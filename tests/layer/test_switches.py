@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pybn import Context, Trainer, batchnorm, gradient, layers, losses, ops
+from tests.support import arrays
 from tests.support.networks import assert_close, examples, normalized_first, trainer, unchanged
 from tests.support.switches import ALL, METHODS, Recording, Subject, Switches
 
@@ -141,7 +142,7 @@ def test_not_trainable_keeps_its_variables_from_the_count():
 
 
 @pytest.mark.parametrize("where", [{}, {"feature_axis": (1, 2)}, {"feature_axis": 0}], ids=str)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_both_inferences(rng, where, dtype, masked):
     """Fused and composed are each within 4 units of the truth (contract), so within 8 of each other."""
@@ -160,7 +161,9 @@ def test_both_inferences(rng, where, dtype, masked):
         variable.value = rng.uniform(0.5, 1.5, variable.shape)
     fused, composed = run(True), run(False)
     assert fused.dtype == composed.dtype == x.dtype
-    np.testing.assert_allclose(fused, composed, rtol=0, atol=8 * np.finfo(dtype).eps * max(1, np.abs(fused).max()))
+    np.testing.assert_allclose(
+        fused, composed, rtol=0, atol=8 * float(arrays.limits(dtype).eps) * max(1, np.abs(fused).max())
+    )
 
 
 def test_the_fused_inference_is_the_implementation_s(backend, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support import checks, oracle
+from tests.support import arrays, checks, oracle
 
 ROWS = (2, 3, 5, 8, 9, 16, 100)
 
@@ -51,7 +51,7 @@ def layouts(rows):
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 @pytest.mark.parametrize("name", list(families(np.random.default_rng(0), 2, 1)))
 def test_every_digit_of_dx(kernels, rng, name, dtype, masked):
     for rows in ROWS:

@@ -35,7 +35,7 @@ def run(kernels, operation, given, **options):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("layout", [name for name in arrays.LAYOUTS if name not in ("read-only", "byte-swapped")])
-@pytest.mark.parametrize("dtype", arrays.DTYPES)
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 def test_out_receives_the_same_bits(kernels, rng, operation, layout, dtype, masked):
     given = arguments_of(operation, rng, dtype)
@@ -63,7 +63,7 @@ def test_strided_out_leaves_the_gaps(kernels, rng, operation):
 
 @pytest.mark.parametrize("layout", ["contiguous", "Fortran", "strided", "negative strides", "transposed", "unaligned"])
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-@pytest.mark.parametrize("dtype", arrays.DTYPES)
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 def test_inference_over_x_itself(kernels, rng, layout, masked, dtype):
     given = arguments_of("batch_norm_inference", rng, dtype)
     mask = arrays.masks(rng, SHAPE, FEATURE_AXIS)["rank of x"] if masked else None

@@ -106,7 +106,7 @@ def test_two_wrong_arguments_are_told_in_one_order(twin, operation):
 
 
 @pytest.mark.parametrize("layout", list(arrays.LAYOUTS))
-@pytest.mark.parametrize("dtype", [np.dtype(d).name for d in arrays.DTYPES])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 def test_same_results(twin, rng, layout, dtype):
     """Over all shapes, with and without a mask: both are within the bound of the truth, so within two of each other."""
     for shape, feature_axis in arrays.SHAPES:

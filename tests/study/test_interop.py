@@ -307,7 +307,7 @@ def test_errors_name_the_rule_and_the_value(call, message):
 
 
 def test_integers_are_not_statistics():
-    with pytest.raises(TypeError, match="running_var must be float16, float32 or float64, got int64"):
+    with pytest.raises(TypeError, match="running_var must be float16, bfloat16, float32 or float64, got int64"):
         interop.from_pytorch(pytorch_arrays(running_var=np.ones(3, np.int64)), count=2)
 
 

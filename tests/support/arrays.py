@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-DTYPES = (np.float16, np.float32, np.float64)
+try:
+    import ml_dtypes  # after which NumPy knows the name bfloat16
+except ModuleNotFoundError:
+    ml_dtypes = None
+
+WITHOUT = pytest.mark.skipif(ml_dtypes is None, reason="ml_dtypes, which has bfloat16, is not installed")
+# Names, for a test's parameters; and the types that there are here, for a loop.
+HALVES = ("float16", pytest.param("bfloat16", marks=WITHOUT))
+NAMES = (*HALVES, "float32", "float64")
+DTYPES = (np.float16, *([] if ml_dtypes is None else [ml_dtypes.bfloat16]), np.float32, np.float64)
+
+
+def limits(dtype):
+    """`np.finfo`, which does not know bfloat16."""
+    dtype = np.dtype(dtype)
+    return np.finfo(dtype) if dtype.kind == "f" else ml_dtypes.finfo(dtype.type)
+
 
 # (shape, feature_axis): n = 1, 2, 3, 5; C = 1, 31, 33; the feature axis last, first, between, several
 # of them adjacent and not, negative, and unsorted.  Every size of a shape differs where it can.

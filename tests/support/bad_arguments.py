@@ -59,7 +59,7 @@ def wrong_dtypes(name):
     if np.dtype(np.longdouble) == np.float64:
         del rows["float64"]
     return {
-        f"{name} {got}": Bad({name: v}, TypeError, (name, "float16, float32 or float64", got))
+        f"{name} {got}": Bad({name: v}, TypeError, (name, "float16, bfloat16, float32 or float64", got))
         for got, v in rows.items()
     }
 
@@ -94,7 +94,7 @@ AXES = {
 X = {
     "a number": Bad({"x": np.float32(1)}, ValueError, ("x must have rank 2", "()")),
     "a vector": Bad({"x": f32(4)}, ValueError, ("x must have rank 2", "(4,)")),
-    "None": Bad({"x": None}, TypeError, ("x must be float16, float32 or float64", "object")),
+    "None": Bad({"x": None}, TypeError, ("x must be float16, bfloat16, float32 or float64", "object")),
     "a word": Bad({"x": "data"}, TypeError, ("x must be", "<U4")),
     "masked array": Bad({"x": np.ma.masked_array(f32(*SHAPE))}, TypeError, ("x must be", "mask=")),
     **wrong_dtypes("x"),
@@ -147,7 +147,7 @@ DY = {
     "narrower than x": Bad(
         {"dy": np.ones(SHAPE, np.float16)}, TypeError, ("dy must have the dtype of x", "float32", "float16")
     ),
-    "None": Bad({"dy": None}, TypeError, ("dy must be float16, float32 or float64", "object")),
+    "None": Bad({"dy": None}, TypeError, ("dy must be float16, bfloat16, float32 or float64", "object")),
     **wrong_dtypes("dy"),
 }
 OUT = {

@@ -3,7 +3,7 @@
 Every function takes the implementation first, so that the tests, the mutants and a student's module
 pass through the same lines, and raises AssertionError; none returns an answer that a test could drop.
 
-The bounds, in units in the last place of x's type (of float32 where x is float16, before it is rounded): the mean
+The bounds, in units in the last place of x's type (of float32 where x has 16 bits, before it is rounded): the mean
 2 of the larger of |mean| and the deviation, the variance 4, y 3 (in float64 4) of |scale| max(|x-hat|, 1) + |offset|,
 the terms of its last sum, dscale and doffset 4 of their natural size, the norm of what they sum (a random sum of n
 terms is about that large), and dx 4 of the feature's largest, for every dy.  Where dx is (nearly) 0, what float64
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pybn import reference
-from tests.support import oracle
+from tests.support import arrays, oracle
 
 LAMBDA = 6
 
@@ -40,7 +40,7 @@ def untouched(*arrays):
 def unit(size, dtype):
     """One unit in the last place of a number of this size, as if the exponent of `dtype` had no limits; 0 for 0."""
     mantissa, exponent = np.frexp(np.abs(np.asarray(size, np.longdouble)))
-    return np.where(mantissa == 0, 0, np.ldexp(np.longdouble(np.finfo(dtype).eps), exponent - 1))
+    return np.where(mantissa == 0, 0, np.ldexp(np.longdouble(arrays.limits(dtype).eps), exponent - 1))
 
 
 def assert_within(actual, exact, bound, what):
@@ -232,7 +232,7 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
     dtype = x.dtype.newbyteorder("=")
     table = oracle.columns(x, **where)
     assert_array(dx, x.shape, dtype, "dx")
-    # A parameter's gradient has its parameter's type, and float16 is too narrow for a sum.
+    # A parameter's gradient has its parameter's type, and 16 bits are too narrow for a sum.
     own = dtype if scale is None else np.asarray(scale).dtype.newbyteorder("=")
     assert_array(doffset, table.feature_shape, np.promote_types(own, np.float32), "doffset")
     with np.errstate(invalid="ignore"):
@@ -269,16 +269,16 @@ def _assert_gradient(kernels, result, x, dy, scale, stats, epsilon, where, train
         table.restore(np.broadcast_to(each, table.values.shape))
         for each in (terms if dtype.itemsize == 8 else largest, left * terms)
     )
-    bound = _units(units, size, exact_dx, dtype) + left + np.finfo(dtype).smallest_subnormal
+    bound = _units(units, size, exact_dx, dtype) + left + arrays.limits(dtype).smallest_subnormal
     assert_within(dx[real], exact_dx[real], bound[real], "dx")
     assert_same(dx[~real], dy[~real], "dx under the mask")
 
 
 def _units(number, size, exact, dtype):
-    """So many units of this size; of float32 where the result is rounded to float16 in the end."""
+    """So many units of this size; of float32 where the result is rounded to 16 bits in the end."""
     if dtype.itemsize > 2:
         return number * unit(size, dtype)
-    return number * unit(size, np.float32) + unit(exact, dtype) / 2 + np.finfo(dtype).smallest_subnormal / 2
+    return number * unit(size, np.float32) + unit(exact, dtype) / 2 + arrays.limits(dtype).smallest_subnormal / 2
 
 
 def _deviations_away(stats, epsilon):

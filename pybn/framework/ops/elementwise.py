@@ -14,6 +14,7 @@ import numpy as np
 from pybn.arguments import INTEGER
 from pybn.framework.graph import Node, wide
 from pybn.framework.ops.shapes import sum_to
+from pybn.halves import is_floating
 
 NUMBER = (int, float, np.integer, np.floating)  # a tuple: `int | float` would be made anew at each call
 
@@ -22,7 +23,7 @@ def as_node(value: Any, like: Node | None = None) -> Node:
     """`value` as a constant node; a Python number takes the dtype of `like`, unless that are integers."""
     if isinstance(value, Node):
         return value
-    if like is not None and isinstance(value, NUMBER) and like.dtype.kind == "f":
+    if like is not None and isinstance(value, NUMBER) and is_floating(like.dtype):
         return Node(np.asarray(value, dtype=like.dtype))
     return Node(value)
 
@@ -145,7 +146,7 @@ def where(condition: Any, a: Any, b: Any) -> Node:
 
 
 def cast(x: Any, dtype: Any) -> Node:
-    """x in another floating-point type; the gradient comes back in x's, in float32 where that is float16."""
+    """x in another floating-point type; the gradient comes back in x's, in float32 where those are 16 bits."""
     x = as_node(x)
     return x if x.dtype == dtype else Node(x.value.astype(dtype), (x, lambda dy: cast(dy, wide(x.dtype))))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pybn.arguments import INTEGER
 from pybn.framework.graph import Node, wide
+from pybn.halves import is_half
 
 Axes = int | tuple[int, ...] | None
 
@@ -112,8 +113,8 @@ def pad(x: Node, widths: Sequence[tuple[int, int]]) -> Node:
 
 
 def _added(x: np.ndarray, axis: Axes, keepdims: bool, count: int = 1) -> np.ndarray:
-    """The sum divided by `count`, in x's type; float16 is added up in float32, where 70 000 ones are not infinity."""
-    if x.dtype != np.float16:
+    """The sum divided by `count`, in x's type; 16 bits are added up in float32, where 70 000 ones are not infinity."""
+    if not is_half(x.dtype):
         total = x.sum(axis=axis, keepdims=keepdims)
         return total / count if count != 1 else total
     wider: np.ndarray = np.asarray(x.sum(axis=axis, keepdims=keepdims, dtype=np.float32) / count)
