@@ -209,8 +209,8 @@ def _interrupt(interrupt: Callable[[], None], ended: Callable[[float], bool]) ->
 def _receive_one() -> None:
     """Let one exception arrive in this thread.
 
-    Python 3.11 keeps looking for one that was taken back until another arrives, and looks for ever in the first frame that
-    is traced or profiled: without this a check would leave a process that stands still under coverage or a debugger.
+    Python 3.11 keeps looking for one that was taken back until another arrives, and looks for ever in the first frame
+    that is traced or profiled: without this a check would leave a process that stands still under coverage.
     """
     with contextlib.suppress(TimeIsUp):
         _set_exception(threading.get_ident(), TimeIsUp)
