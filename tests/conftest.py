@@ -73,7 +73,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
-    """Mark slow what `sampled(n)` leaves out of the plain run: by their names, so that a new case moves no other one."""
+    """Mark slow what `sampled(n)` leaves out of the plain run: by its name, so that a new case moves no other."""
     begun = set()
     for item in items:
         sampled = item.get_closest_marker("sampled")
