@@ -201,6 +201,8 @@ def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np
     x = batch.x
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):  # its mask may refuse what is written, and does not tell
+        raise TypeError("out must be a plain array, got a numpy.ma.MaskedArray; pass its data")
     if out.shape != x.shape:
         raise ValueError(f"out must have the shape of x {x.shape}, got {out.shape}")
     if out.dtype != x.dtype:

@@ -97,6 +97,17 @@ cdef int compute(
     return perform(&call, scale, offset, mean, variance, dscale, doffset)
 
 
+cdef bint leaves_float64(const Call* call) noexcept nogil:
+    """Whether the deviation of a float64 feature, or 1 / it, may be no float64."""
+    cdef const double* variance = <const double*> call.variance.values
+    cdef Py_ssize_t c, out = 0
+    if call.single:
+        return False
+    for c in range(call.features):
+        out += (variance[c] > DBL_MAX) | ((variance[c] == 0) & (call.epsilon == 0))
+    return out > 0
+
+
 def moments(x, *, feature_axis=-1, mask=None):
     """Count, mean and population variance of each feature; see `pybn.reference.moments`."""
     cdef Call call
@@ -113,9 +124,10 @@ def moments(x, *, feature_axis=-1, mask=None):
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
     a, b = arguments.mergeable(a, b)
-    if a.count == 0 or b.count == 0:
-        known = a if b.count == 0 else b
-        return Moments(known.count, known.mean.copy(), known.variance.copy())
+    if a.count < b.count:
+        a, b = b, a
+    if b.count == 0:
+        return Moments(a.count, a.mean.copy(), a.variance.copy())
     mean_a, mean_b = _flat64(a.mean), _flat64(b.mean)
     variance_a, variance_b = _flat64(a.variance), _flat64(b.variance)
     mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
@@ -129,7 +141,7 @@ cdef void pool_moments(
     Py_ssize_t features, object count_a, cnp.ndarray a_mean, cnp.ndarray a_variance, object count_b, cnp.ndarray b_mean,
     cnp.ndarray b_variance, cnp.ndarray to_mean, cnp.ndarray to_variance
 ):
-    """Exact pooling by count (Chan, Golub & LeVeque 1979)."""
+    """Exact pooling by count (Chan, Golub & LeVeque 1979); a counts no less than b."""
     cdef double part_a = count_a / (count_a + count_b)
     cdef double part_b = count_b / (count_a + count_b)
     cdef const double* mean_a = <const double*> cnp.PyArray_DATA(a_mean)
@@ -138,12 +150,12 @@ cdef void pool_moments(
     cdef const double* variance_b = <const double*> cnp.PyArray_DATA(b_variance)
     cdef double* mean = <double*> cnp.PyArray_DATA(to_mean)
     cdef double* variance = <double*> cnp.PyArray_DATA(to_variance)
-    cdef double difference
+    cdef double half
     cdef Py_ssize_t c
     for c in range(features):
-        difference = mean_b[c] - mean_a[c]
-        mean[c] = mean_a[c] + difference * part_b
-        variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + difference * difference * part_a * part_b
+        half = mean_b[c] / 2 - mean_a[c] / 2  # the difference of two float64s may be no float64
+        mean[c] = mean_a[c] + 2 * (half * part_b)
+        variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + 4 * (half * part_a) * (half * part_b)
 
 
 def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
@@ -166,6 +178,9 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
     variance = new_for_features(x, &call, cnp.NPY_FLOAT64)
     perform(&call, scale, offset, mean, variance, None, None)
+    if leaves_float64(&call):
+        with np.errstate(all="ignore"):
+            _training_in_units(y, arguments.batch(x, feature_axis, mask), scale, offset, variance, epsilon)
     return y, mean, variance
 
 

@@ -200,6 +200,11 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     give(first, f.begin, f.number, &call.doffset)
 
 
+cdef inline double finite_or_0(double value) noexcept nogil:
+    """Of an infinite mean or scale nothing is to be paid back; (x - t0) t1 is infinite, or NaN, by itself."""
+    return value if fabs(value) <= DBL_MAX else 0.0
+
+
 cdef void finish_table(const Call* call, const Features* f, bint rounded) noexcept nogil:
     """The constants of the write.  Forward: y = (x - t0) t1 + t2.  Gradient: dx = ((dy - t3) - (x - t0) t2) t1.
 
@@ -235,10 +240,10 @@ cdef void finish_table(const Call* call, const Features* f, bint rounded) noexce
         memset(t2, 0, f.number * sizeof(double))
     elif offset == NULL:
         for c in range(f.number):
-            t2[c] = 0.0 - ((mean[c] - t0[c]) + low[c]) * t1[c]
+            t2[c] = 0.0 - finite_or_0(((mean[c] - t0[c]) + low[c]) * t1[c])
     else:
         for c in range(f.number):
-            t2[c] = offset[c] - ((mean[c] - t0[c]) + low[c]) * t1[c]
+            t2[c] = offset[c] - finite_or_0(((mean[c] - t0[c]) + low[c]) * t1[c])
 
 
 cdef inline int outside(double constant) noexcept nogil:

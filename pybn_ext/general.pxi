@@ -117,7 +117,28 @@ def _general_training(x, scale, offset, feature_axis, epsilon, mask, out):
             TRAINING, form.x, form.view, form.keep, batch.count, epsilon, _flat64(gamma), _flat64(beta), None,
             form.target, mean, variance, None, None,
         )
-        return form.result(), mean, variance
+        y = form.result()
+        _training_in_units(y, batch, gamma, beta, variance, epsilon)
+        return y, mean, variance
+
+
+def _training_in_units(y, batch, scale, offset, variance, epsilon):
+    """y again, where the deviation of a float64 feature, or 1 / it, is no float64: from x in a unit of about its size.
+
+    Beside such a variance epsilon is nothing, or is 0.
+    """
+    found = batch.along_features(np.isinf(variance) | ((variance == 0) & (epsilon == 0)))
+    if batch.x.dtype != np.float64 or not found.any():
+        return
+    real = True if batch.mask is None else batch.mask
+    largest = np.max(np.abs(batch.x), axis=batch.reduced_axes, keepdims=True, where=real, initial=0.0)
+    unit = np.where(found & (largest > 0), np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    form = _Form(batch._replace(x=batch.x / unit), None)
+    compute(
+        TRAINING, form.x, form.view, form.keep, batch.count, 0.0, _flat64(scale), _flat64(offset), None,
+        form.target, np.empty_like(variance), np.empty_like(variance), None, None,
+    )
+    np.copyto(y, form.result(), where=found & real)
 
 
 def _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out):

@@ -5,6 +5,7 @@
 #     call      what one call computes on
 #     vectors   a register of elements as a number
 #     mask      the mask of a stretch of elements
+#     busy      whether threads are in each other's way
 #     threads   where threads divide the work
 #   the door: what an operation is given, and where its results go
 #     entry     the public functions
@@ -60,6 +61,7 @@ cdef extern from *:
 include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
+include "busy.pxi"
 include "threads.pxi"
 include "entry.pxi"
 include "ordinary.pxi"

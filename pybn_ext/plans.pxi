@@ -30,7 +30,7 @@ cdef void plan(Call* call) noexcept nogil:
         or call.operation == GRADIENT_FROM_SUMS
         or (call.operation == GRADIENT and call.count <= FEW_ELEMENTS)
     )
-    call.threads = 1 if size_of(call) < SERIAL else usable_threads()
+    call.threads = 1 if size_of(call) < SERIAL else threads_now()
     call.stream = outgrows_caches(bytes_in(call), call.threads)
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x

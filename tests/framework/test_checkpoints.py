@@ -195,7 +195,7 @@ def test_a_file_from_before_there_was_a_global_step_begins_at_0(other, tmp_path)
     assert ctx.global_step == 0
 
 
-@pytest.mark.parametrize("step", [-1, None, "x"])
+@pytest.mark.parametrize("step", [-1, None, "x", "3", 1.5, True, float("inf")])
 def test_a_step_that_is_none_is_no_checkpoint(other, tmp_path, step):
     path, before = tmp_path / "bad.npz", other.global_step
     header = {"format": "pybn checkpoint", "version": 2, "variables": [], "parameters": {}, "global_step": step}

@@ -121,7 +121,7 @@ def test_of_nothing(kernels, dtype):
 def test_nothing_is_the_neutral_element(kernels, count):
     """Whatever the mean of nothing is, merging it changes no bit, and copies."""
     known = kernels.Moments(count, np.array([1e200, 3.0]) * bool(count), np.array([1e-3, 7.0]) * bool(count))
-    others = [] if count == 0 else [(0, np.array([-1e200, 5.0]), np.array([1.0, 1.0]))]
+    others = [] if count == 0 else [(0, np.array([-1e200, np.nan]), np.array([np.inf, 1.0]))]
     for nothing in (kernels.moments(np.zeros((0, 2))), *others):
         for a, b in ((known, nothing), (nothing, known)):
             merged = kernels.merge_moments(a, b)

@@ -378,6 +378,20 @@ def test_averages_that_are_no_numbers_are_shown_and_build_no_other_finding(name,
     assert "nan" not in " ".join(each.sentence for each in report.findings)
 
 
+def test_what_infinity_costs_is_not_told_of_another_layer():
+    """The loss is infinite by the averages of the one layer, and not by those of the other."""
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32, 32)), data.train)
+    trainer.loss_fn = lambda labels, predictions: ops.mean(predictions * predictions)
+    variable = trainer.context.get_variable("/layer_1/batch_normalization/mean")
+    variable.value = np.where(np.arange(32) == 7, -np.inf, variable.value)
+    report = examine(trainer, data.train, max_batches=4)
+    assert report.checkup.losses.averages == np.inf
+    assert [(each.kind, each.layer) for each in report.findings] == [
+        ("non_finite_averages", "/layer_1/batch_normalization")
+    ], report.text
+
+
 @pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
 def test_a_weight_that_is_no_number_of_batches(weight):
     data = experiments.digits(0)
