@@ -213,6 +213,7 @@ def batch_norm_gradient_from_sums(
     batch = arguments.batch(x, feature_axis, mask)
     part, gamma, out = _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch)
     sums = arguments.sums_of_whole_batch(sums, batch)
+    out = arguments.output_array(out, batch, sums.dy, sums.dy_normalized)
     return _deliver(_from_sums(part, gamma, sums), batch, out)
 
 

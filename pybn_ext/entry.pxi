@@ -45,6 +45,8 @@ cdef int perform(
     call.scale, call.offset = given(scale), given(offset)
     call.mean, call.variance = given(mean), given(variance)
     call.dscale, call.doffset = given(dscale), given(doffset)
+    if call.half != NEITHER:
+        return perform_parts(call)
     plan(call)
     bytes = workspace_bytes(call)
     if bytes > <Py_ssize_t> sizeof(small):
@@ -85,7 +87,8 @@ cdef int compute(
     cdef Call call
     call.operation = operation
     call.outer, call.features, call.inner = view
-    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.half = half_of(x)
+    call.single = call.half != NEITHER or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
     call.x = cnp.PyArray_DATA(x)
     call.dy = NULL if dy is None else cnp.PyArray_DATA(dy)
     call.y = NULL if y is None else cnp.PyArray_DATA(y)
@@ -245,9 +248,29 @@ def batch_norm_gradient_from_sums(
     x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
 ):
     """dx of a part, from the sums of the whole batch; see `pybn.reference.batch_norm_gradient_from_sums`."""
-    dx, _, _ = _general_gradient(
-        GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
-    )
+    cdef Call call
+    if not (
+        ordinary(x)
+        and see(x, feature_axis, &call)
+        and masked(mask, x, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, x, &call))
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
+        and like(dy, x)
+        and receives(out, x)
+        and apart(out, x, dy, scale, mean, variance, mask)
+        and summed(sums, out, x, &call)
+    ):
+        dx, _, _ = _general_gradient(
+            GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
+        )
+        return dx
+    call.operation = GRADIENT_FROM_SUMS
+    dx = new_like(x) if out is None else out
+    call.dy = cnp.PyArray_DATA(dy)
+    call.y = cnp.PyArray_DATA(dx)
+    perform(&call, scale, None, mean, variance, sums[2], sums[1])
     return dx
 
 
@@ -271,6 +294,8 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
     call.dy = cnp.PyArray_DATA(dy)
     call.y = cnp.PyArray_DATA(dx)
     parameters = cnp.PyArray_TYPE(x if scale is None else scale)
+    if scale is None and call.half != NEITHER:
+        parameters = cnp.NPY_FLOAT32
     doffset = new_for_features(x, &call, parameters)
     dscale = None if scale is None else new_for_features(x, &call, parameters)
     perform(&call, scale, None, mean, variance, dscale, doffset)

@@ -105,7 +105,7 @@ def test_the_gradient_has_the_compiled_bits():
     [
         ("vectors", "SPARE", way.SPARE),
         ("plans", "LANES", way.LANES),
-        ("plans", "SHORT_LANES", way.SHORT_LANES),
+        ("call", "SHORT_LANES", way.SHORT_LANES),
         ("call", "FEW_ELEMENTS", way.FEW_ELEMENTS),
         ("call", "SAMPLES", way.SAMPLES),
         ("threads", "SERIAL", way.SERIAL),
