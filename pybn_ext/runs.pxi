@@ -137,10 +137,8 @@ cdef inline void add_gradient_run(
             d6 = x[j + 6 * columns] - mean
             d7 = x[j + 7 * columns] - mean
             add_wide(((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7)), s + column * wide_)
-            add_wide(
-                ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)) + ((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7)),
-                q + column * wide_,
-            )
+            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + column * wide_)
+            add_wide((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7), q + column * wide_)
         row += 8
     if row + 4 <= rows:
         for column in range(columns):

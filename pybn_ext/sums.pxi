@@ -202,9 +202,10 @@ cdef void add_gradient_columns(
     const Py_ssize_t* at, Py_ssize_t number, Py_ssize_t ahead, const floats* x, const floats* dy, Py_ssize_t columns,
     const floats* mean, double* s, double* q
 ) noexcept nogil:
-    """As `sum_gradient_columns`, of float32, and each eight rows by pairs and then in float64; no mask.
+    """As `sum_gradient_columns`, of float32: eight rows of dy, four of products, by pairs, then in float64; no mask.
 
-    A product is rounded three times more; beside an outlier five times more were 4.8 units of dscale, three are 3.8.
+    Each is rounded three times then.  Of 100 000 features with an outlier in both, one was 4.8 units of dscale off where
+    a product was rounded seven times, one 4.2 where four times.
     `at`: where each row begins, in bytes; `ahead`: bytes from one to the next, where the next eight are fetched ahead.
     """
     cdef floats c, g0, g1, g2, g3, g4, g5, g6, g7, d0, d1, d2, d3, d4, d5, d6, d7
@@ -250,10 +251,8 @@ cdef void add_gradient_columns(
             d6 = x6[j] - c
             d7 = x7[j] - c
             add_wide(((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7)), s + j * wide_)
-            add_wide(
-                ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)) + ((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7)),
-                q + j * wide_,
-            )
+            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + j * wide_)
+            add_wide((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7), q + j * wide_)
         row += 8
     if row + 4 <= number:
         x0 = seek(x, at[row])

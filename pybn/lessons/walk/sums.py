@@ -20,7 +20,7 @@ def shift(call: Call, way: Plan) -> np.ndarray:
 def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """The two sums of each lane: of d = x - `around` and of d², or of dy and dy d; 0 where masked.
 
-    They are added in float32; of a gradient, eight rows are, and these sums in float64.
+    They are added in float32; of a gradient, eight rows of dy or four of dy d are, and these sums in float64.
 
     A lane is a place in a row.  With features last all of a small batch is one row, and each element has a lane of its
     own, (rows of x, features); else the lanes are the elements of each feature's run, (features, inner).
@@ -34,7 +34,7 @@ def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tupl
     if dy is not None and not call.keep.all():
         return eight_by_eight(g), eight_by_eight(g * d)
     if dy is not None and (call.outer > 8 or g[0].size < SPARE):
-        return column_sums(g, 8, np.float64), column_sums(g * d, 8, np.float64)
+        return column_sums(g, 8, np.float64), column_sums(g * d, 4, np.float64)
     return column_sums(g, 8 if dy is None else 4), column_sums(g * d, 8 if dy is None else 4)
 
 
