@@ -209,8 +209,8 @@ cdef void take_gradient_sums(const Call* call, const Features* f) noexcept nogil
 cdef void take_origin(const Call* call, const Features* f, const real* shift, bint exact) noexcept nogil:
     """t0, what is taken from each x: the mean, or so few digits of it that a float32 holds them.
 
-    A gradient takes its shift, from which x is exact: with the mean rounded, nine times as many features with an outlier
-    had more than 4 units of dx.
+    A gradient takes its shift, from which x is exact: with the mean rounded, many times as many features with an
+    outlier had more than 4 units of dx.
     """
     cdef apart_from_others t0 = f.table
     cdef Py_ssize_t c

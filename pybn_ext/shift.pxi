@@ -68,8 +68,8 @@ cdef extern from *:
         return (mean + grid) - grid;
     }
     """
-    # x - mean is then exact where x is far from the mean.  With all digits of the mean, the elements of one binade all lose the
-    # same fraction of a unit: times the sum of dy, that was 14 units of dscale for 4096 elements, and grows.
+    # x - mean is then exact where x is far from it.  With all digits of the mean, the elements of one binade all lose
+    # the same fraction of a unit: times the sum of dy, that was 14 units of dscale for 4096 elements, and grows.
     double coarse "pybn_coarse"(double mean, double variance, int digits) noexcept nogil
 
 
