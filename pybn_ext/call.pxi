@@ -66,8 +66,7 @@ cdef struct Features:
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
     double* second           # sum of (x - shift)^2, or of dy (x - mean); at last of dy x-hat
-    double* doubt            # of the gradient of a float32 feature: the dx that puts it beyond doubt (find_least), then
-                             # 1 where it may have to be computed again in float64, else 0
+    double* doubt            # the dx of a float32 gradient that is beyond doubt; then 1 where it may be mended, else 0
     double* table            # 4 rows: constants of the write
     Py_ssize_t reach         # from one row to the next
 
