@@ -35,6 +35,11 @@ ctypedef enum Operation:
     GRADIENT_SUMS  # the sums of GRADIENT alone
     GRADIENT_FROM_SUMS  # and dx alone
 
+ctypedef enum Half:  # a type of 16 bits
+    NEITHER
+    FLOAT16
+    BFLOAT16
+
 cdef enum:
     TILE_LANES = 1024    # widest tile of features
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
@@ -72,6 +77,7 @@ cdef struct Call:
     # What is asked: by the entry, or by `compute` for what `general` brought into form.
     Operation operation
     bint single              # x is float32, else float64
+    Half half                # x, dy and y are of 16 bits, and float32 only within `parts`
     const void* x
     const void* dy           # NULL outside the gradients
     void* y                  # y or dx; NULL where there is none
@@ -116,6 +122,8 @@ cdef struct Call:
     double* doubtful         # for each group of features: is the write finished in double?
     void* shift              # one `real` for each lane
     void* lane_table         # 4 x reach, `real`, or double where in_double
+    # How a call on 16 bits is cut: by `parts`, which never hands it to another room.
+    void* cut
     # Known once the features are finished: by `rows` and `in_pieces`.
     bint in_double           # the write is finished in double although x is float32
 

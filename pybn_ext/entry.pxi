@@ -45,6 +45,8 @@ cdef int perform(
     call.scale, call.offset = given(scale), given(offset)
     call.mean, call.variance = given(mean), given(variance)
     call.dscale, call.doffset = given(dscale), given(doffset)
+    if call.half != NEITHER:
+        return perform_parts(call)
     plan(call)
     bytes = workspace_bytes(call)
     if bytes > <Py_ssize_t> sizeof(small):
@@ -85,7 +87,8 @@ cdef int compute(
     cdef Call call
     call.operation = operation
     call.outer, call.features, call.inner = view
-    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.half = half_of(x)
+    call.single = call.half != NEITHER or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
     call.x = cnp.PyArray_DATA(x)
     call.dy = NULL if dy is None else cnp.PyArray_DATA(dy)
     call.y = NULL if y is None else cnp.PyArray_DATA(y)
@@ -291,6 +294,8 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
     call.dy = cnp.PyArray_DATA(dy)
     call.y = cnp.PyArray_DATA(dx)
     parameters = cnp.PyArray_TYPE(x if scale is None else scale)
+    if scale is None and call.half != NEITHER:
+        parameters = cnp.NPY_FLOAT32
     doffset = new_for_features(x, &call, parameters)
     dscale = None if scale is None else new_for_features(x, &call, parameters)
     perform(&call, scale, None, mean, variance, dscale, doffset)

@@ -34,13 +34,8 @@ class _Form:
         self.target = self._target()
 
     def _ordinary(self, array):
-        """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy.
-
-        float16 and bfloat16 become float64: what is rounded to float32 first, and then to them, is rounded twice.
-        """
+        """`array` as (outer, features, inner): a view where it can be, else one copy."""
         ordered = array.transpose(self.order)
-        if halves.is_half(array.dtype):
-            return ordered.astype(np.float64, order="C").reshape(self.view)
         if ordered.flags.c_contiguous and ordered.flags.aligned:
             return ordered.reshape(self.view)
         copy = new_like(np.broadcast_to(np.empty((), array.dtype), ordered.shape))
@@ -58,7 +53,7 @@ class _Form:
 
     def _target(self):
         """Where the result is computed: `out`, or over a copy that was made, or fresh memory."""
-        if self.out is not None and self.out.dtype == self.x.dtype:
+        if self.out is not None:
             ordered = self.out.transpose(self.order)
             if ordered.flags.c_contiguous and ordered.flags.aligned:
                 return ordered.reshape(self.view)
@@ -67,13 +62,13 @@ class _Form:
         return new_like(self.x)
 
     def result(self):
-        """The result in x's dtype and shape, in `out` where that was given."""
+        """The result in x's shape, in `out` where that was given."""
         ordered = self.target.reshape([self.batch.x.shape[axis] for axis in self.order])
         array = ordered.transpose(np.argsort(self.order))
         if self.out is None:
-            return halves.rounded(array, self.batch.x.dtype)
+            return array
         if not np.may_share_memory(array, self.out):
-            self.out[...] = halves.rounded(array, self.out.dtype)
+            self.out[...] = array
         return self.out
 
 

@@ -31,6 +31,7 @@ FLOORS = {
         "pybn.framework.variables",
         "pybn.framework.runs",
         "pybn.framework.parameters",
+        "pybn.framework.store",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",

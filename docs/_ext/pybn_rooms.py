@@ -92,7 +92,7 @@ class AnnotatedPages(SphinxDirective):
         if annotates(self.env.app):
             text += (
                 "Of this source: `the ladder <_static/annotated/ladder.html>`__, and `all rooms of the compiled path "
-                "in one <_static/annotated/pybn_ext.html>`__ (3 MB). Yellow are the door and what counts the threads: "
+                "in one <_static/annotated/pybn_ext.html>`__ (3 MB). Yellow are the door, and what counts the threads: "
                 "from the plan on no line knows Python. "
             )
         else:
@@ -146,7 +146,8 @@ def annotated(name, source):
         run = subprocess.run(typed, cwd=scratch, capture_output=True, text=True, check=False)
         if run.returncode:
             raise RuntimeError(f"{' '.join(typed)} failed: {escape(run.stderr)}")
-        return (Path(scratch) / f"{name}.html").read_text("utf-8")
+        page = (Path(scratch) / f"{name}.html").read_text("utf-8")
+    return re.sub(r'<a href="\w+\.c">(.+?)</a>', r"\1", page)  # which is not kept
 
 
 def setup(app):

@@ -28,6 +28,7 @@ def adam(learning_rate):
     return optimizers.Adam(learning_rate, epsilon=1.0)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("optimizer", [optimizers.SGD, adam])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1, 2, 4, 5])

@@ -57,6 +57,7 @@ def test_lesson(lesson, tmp_path):
     assert list(tmp_path.glob("plot_*.png")), "a lesson without a display saves its figures"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_without_matplotlib_a_lesson_says_what_to_install(lesson, tmp_path):
     (tmp_path / "matplotlib.py").write_text(

@@ -109,6 +109,7 @@ def close(got, exact, units, size, where):
     assert error.max() <= units, f"{error.max():.3g} units at {np.unravel_index(error.argmax(), error.shape)}"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("plan", SHAPES)

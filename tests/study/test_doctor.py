@@ -71,6 +71,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_model_gets_a_clean_bill(name, seed):
@@ -113,6 +114,7 @@ def test_averages_never_updated(seed):
     assert "seen 0 batches" in report.findings[0].sentence
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(6))
 def test_lagging_averages_after_a_high_learning_rate(seed):
     data = experiments.digits(seed)
@@ -423,6 +425,7 @@ def test_a_loss_that_is_not_finite_is_no_clean_bill():
 # --- a gap that is seen is explained ------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_demos_gap_is_explained(seed):
     data = experiments.digits(seed)

@@ -27,6 +27,7 @@ def codes(report):
     return {found.code for found in report.findings + report.remarks}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("code", "solution", "changes"), SLIPS, ids=[slip[0] for slip in SLIPS])
 def test_a_slip_has_this_code(code, solution, changes):
     functions = edited(solution, *changes)
