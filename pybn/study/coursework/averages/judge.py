@@ -135,6 +135,8 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
     if senses == {SWAPPED} and torch:
         rest = "running_var averages the population variance, where PyTorch takes n/(n - 1) of it"
         return [Said("momentum-of-pytorch", "", values={"rest": rest})]
+    if senses == {RIGHT} and torch:  # a default below one half that is kept: the old average is gone at once
+        return _swapped(stored, SWAPPED)
     if sample and SWAPPED not in senses:
         return [_follows("paper")]
     said = _swapped(stored, RIGHT)
