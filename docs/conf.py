@@ -41,6 +41,7 @@ extensions = [
     "myst_parser",
     "pybn_directives",
     "pybn_performance",
+    "pybn_rooms",
     "pybn_player",
     "pybn_playground",
     "pybn_check",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -201,6 +201,8 @@ def output_array(out: Any, batch: Batch, *inputs: Any, may_be: Any = None) -> np
     x = batch.x
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):  # its mask may refuse what is written, and does not tell
+        raise TypeError("out must be a plain array, got a numpy.ma.MaskedArray; pass its data")
     if out.shape != x.shape:
         raise ValueError(f"out must have the shape of x {x.shape}, got {out.shape}")
     if out.dtype != x.dtype:
@@ -235,32 +237,17 @@ def momentum(value: Any) -> float:
     return number
 
 
+Triple = TypeVar("Triple", Moments, GradientSums)
+
+
 def moments(name: str, value: Any) -> Moments:
     """A (count, mean, variance) triple with float64 statistics of one shape."""
-    if not isinstance(value, tuple) or len(value) != 3:
-        raise TypeError(f"{name} must be Moments(count, mean, variance), got {type(value).__name__}")
-    count, mean, variance = value
-    number = _element_count(name, count)
-    mean = float_array(f"{name}.mean", mean).astype(np.float64, copy=False)
-    variance = float_array(f"{name}.variance", variance).astype(np.float64, copy=False)
-    if mean.shape != variance.shape:
-        raise ValueError(f"{name}.mean and {name}.variance must have one shape, got {mean.shape} and {variance.shape}")
-    return Moments(number, mean, variance)
+    return _triple(Moments, name, value)
 
 
 def gradient_sums(name: str, value: Any) -> GradientSums:
     """A (count, dy, dy_normalized) triple with float64 sums of one shape."""
-    if not isinstance(value, tuple) or len(value) != 3:
-        raise TypeError(f"{name} must be GradientSums(count, dy, dy_normalized), got {type(value).__name__}")
-    count, dy, dy_normalized = value
-    number = _element_count(name, count)
-    dy = float_array(f"{name}.dy", dy).astype(np.float64, copy=False)
-    dy_normalized = float_array(f"{name}.dy_normalized", dy_normalized).astype(np.float64, copy=False)
-    if dy.shape != dy_normalized.shape:
-        raise ValueError(
-            f"{name}.dy and {name}.dy_normalized must have one shape, got {dy.shape} and {dy_normalized.shape}"
-        )
-    return GradientSums(number, dy, dy_normalized)
+    return _triple(GradientSums, name, value)
 
 
 def sums_of_whole_batch(value: Any, batch: Batch) -> GradientSums:
@@ -282,6 +269,18 @@ def mergeable(a: Any, b: Any) -> tuple[Moments, Moments]:
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"a and b must describe the same features, got shapes {a.mean.shape} and {b.mean.shape}")
     return a, b
+
+
+def _triple(kind: type[Triple], name: str, value: Any) -> Triple:
+    """A count and two float64 arrays of one shape."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        raise TypeError(f"{name} must be {kind.__name__}({', '.join(kind._fields)}), got {type(value).__name__}")
+    number = _element_count(name, value[0])
+    names = [f"{name}.{field}" for field in kind._fields[1:]]
+    first, second = (float_array(*each).astype(np.float64, copy=False) for each in zip(names, value[1:], strict=True))
+    if first.shape != second.shape:
+        raise ValueError(f"{names[0]} and {names[1]} must have one shape, got {first.shape} and {second.shape}")
+    return kind(number, first, second)
 
 
 def _element_count(name: str, count: Any) -> int:

@@ -11,7 +11,13 @@ axes, that is NOT reduced; `mask` is True where an element is real.  Bad argumen
 ValueError or TypeError that `pybn.arguments` words.
 
 NaN or infinity in an unmasked x or dy spoils its feature alone: with a batch's own statistics, y
-or dx is NaN throughout that feature.
+or dx is NaN throughout that feature.  In a scale, an offset, a mean or a variance it goes through
+the formula as IEEE arithmetic has it: with a mean of infinity, y is infinite in inference, where x is not.
+
+Inference and the gradients subtract the mean that is given from x as float64s, so x - mean must be
+one too, which it is up to 8.9e307 on both sides; beyond that y may be infinite.  The statistics of a
+batch, and y in training, are right for any finite x; a variance that float64 cannot hold is inf, or
+0, and with it the gradients are 0 (where epsilon is).
 
 In float64 the sums are NumPy's own, which round after each row: over 1e5 rows a variance may be
 tens of units in the last place off.  In float32 that is far below what y can show.
@@ -85,14 +91,16 @@ def merge_moments(a, b):
     Moments(count=4, mean=array([4.]), variance=array([3.]))
     """
     a, b = arguments.mergeable(a, b)
-    if a.count == 0 or b.count == 0:
-        known = a if b.count == 0 else b
-        return Moments(known.count, known.mean.copy(), known.variance.copy())
+    if a.count < b.count:
+        a, b = b, a
+    if b.count == 0:
+        return Moments(a.count, a.mean.copy(), a.variance.copy())
     count = a.count + b.count
-    difference = b.mean - a.mean
-    mean = a.mean + difference * (b.count / count)
+    # Half of it: the difference of two float64s may be no float64 where their mean is one.
+    half = b.mean / 2 - a.mean / 2
+    mean = a.mean + 2 * (half * (b.count / count))
     within = a.variance * (a.count / count) + b.variance * (b.count / count)
-    between = difference**2 * (a.count / count) * (b.count / count)
+    between = 4 * (half * (a.count / count)) * (half * (b.count / count))
     return Moments(count, mean, within + between)
 
 
@@ -205,6 +213,7 @@ def batch_norm_gradient_from_sums(
     batch = arguments.batch(x, feature_axis, mask)
     part, gamma, out = _gradient_arguments(x, scale, mean, variance, dy, epsilon, mask, out, batch)
     sums = arguments.sums_of_whole_batch(sums, batch)
+    out = arguments.output_array(out, batch, sums.dy, sums.dy_normalized)
     return _deliver(_from_sums(part, gamma, sums), batch, out)
 
 

@@ -75,6 +75,7 @@ def build_info():
         "levels": _built,
         "not_built": _failures(),
         "threads": get_num_threads(),
+        "rests": _operations.rests_taken(),
         "kept_bytes": _operations.kept_bytes(),
         **_operations.compiled_with(),
     }

@@ -35,10 +35,16 @@ ctypedef enum Operation:
     GRADIENT_SUMS  # the sums of GRADIENT alone
     GRADIENT_FROM_SUMS  # and dx alone
 
+ctypedef enum Half:  # a type of 16 bits
+    NEITHER
+    FLOAT16
+    BFLOAT16
+
 cdef enum:
     TILE_LANES = 1024    # widest tile of features
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
     RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
+    SHORT_LANES = 40  # elements of a run below which a sum for each lane always pays: 5 x 5 took 0.8 of the time
     FEW_ELEMENTS = 8  # of a feature: their moments are taken in float64, and so is a gradient, whose terms often cancel
     WIDE_LANES = 64  # of a block of adjacent features whose gradient is looked at, or computed, once more
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
@@ -59,7 +65,7 @@ cdef struct Features:
     double* inverse          # 1 / sqrt(variance + epsilon)
     double* low              # what rounding took from the mean: mean + low is the mean to twice the digits
     double* first            # sum of x - shift, or of dy
-    double* second           # sum of (x - shift)^2, or of dy (x - mean)
+    double* second           # sum of (x - shift)^2, or of dy (x - mean); at last of dy x-hat
     double* doubt            # 1 where the gradient of a float32 feature is to be computed again in float64, else 0
     double* table            # 4 rows: constants of the write
     Py_ssize_t reach         # from one row to the next
@@ -71,6 +77,7 @@ cdef struct Call:
     # What is asked: by the entry, or by `compute` for what `general` brought into form.
     Operation operation
     bint single              # x is float32, else float64
+    Half half                # x, dy and y are of 16 bits, and float32 only within `parts`
     const void* x
     const void* dy           # NULL outside the gradients
     void* y                  # y or dx; NULL where there is none
@@ -115,6 +122,8 @@ cdef struct Call:
     double* doubtful         # for each group of features: is the write finished in double?
     void* shift              # one `real` for each lane
     void* lane_table         # 4 x reach, `real`, or double where in_double
+    # How a call on 16 bits is cut: by `parts`, which never hands it to another room.
+    void* cut
     # Known once the features are finished: by `rows` and `in_pieces`.
     bint in_double           # the write is finished in double although x is float32
 
@@ -208,4 +217,4 @@ cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:
 
 cdef inline bint may_cancel(const Call* call) noexcept nogil:
     """Whether a feature's terms may cancel so that float32 keeps no digit of dx."""
-    return call.operation == GRADIENT and call.single and not call.widened
+    return has_all_terms(call) and call.single and not call.widened

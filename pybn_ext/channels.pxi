@@ -248,7 +248,9 @@ cdef void piece_sum_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t start = piece_start(call, part % call.pieces)
     cdef Py_ssize_t stop = piece_start(call, part % call.pieces + 1)
     check_range(part, 1, call.parts)
-    if call.single:
+    if call.widened:
+        sum_wide_runs(call, <const float*> call.x, feature, start, stop, call.all.mean[feature], sums)
+    elif call.single:
         sum_runs(call, <const float*> call.x, feature, 1, start, stop, <float*> call.shift + feature, sums)
     else:
         sum_runs(call, <const double*> call.x, feature, 1, start, stop, <double*> call.shift + feature, sums)

@@ -45,6 +45,8 @@ cdef int perform(
     call.scale, call.offset = given(scale), given(offset)
     call.mean, call.variance = given(mean), given(variance)
     call.dscale, call.doffset = given(dscale), given(doffset)
+    if call.half != NEITHER:
+        return perform_parts(call)
     plan(call)
     bytes = workspace_bytes(call)
     if bytes > <Py_ssize_t> sizeof(small):
@@ -85,7 +87,8 @@ cdef int compute(
     cdef Call call
     call.operation = operation
     call.outer, call.features, call.inner = view
-    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.half = half_of(x)
+    call.single = call.half != NEITHER or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
     call.x = cnp.PyArray_DATA(x)
     call.dy = NULL if dy is None else cnp.PyArray_DATA(dy)
     call.y = NULL if y is None else cnp.PyArray_DATA(y)
@@ -95,6 +98,17 @@ cdef int compute(
     call.count = count
     call.epsilon = epsilon
     return perform(&call, scale, offset, mean, variance, dscale, doffset)
+
+
+cdef bint leaves_float64(const Call* call) noexcept nogil:
+    """Whether the deviation of a float64 feature, or 1 / it, may be no float64."""
+    cdef const double* variance = <const double*> call.variance.values
+    cdef Py_ssize_t c, out = 0
+    if call.single:
+        return False
+    for c in range(call.features):
+        out += (variance[c] > DBL_MAX) | ((variance[c] == 0) & (call.epsilon == 0))
+    return out > 0
 
 
 def moments(x, *, feature_axis=-1, mask=None):
@@ -113,9 +127,10 @@ def moments(x, *, feature_axis=-1, mask=None):
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
     a, b = arguments.mergeable(a, b)
-    if a.count == 0 or b.count == 0:
-        known = a if b.count == 0 else b
-        return Moments(known.count, known.mean.copy(), known.variance.copy())
+    if a.count < b.count:
+        a, b = b, a
+    if b.count == 0:
+        return Moments(a.count, a.mean.copy(), a.variance.copy())
     mean_a, mean_b = _flat64(a.mean), _flat64(b.mean)
     variance_a, variance_b = _flat64(a.variance), _flat64(b.variance)
     mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
@@ -129,7 +144,7 @@ cdef void pool_moments(
     Py_ssize_t features, object count_a, cnp.ndarray a_mean, cnp.ndarray a_variance, object count_b, cnp.ndarray b_mean,
     cnp.ndarray b_variance, cnp.ndarray to_mean, cnp.ndarray to_variance
 ):
-    """Exact pooling by count (Chan, Golub & LeVeque 1979)."""
+    """Exact pooling by count (Chan, Golub & LeVeque 1979); a counts no less than b."""
     cdef double part_a = count_a / (count_a + count_b)
     cdef double part_b = count_b / (count_a + count_b)
     cdef const double* mean_a = <const double*> cnp.PyArray_DATA(a_mean)
@@ -138,12 +153,12 @@ cdef void pool_moments(
     cdef const double* variance_b = <const double*> cnp.PyArray_DATA(b_variance)
     cdef double* mean = <double*> cnp.PyArray_DATA(to_mean)
     cdef double* variance = <double*> cnp.PyArray_DATA(to_variance)
-    cdef double difference
+    cdef double half
     cdef Py_ssize_t c
     for c in range(features):
-        difference = mean_b[c] - mean_a[c]
-        mean[c] = mean_a[c] + difference * part_b
-        variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + difference * difference * part_a * part_b
+        half = mean_b[c] / 2 - mean_a[c] / 2  # the difference of two float64s may be no float64
+        mean[c] = mean_a[c] + 2 * (half * part_b)
+        variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + 4 * (half * part_a) * (half * part_b)
 
 
 def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None):
@@ -166,6 +181,9 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
     variance = new_for_features(x, &call, cnp.NPY_FLOAT64)
     perform(&call, scale, offset, mean, variance, None, None)
+    if leaves_float64(&call):
+        with np.errstate(all="ignore"):
+            _training_in_units(y, arguments.batch(x, feature_axis, mask), scale, offset, variance, epsilon)
     return y, mean, variance
 
 
@@ -230,9 +248,29 @@ def batch_norm_gradient_from_sums(
     x, scale, mean, variance, dy, sums, *, feature_axis=-1, epsilon=1e-3, mask=None, out=None
 ):
     """dx of a part, from the sums of the whole batch; see `pybn.reference.batch_norm_gradient_from_sums`."""
-    dx, _, _ = _general_gradient(
-        GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
-    )
+    cdef Call call
+    if not (
+        ordinary(x)
+        and see(x, feature_axis, &call)
+        and masked(mask, x, &call)
+        and epsilon_of(epsilon, &call)
+        and (scale is None or one_each(scale, x, &call))
+        and one_each(mean, x, &call)
+        and one_each(variance, x, &call)
+        and like(dy, x)
+        and receives(out, x)
+        and apart(out, x, dy, scale, mean, variance, mask)
+        and summed(sums, out, x, &call)
+    ):
+        dx, _, _ = _general_gradient(
+            GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
+        )
+        return dx
+    call.operation = GRADIENT_FROM_SUMS
+    dx = new_like(x) if out is None else out
+    call.dy = cnp.PyArray_DATA(dy)
+    call.y = cnp.PyArray_DATA(dx)
+    perform(&call, scale, None, mean, variance, sums[2], sums[1])
     return dx
 
 
@@ -256,6 +294,8 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
     call.dy = cnp.PyArray_DATA(dy)
     call.y = cnp.PyArray_DATA(dx)
     parameters = cnp.PyArray_TYPE(x if scale is None else scale)
+    if scale is None and call.half != NEITHER:
+        parameters = cnp.NPY_FLOAT32
     doffset = new_for_features(x, &call, parameters)
     dscale = None if scale is None else new_for_features(x, &call, parameters)
     perform(&call, scale, None, mean, variance, dscale, doffset)

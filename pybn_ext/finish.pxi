@@ -200,6 +200,25 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     give(first, f.begin, f.number, &call.doffset)
 
 
+cdef void take_gradient_sums(const Call* call, const Features* f) noexcept nogil:
+    """As `finish_gradient_sums`, where doffset and dscale of the whole batch were given."""
+    cdef const double* along = <const double*> call.dscale.values + f.begin
+    cdef apart_from_others second = f.second
+    cdef apart_from_others inverse = f.inverse
+    cdef Py_ssize_t c
+    memcpy(f.first, <const double*> call.doffset.values + f.begin, f.number * sizeof(double))
+    if may_cancel(call):
+        for c in range(f.number):
+            second[c] = along[c] / inverse[c]  # where the inverse is 0, no number: then the feature is looked at
+        find_doubt(call, <const float*> call.x, f)
+    memcpy(f.second, along, f.number * sizeof(double))
+
+
+cdef inline double finite_or_0(double value) noexcept nogil:
+    """Of an infinite mean or scale nothing is to be paid back; (x - t0) t1 is infinite, or NaN, by itself."""
+    return value if fabs(value) <= DBL_MAX else 0.0
+
+
 cdef void finish_table(const Call* call, const Features* f, bint rounded) noexcept nogil:
     """The constants of the write.  Forward: y = (x - t0) t1 + t2.  Gradient: dx = ((dy - t3) - (x - t0) t2) t1.
 
@@ -235,10 +254,10 @@ cdef void finish_table(const Call* call, const Features* f, bint rounded) noexce
         memset(t2, 0, f.number * sizeof(double))
     elif offset == NULL:
         for c in range(f.number):
-            t2[c] = 0.0 - ((mean[c] - t0[c]) + low[c]) * t1[c]
+            t2[c] = 0.0 - finite_or_0(((mean[c] - t0[c]) + low[c]) * t1[c])
     else:
         for c in range(f.number):
-            t2[c] = offset[c] - ((mean[c] - t0[c]) + low[c]) * t1[c]
+            t2[c] = offset[c] - finite_or_0(((mean[c] - t0[c]) + low[c]) * t1[c])
 
 
 cdef inline int outside(double constant) noexcept nogil:
@@ -277,8 +296,7 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
     if call.operation == MOMENTS:
         return False
     if call.operation == GRADIENT_FROM_SUMS:
-        memcpy(f.first, <double*> call.doffset.values + f.begin, f.number * sizeof(double))
-        memcpy(f.second, <double*> call.dscale.values + f.begin, f.number * sizeof(double))
+        take_gradient_sums(call, f)
     elif is_gradient(call):
         finish_gradient_sums(call, x, f, shift)
     if not has_result(call):

@@ -34,13 +34,8 @@ class _Form:
         self.target = self._target()
 
     def _ordinary(self, array):
-        """`array` as (outer, features, inner), float32 or float64: a view where it can be, else one copy.
-
-        float16 and bfloat16 become float64: what is rounded to float32 first, and then to them, is rounded twice.
-        """
+        """`array` as (outer, features, inner): a view where it can be, else one copy."""
         ordered = array.transpose(self.order)
-        if halves.is_half(array.dtype):
-            return ordered.astype(np.float64, order="C").reshape(self.view)
         if ordered.flags.c_contiguous and ordered.flags.aligned:
             return ordered.reshape(self.view)
         copy = new_like(np.broadcast_to(np.empty((), array.dtype), ordered.shape))
@@ -58,7 +53,7 @@ class _Form:
 
     def _target(self):
         """Where the result is computed: `out`, or over a copy that was made, or fresh memory."""
-        if self.out is not None and self.out.dtype == self.x.dtype:
+        if self.out is not None:
             ordered = self.out.transpose(self.order)
             if ordered.flags.c_contiguous and ordered.flags.aligned:
                 return ordered.reshape(self.view)
@@ -67,13 +62,13 @@ class _Form:
         return new_like(self.x)
 
     def result(self):
-        """The result in x's dtype and shape, in `out` where that was given."""
+        """The result in x's shape, in `out` where that was given."""
         ordered = self.target.reshape([self.batch.x.shape[axis] for axis in self.order])
         array = ordered.transpose(np.argsort(self.order))
         if self.out is None:
-            return halves.rounded(array, self.batch.x.dtype)
+            return array
         if not np.may_share_memory(array, self.out):
-            self.out[...] = halves.rounded(array, self.out.dtype)
+            self.out[...] = array
         return self.out
 
 
@@ -117,7 +112,28 @@ def _general_training(x, scale, offset, feature_axis, epsilon, mask, out):
             TRAINING, form.x, form.view, form.keep, batch.count, epsilon, _flat64(gamma), _flat64(beta), None,
             form.target, mean, variance, None, None,
         )
-        return form.result(), mean, variance
+        y = form.result()
+        _training_in_units(y, batch, gamma, beta, variance, epsilon)
+        return y, mean, variance
+
+
+def _training_in_units(y, batch, scale, offset, variance, epsilon):
+    """y again, where the deviation of a float64 feature, or 1 / it, is no float64: from x in a unit of about its size.
+
+    Beside such a variance epsilon is nothing, or is 0.
+    """
+    found = batch.along_features(np.isinf(variance) | ((variance == 0) & (epsilon == 0)))
+    if batch.x.dtype != np.float64 or not found.any():
+        return
+    real = True if batch.mask is None else batch.mask
+    largest = np.max(np.abs(batch.x), axis=batch.reduced_axes, keepdims=True, where=real, initial=0.0)
+    unit = np.where(found & (largest > 0), np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    form = _Form(batch._replace(x=batch.x / unit), None)
+    compute(
+        TRAINING, form.x, form.view, form.keep, batch.count, 0.0, _flat64(scale), _flat64(offset), None,
+        form.target, np.empty_like(variance), np.empty_like(variance), None, None,
+    )
+    np.copyto(y, form.result(), where=found & real)
 
 
 def _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out):
@@ -151,6 +167,7 @@ def _general_gradient(operation, x, scale, mean, variance, dy, sums, feature_axi
     count, dscale, doffset = batch.count, np.zeros(batch.feature_shape), np.zeros(batch.feature_shape)
     if operation == GRADIENT_FROM_SUMS:
         count, doffset, dscale = arguments.sums_of_whole_batch(sums, batch)
+        out = arguments.output_array(out, batch, doffset, dscale)
     with np.errstate(all="ignore"):
         if not batch.count or not batch.x.size:  # nothing to sum, and what is masked passes through
             dx = _untouched(checked_dy, out)

@@ -34,11 +34,10 @@ cdef void mend(const Call* call, const real* x, const Features* f) noexcept nogi
 cdef void mend_block(
     const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number
 ) noexcept nogil:
-    """Sums, dscale, doffset and dx of those that are in doubt, among `number` from `begin` on in f."""
-    cdef double first[SPARE]
-    cdef double second[SPARE]
-    cdef double drift[SPARE]
-    cdef double squares[SPARE]
+    """Sums, dscale, doffset and dx of those that are in doubt, among `number` from `begin` on in f.
+
+    Where the sums of a whole batch were given, they are as good as they get, and dx alone is computed again.
+    """
     cdef double room[TABLES * SPARE]
     cdef Features some = f[0]
     cdef Py_ssize_t c, doubtful = 0
@@ -50,25 +49,40 @@ cdef void mend_block(
     if doubtful == 0:
         return
     check_range(0, number, SPARE)
-    sum_wide_block(call, x, <const float*> call.dy, f, begin, number, <double*> first, <double*> second)
-    sum_wide_block(call, x, NULL, f, begin, number, <double*> drift, <double*> squares)
+    if call.operation == GRADIENT:
+        sum_again(call, x, f, begin, number)
     some.begin += begin
     some.number = number
     move_on(&some, begin)
     some.table = room
     some.reach = number
-    for c in range(number):
-        if some.doubt[c]:
-            take_own_moments(call, &some, c, drift[c] / call.count, squares[c] / call.count, first[c], &second[c])
-            some.first[c] = first[c]
-            some.second[c] = second[c] * some.inverse[c]
-    give(some.second, some.begin, number, &call.dscale)
-    give(some.first, some.begin, number, &call.doffset)
     finish_table(call, &some, False)
     if number * call.inner > WIDE_LANES:
         write_feature(call, x, &some, 0, 0, call.outer * call.inner, True)
     else:
         write_doubtful(call, x, &some, doubtful == number)
+
+
+cdef void sum_again(
+    const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number
+) noexcept nogil:
+    """dscale and doffset of those that are in doubt."""
+    cdef double first[SPARE]
+    cdef double second[SPARE]
+    cdef double drift[SPARE]
+    cdef double squares[SPARE]
+    cdef Py_ssize_t c, i
+    check_range(0, number, SPARE)
+    sum_wide_block(call, x, <const float*> call.dy, f, begin, number, <double*> first, <double*> second)
+    sum_wide_block(call, x, NULL, f, begin, number, <double*> drift, <double*> squares)
+    for c in range(begin, begin + number):
+        if f.doubt[c]:
+            i = c - begin
+            take_own_moments(call, f, c, drift[i] / call.count, squares[i] / call.count, first[i], &second[i])
+            f.first[c] = first[i]
+            f.second[c] = second[i] * f.inverse[c]
+    give(f.second + begin, f.begin + begin, number, &call.dscale)
+    give(f.first + begin, f.begin + begin, number, &call.doffset)
 
 
 cdef inline void take_own_moments(

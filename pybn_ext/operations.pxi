@@ -5,12 +5,16 @@
 #     call      what one call computes on
 #     vectors   a register of elements as a number
 #     mask      the mask of a stretch of elements
+#     busy      whether threads are in each other's way
 #     threads   where threads divide the work
+#     halves    numbers of 16 bits, and float32
 #   the door: what an operation is given, and where its results go
 #     entry     the public functions
 #     ordinary  whether an input is the ordinary case
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
+#     parts     a call on numbers of 16 bits, part by part as float32
+#     narrow    and y of a part, without
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
 #     plans     how a layout becomes rows of lanes
 #     rows      the plan for features last
@@ -22,6 +26,7 @@
 #     sums      the primitive for sums: rows of lanes
 #     runs      and for elements of one feature that lie together
 #     widened   sums of float32 in float64
+#     widened_runs  and for elements of one feature that lie together
 #     totals    additions of which little is lost
 #   features: constants of each, in float64
 #     careful   the second look, where that was not good enough
@@ -37,9 +42,9 @@ from cpython.long cimport PyLong_AsSsize_t, PyLong_CheckExact
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.float cimport DBL_MAX, FLT_MAX, FLT_MIN
 from libc.math cimport fabs, fabsf, ilogb, ldexp, sqrt
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 
@@ -60,11 +65,15 @@ cdef extern from *:
 include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
+include "busy.pxi"
 include "threads.pxi"
+include "halves.pxi"
 include "entry.pxi"
 include "ordinary.pxi"
 include "general.pxi"
 include "pool.pxi"
+include "parts.pxi"
+include "narrow.pxi"
 include "plans.pxi"
 include "rows.pxi"
 include "channels.pxi"
@@ -74,6 +83,7 @@ include "shift.pxi"
 include "sums.pxi"
 include "runs.pxi"
 include "widened.pxi"
+include "widened_runs.pxi"
 include "totals.pxi"
 include "careful.pxi"
 include "doubt.pxi"

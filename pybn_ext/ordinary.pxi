@@ -1,16 +1,40 @@
-# The ordinary case: contiguous float32 or float64 arrays of the right shapes, one feature axis or several that follow
+# The ordinary case: contiguous arrays of accepted types and the right shapes, one feature axis or several that follow
 # each other, a mask without stretched axes.  Nothing here raises: what is not recognised is judged by `general`.
 
 cdef inline bint ordinary(object array) noexcept:
-    """A plain, contiguous, aligned array of native float32 or float64."""
+    """A plain, contiguous, aligned array of native float32 or float64, or of 16 bits."""
     cdef int flags = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
     if not cnp.PyArray_CheckExact(array):
         return False
     return (
-        (cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32 or cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64)
+        (is_float(array) or half_of(array) != NEITHER)
         and cnp.PyArray_FLAGS(array) & flags == flags
         and cnp.PyArray_ISNOTSWAPPED(array)
     )
+
+
+cdef inline bint is_float(cnp.ndarray array) noexcept:
+    """Whether it is of float32 or float64."""
+    return cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32 or cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64
+
+
+cdef extern from "numpy/arrayobject.h":
+    int FIRST_OF_OTHERS "NPY_USERDEF"  # numbers of types that are not NumPy's own
+
+cdef int bfloat16_number = -1  # by which NumPy knows the type; it gets one when ml_dtypes is imported
+
+
+cdef inline Half half_of(cnp.ndarray array) noexcept:
+    """Which of the types of 16 bits it has."""
+    global bfloat16_number
+    cdef int number = cnp.PyArray_TYPE(array)
+    if number == cnp.NPY_FLOAT16:
+        return FLOAT16
+    if number < FIRST_OF_OTHERS:
+        return NEITHER
+    if bfloat16_number < 0 and halves.is_bfloat16(array.dtype):
+        bfloat16_number = number
+    return BFLOAT16 if number == bfloat16_number else NEITHER
 
 
 cdef int feature_axes(object feature_axis, Py_ssize_t ndim, Call* call) noexcept:
@@ -50,7 +74,8 @@ cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
         call.features *= cnp.PyArray_DIM(x, i)
     for i in range(call.axis + call.axes, ndim):
         call.inner *= cnp.PyArray_DIM(x, i)
-    call.single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    call.half = half_of(x)
+    call.single = call.half != NEITHER or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
     call.x = cnp.PyArray_DATA(x)
     call.dy = NULL
     call.y = NULL
@@ -65,6 +90,14 @@ cdef inline unsigned int real_ones_in(const unsigned char* keep, Py_ssize_t n) n
     cdef Py_ssize_t i
     for i in range(n):
         count += keep[i] != 0
+    return count
+
+
+cdef Py_ssize_t all_real_ones(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
+    """As `real_ones_in`, of any number."""
+    cdef Py_ssize_t count = 0, i
+    for i in range(0, n, 32768):
+        count += real_ones_in(keep + i, smaller(32768, n - i))
     return count
 
 
@@ -93,9 +126,7 @@ cdef bint masked(object mask, cnp.ndarray x, Call* call) noexcept:
     else:
         return False
     call.keep = <const unsigned char*> cnp.PyArray_DATA(mask)
-    call.count = 0
-    for i in range(0, positions, 32768):
-        call.count += real_ones_in(call.keep + i, smaller(32768, positions - i))
+    call.count = all_real_ones(call.keep, positions)
     if call.count == positions:
         call.keep = NULL
     return call.count > 0
@@ -121,11 +152,28 @@ cdef inline bint epsilon_of(object epsilon, Call* call) noexcept:
 cdef inline bint one_each(object values, cnp.ndarray x, const Call* call) noexcept:
     """Whether it is one float32 or float64 for each feature."""
     cdef Py_ssize_t i
-    if not ordinary(values) or cnp.PyArray_NDIM(values) != call.axes:
+    if not ordinary(values) or not is_float(values) or cnp.PyArray_NDIM(values) != call.axes:
         return False
     for i in range(call.axes):
         if cnp.PyArray_DIM(values, i) != cnp.PyArray_DIM(x, call.axis + i):
             return False
+    return True
+
+
+cdef bint summed(object sums, object out, cnp.ndarray x, Call* call) noexcept:
+    """Take up the count of a whole batch from its sums: float64, apart from `out`, and of as many elements as x has."""
+    cdef object plain, along
+    cdef Py_ssize_t count
+    if not isinstance(sums, tuple) or PyTuple_GET_SIZE(sums) != 3:
+        return False
+    count = small_int(<object> PyTuple_GET_ITEM(sums, 0))
+    plain = <object> PyTuple_GET_ITEM(sums, 1)
+    along = <object> PyTuple_GET_ITEM(sums, 2)
+    if not (one_each(plain, x, call) and one_each(along, x, call) and apart(out, plain, along, None, None, None, None)):
+        return False
+    if cnp.PyArray_TYPE(plain) != cnp.NPY_FLOAT64 or cnp.PyArray_TYPE(along) != cnp.NPY_FLOAT64 or count < call.count:
+        return False
+    call.count = count
     return True
 
 

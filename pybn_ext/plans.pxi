@@ -19,18 +19,15 @@ cdef enum:
     # Rows from which a sum for each lane of a run costs less than sixteen for the run: 8 images of 7 x 7 took 0.9 of
     # the time, 4 of them 1.05; where runs are 128 and longer, twice as many rows.
     MANY = 8
-    SHORT_LANES = 40   # elements of a run below which lanes always pay: 5 x 5 took 0.8 of the time
     FEW = 16           # features from which each thread gets whole ones
 
 
 cdef void plan(Call* call) noexcept nogil:
     cdef Py_ssize_t i, position
     call.widened = call.single and (
-        call.operation == GRADIENT_SUMS
-        or call.operation == GRADIENT_FROM_SUMS
-        or (call.operation == GRADIENT and call.count <= FEW_ELEMENTS)
+        call.operation == GRADIENT_SUMS or (has_all_terms(call) and call.count <= FEW_ELEMENTS)
     )
-    call.threads = 1 if size_of(call) < SERIAL else usable_threads()
+    call.threads = 1 if size_of(call) < SERIAL else threads_now()
     call.stream = outgrows_caches(bytes_in(call), call.threads)
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
@@ -97,7 +94,7 @@ cdef void plan_channels(Call* call) noexcept nogil:
     call.tile = larger(1, smaller(call.tile, call.features // (16 if size >= SERIAL else 1)))
     call.parts = (call.features + call.tile - 1) // call.tile
     call.pieces = 1
-    if call.features < FEW and call.inner >= RUN and size >= SERIAL and not call.widened:
+    if call.features < FEW and call.inner >= RUN and size >= SERIAL:
         call.pieces = smaller(FEW, call.outer * call.inner // (16 * RUN)) // call.features + 1
         call.parts = call.features * call.pieces
 
@@ -114,11 +111,16 @@ cdef void plan_sweep(Call* call) noexcept nogil:
     call.parts = 1 if call.threads == 1 else smaller(4 * call.threads, bytes_in(call) // LINE)
 
 
+cdef inline Py_ssize_t sums_of_rows(const Call* call) noexcept nogil:
+    """Of all parts."""
+    return sums_of_lane(call) * call.parts * call.lanes if takes_sums(call) else 0
+
+
 cdef Py_ssize_t workspace_bytes(const Call* call) noexcept nogil:
     """What `divide_workspace` hands out."""
     cdef Py_ssize_t doubles = 0
     if call.by_rows:
-        doubles = sums_of_lane(call) * call.parts * call.lanes + call.lanes + TABLES * call.reach + groups(call)
+        doubles = sums_of_rows(call) + call.lanes + TABLES * call.reach + groups(call)
     elif call.sweeps:
         return (tables(call) * call.reach + groups(call)) * sizeof(double)
     elif call.pieces > 1:
@@ -135,7 +137,7 @@ cdef void divide_workspace(Call* call, double* memory) noexcept nogil:
         return
     call.partial = memory + PER_FEATURE * call.features
     if call.by_rows:
-        call.shift = call.partial + sums_of_lane(call) * call.parts * call.lanes
+        call.shift = call.partial + sums_of_rows(call)
         call.lane_table = <double*> call.shift + call.lanes
         call.doubtful = <double*> call.lane_table + TABLES * call.reach
     elif call.pieces > 1:

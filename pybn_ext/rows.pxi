@@ -9,7 +9,7 @@ cdef void rows(Call* call) noexcept nogil:
     if takes_sums(call):
         run(rows_shift_task, call, groups(call), False)
         run(rows_sum_task, call, call.parts, False)
-    if takes_sums(call) or groups(call) >= SLOW:
+    if takes_sums(call) or may_cancel(call) or groups(call) >= SLOW:
         run(rows_finish_task, call, groups(call), False)
     else:
         share(rows_finish_task, call, groups(call), 0, 1, False)

@@ -65,6 +65,9 @@ if hasattr(os, "register_at_fork"):
 def set_num_threads(n):
     """Use at most `n` threads for large arrays; results have the same bits for any number.
 
+    Where they turn out to wait for each other, on a machine that is busy, one computes alone for a while; this call
+    ends that.  `build_info()["rests"]` counts how often it happened.
+
     Without OpenMP there is one thread, and a RuntimeWarning where more are asked for.
     """
     global thread_count
@@ -85,6 +88,7 @@ def set_num_threads(n):
             stacklevel=2,
         )
     thread_count = min(n, 1024) if openmp else 1
+    end_rest()
 
 
 def get_num_threads():
@@ -99,6 +103,12 @@ cdef int usable_threads() noexcept nogil:
         return 1
     limit = openmp_threads()
     return limit if limit < limit_at_import and limit < thread_count else thread_count
+
+
+cdef int threads_now() noexcept nogil:
+    """For one call: those, or one while the machine is too busy for more."""
+    cdef int usable = usable_threads()
+    return 1 if usable > 1 and at_rest() else usable
 
 
 cdef inline bint outgrows_caches(Py_ssize_t bytes, int threads) noexcept nogil:
@@ -122,8 +132,21 @@ cdef void run(Task task, const Call* call, Py_ssize_t parts, bint backwards) noe
     """Do each part once.  Backwards: a second pass starts with what the first left in the caches."""
     cdef int threads = smaller(call.threads, parts)
     cdef int thread
+    cdef double begin
+    cdef double took[WATCHED]
     if threads == 1:
         share(task, call, parts, 0, 1, backwards)
-    else:
-        for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-            share(task, call, parts, thread, threads, backwards)
+        return
+    begin = seconds_now()
+    for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+        watched_share(task, call, parts, thread, threads, backwards, took)
+    weigh(seconds_now() - begin, took, threads)
+
+
+cdef void watched_share(
+    Task task, const Call* call, Py_ssize_t parts, int thread, int threads, bint backwards, double* took
+) noexcept nogil:
+    cdef double begin = seconds_now()
+    share(task, call, parts, thread, threads, backwards)
+    if thread < WATCHED:
+        took[thread] = seconds_now() - begin

@@ -17,6 +17,8 @@ cdef extern from *:
     #if defined(PYBN_VECTORS)
     typedef float pybn_floats __attribute__((vector_size(PYBN_VECTOR), aligned(4), may_alias));
     typedef double pybn_doubles __attribute__((vector_size(PYBN_VECTOR), aligned(8), may_alias));
+    typedef float pybn_halves __attribute__((vector_size(PYBN_VECTOR / 2), aligned(4), may_alias));
+    #define pybn_widened(x) __builtin_convertvector(*(const pybn_halves *) (x), pybn_doubles)
     #define pybn_prefetch(address) __builtin_prefetch(address)
     #define pybn_spread_floats(value) ((float) (value) - (pybn_floats) {0})
     #define pybn_spread_doubles(value) ((value) - (pybn_doubles) {0})
@@ -43,6 +45,7 @@ cdef extern from *:
     #else
     typedef float pybn_floats;
     typedef double pybn_doubles;
+    #define pybn_widened(x) ((double) *(x))
     #define pybn_prefetch(address) ((void) 0)
     #define pybn_spread_floats(value) (value)
     #define pybn_spread_doubles(value) (value)
@@ -93,6 +96,7 @@ cdef extern from *:
     void pick_16 "pybn_pick_16"(
         unsigned char* to, const unsigned char* source, const unsigned char* places
     ) noexcept nogil
+    doubles widened "pybn_widened"(const float* x) noexcept nogil  # as many elements as fit
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
     doubles spread_doubles "pybn_spread_doubles"(double value) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil

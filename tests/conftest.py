@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import zlib
 
 import hypothesis
 import numpy as np
@@ -68,6 +69,18 @@ def pytest_generate_tests(metafunc):
     if "implementation" in metafunc.fixturenames:
         names = ["reference"] if metafunc.config.getoption("--reference-only") else list(MODULES)
         metafunc.parametrize("implementation", names, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    """Mark slow what `sampled(n)` leaves out of the plain run: by its name, so that a new case moves no other."""
+    begun = set()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled and item.function in begun and zlib.crc32(item.name.encode()) % sampled.args[0]:
+            item.add_marker("slow")
+        elif sampled:
+            begun.add(item.function)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ FLOORS = {
         "pybn.framework.variables",
         "pybn.framework.runs",
         "pybn.framework.parameters",
+        "pybn.framework.store",
         "pybn.framework.context",
         "pybn.framework.regularizers",
         "pybn.framework.layers",
@@ -63,13 +64,16 @@ FLOORS = {
         "pybn.distributed.trainer",
         "pybn.distributed.larger",
         "pybn.distributed",
+        "pybn.bridges.tensors",
         "pybn.bridges.torch",
         "pybn.bridges",
         "pybn.study.record",
         "pybn.study.records",
         "pybn.study.drawing",
         "pybn.study.plots",
+        "pybn.study.compare.families",
         "pybn.study.compare.samples",
+        "pybn.study.compare.bounds",
         "pybn.study.compare.rows",
         "pybn.study.compare.figure",
         "pybn.study.compare.comparison",
@@ -151,11 +155,20 @@ FLOORS = {
         "pybn.lessons.trials",
         "pybn.lessons.workers",
         "pybn.lessons.ladder",
+        "pybn.lessons.cancelling",
+        "pybn.lessons.walk.way",
+        "pybn.lessons.walk.sums",
+        "pybn.lessons.walk.forward",
+        "pybn.lessons.walk.backward",
+        "pybn.lessons.walk",
         "pybn.lessons.exercises.exercise",
         "pybn.lessons.exercises.understand",
         "pybn.lessons.exercises.use",
         "pybn.lessons.exercises.hood",
         "pybn.lessons.exercises",
+        "pybn.lessons.drawings.understand",
+        "pybn.lessons.drawings.use",
+        "pybn.lessons.drawings.hood",
         "pybn.lessons.drawings",
         "pybn.lessons.lesson",
         "pybn.lessons.notebooks",
@@ -292,7 +305,7 @@ def test_the_library_needs_numpy_alone(module):
     def foreign(**how):
         return {name.split(".")[0] for name in imports(module, **how)} - set(sys.stdlib_module_names) - OURS
 
-    needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}}
+    needed = {"pybn.study.drawing": {"matplotlib"}, "pybn.bridges.torch": {"torch"}, "pybn.bridges.tensors": {"torch"}}
     assert foreign(within_functions=False) <= needed.get(module, set())
     assert foreign() <= {"matplotlib", "torch", "onnx", "dask", "IPython", "ml_dtypes"}
 

@@ -56,7 +56,9 @@ def test_all_is_there():
     assert sorted(pybn.__all__) == sorted(set(pybn.__all__))
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "scipy", "torch", "IPython", "sklearn", "pytest"])
+@pytest.mark.parametrize(
+    "package", ["matplotlib", "scipy", "torch", "IPython", "sklearn", "pytest", "mpi4py", "dask", "distributed"]
+)
 def test_nothing_heavy_is_imported(report, package):
     assert package not in report["modules"]
 

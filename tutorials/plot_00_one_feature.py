@@ -13,7 +13,7 @@ For the :math:`n` values :math:`x_i` that one feature takes in a batch:
 
 .. math::
 
-    \mu &= \tfrac{1}{n} \textstyle\sum_i x_i                  && \text{1. the mean} \\
+    \mu &= \tfrac{1}{n} \textstyle\sum_i x_i                  &&\quad \text{1. the mean} \\
     \sigma^2 &= \tfrac{1}{n} \textstyle\sum_i (x_i - \mu)^2   && \text{2. the variance} \\
     \hat{x}_i &= (x_i - \mu) \,/\, \sqrt{\sigma^2 + \varepsilon} && \text{3. normalize} \\
     y_i &= \gamma \hat{x}_i + \beta                           && \text{4. scale and offset, which are learned}
@@ -27,14 +27,16 @@ import numpy as np
 import pybn
 from pybn.lessons import lesson
 
-plt = lesson.pyplot()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 
 EPSILON = 1e-3
-ROW, COLUMN = 2, 4  # the pixel: on the upper stroke of some digits, in the hole of others
+# The pixel: on the upper stroke of some digits, in the hole of others.
+ROW, COLUMN = 2, 4
 
 images, labels = pybn.datasets.digits()
-pixel = images[:, ROW, COLUMN].astype(np.float64)  # its ink in each of 1797 images, from 0 to 1
+# Its ink in each of 1797 images, from 0 to 1.
+pixel = images[:, ROW, COLUMN].astype(np.float64)
 
 
 def batch(seed, size=64):
@@ -57,30 +59,10 @@ variance = ((x - mean) ** 2).sum() / len(x)
 normalized = (x - mean) / np.sqrt(variance + EPSILON)
 y = scale * normalized + offset
 
-INK, MARK = "#56B4E9", "#D55E00"  # sky blue and vermilion: told apart by the colour-blind, and in grey
-steps = [
-    (x, "the batch", rf"$\mu = {mean:.2f}$" "\n" rf"$\sigma^2 = {variance:.3f}$"),
-    (x - mean, "after centring", r"$x_i - \mu$"),
-    (normalized, "normalized", r"$\hat{x}_i = \frac{x_i - \mu}{\sqrt{\sigma^2 + \varepsilon}}$"),
-    (y, "scaled and offset", r"$y_i = \gamma\hat{x}_i + \beta$" "\n" rf"$\gamma = {scale},\ \beta = {offset}$"),
-]
-figure, rows = plt.subplots(4, 1, sharex=True, sharey=True, figsize=(8, 6.4), layout="constrained")
-for axes, (values, name, equation) in zip(rows, steps, strict=True):
-    axes.hist(values, bins=np.arange(-1.5625, 2.2, 0.125), color=INK)
-    centre, deviation = values.mean(), values.std()
-    axes.axvline(centre, color=MARK, lw=2, label="mean")
-    axes.axvspan(
-        centre - deviation, centre + deviation, color=MARK, alpha=0.2, zorder=0, label="one standard deviation"
-    )
-    axes.set_title(f"{name}: mean {abs(centre):.2f}, standard deviation {deviation:.2f}", loc="left", fontsize=11)
-    axes.text(1.02, 0.5, equation, transform=axes.transAxes, va="center", fontsize=14)
-    axes.set_ylabel("images")
-figure.legend(*rows[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
-rows[-1].set_xlabel(f"value of the feature (ink of pixel {ROW}, {COLUMN}; 0 is blank and 1 is black in the first row)")
-lesson.show()
+drawings.one_feature_after_each_line(x, normalized, y, scale, offset)
 
 # %%
-# Three things are true of every batch; here of three.
+# Three things are true of every batch; the cell below tries three.
 #
 # * What leaves the third line has mean 0 and variance :math:`\sigma^2/(\sigma^2 + \varepsilon)`, a little below 1.
 # * The unit of the feature is forgotten: had the scanner given three times the ink plus seven, the
@@ -90,14 +72,19 @@ lesson.show()
 
 
 def normalize(x, scale=1.0, offset=0.0):
-    """The four lines as pybn computes them: x of shape (n,) is a batch with one feature."""
+    """The four lines as pybn computes them: x of shape (n,) is a batch with one
+    feature.
+    """
     y, mean, variance = pybn.reference.batch_norm_training(
         x[:, None], np.array([scale]), np.array([offset]), epsilon=EPSILON
     )
     return y[:, 0], mean[0], variance[0]
 
 
-assert np.allclose(normalize(x, scale, offset)[0], y, rtol=0, atol=1e-14)  # nothing but these four lines
+# %%
+
+# Folded: the check that pybn computes these four lines, and of the three things
+assert np.allclose(normalize(x, scale, offset)[0], y, rtol=0, atol=1e-14)
 
 for seed in SEEDS:
     x = batch(seed)
@@ -107,12 +94,15 @@ for seed in SEEDS:
 
     assert abs(y.mean()) < 1e-14
     assert np.isclose(y.var(), variance / (variance + EPSILON), rtol=1e-12)
-    # sqrt(v / (v + eps)) is all that can differ: half of eps / variance, times the largest normalized value
+    # sqrt(v / (v + eps)) is all that can differ: half of eps / variance, times the
+    # largest normalized value
     assert np.abs(of_rescaled - y).max() < 0.5 * EPSILON / variance * np.abs(y).max()
     assert np.abs(restored - x).max() < 1e-14
     print(
-        f"batch {seed}: mean {mean:.3f} and variance {variance:.3f} became 0 and {y.var():.4f};\n"
-        f"  3 x + 7 instead of x changes y by {np.abs(of_rescaled - y).max():.4f} at most;\n"
+        f"batch {seed}: mean {mean:.3f} and variance {variance:.3f} became 0 and "
+        f"{y.var():.4f};\n"
+        f"  3 x + 7 instead of x changes y by {np.abs(of_rescaled - y).max():.4f} at "
+        f"most;\n"
         f"  scale and offset can bring x back to {np.abs(restored - x).max():.0e}"
     )
 
@@ -125,7 +115,9 @@ for seed in SEEDS:
 # averages of what it saw in training, and inference normalizes with these.
 
 ctx = pybn.Context()
-dataset = pybn.InMemoryDataset(pixel[:, None], labels, batch_size=64, shuffle=True, rng=SEEDS[0])
+dataset = pybn.InMemoryDataset(
+    pixel[:, None], labels, batch_size=64, shuffle=True, rng=SEEDS[0]
+)
 for values, _ in dataset:
     with ctx.forward_pass(training=True):
         pybn.batch_norm(ctx, values, epsilon=EPSILON)
@@ -141,30 +133,33 @@ def through_layer(followed, neighbours, *, training):
 
 neighbourhoods = [batch(seed, 63) for seed in lesson.seeds(60)]
 followed = pixel[6]
-in_training = [through_layer(followed, others, training=True) for others in neighbourhoods]
-in_inference = [through_layer(followed, others, training=False) for others in neighbourhoods]
+in_training = [
+    through_layer(followed, others, training=True) for others in neighbourhoods
+]
+in_inference = [
+    through_layer(followed, others, training=False) for others in neighbourhoods
+]
 
-figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-axes.plot(in_training, "o", color=INK, label="training: the batch's mean and variance")
-axes.plot(in_inference, "-", color=MARK, lw=3, label="inference: the moving averages")
-axes.set_xlabel("batch number (64 images: the same one and 63 neighbours)")
-axes.set_ylabel("what becomes of it\n(standard deviations)")
-axes.set_title("One image's pixel in the company of different neighbours", loc="left", fontsize=11)
-figure.legend(loc="outside lower center", ncols=2)
-lesson.show()
+drawings.one_image_among_different_neighbours(in_training, in_inference)
 
 # %%
 # Three images, each in sixty batches, and in inference also in a batch of its own:
 
+# Folded: the check that training moves each of them, and inference none
 for image in (0, 6, 9):
-    trained = [through_layer(pixel[image], others, training=True) for others in neighbourhoods]
-    inferred = {through_layer(pixel[image], others, training=False) for others in [*neighbourhoods, []]}
+    value = pixel[image]
+    alone = [*neighbourhoods, []]
+    trained = [through_layer(value, others, training=True) for others in neighbourhoods]
+    inferred = {through_layer(value, others, training=False) for others in alone}
     assert np.ptp(trained) > 0.1
     assert len(inferred) == 1
     print(
-        f"image {image}, ink {pixel[image]:.2f}: from {min(trained):.2f} to {max(trained):.2f} in training; "
+        f"image {image}, ink {value:.2f}: from {min(trained):.2f} to "
+        f"{max(trained):.2f} in training; "
         f"{inferred.pop():.2f} in inference, always"
     )
+
+lesson.show()
 
 # %%
 # Exercises

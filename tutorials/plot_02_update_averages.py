@@ -19,16 +19,28 @@ epoch to estimate the averages on the whole data set.
 
 import numpy as np
 
+import pybn
+from pybn import layers
 from pybn.lessons import experiments, lesson
 
-plots = lesson.plots()
+plots, drawings = lesson.plots(), lesson.drawings()
 SEEDS = lesson.seeds()
 DEPTH = 4
 
 
+def model(ctx, images):
+    """Four blocks of dense, batch norm and relu; the layer's own momentum is 0.99."""
+    x = layers.flatten(images)
+    for index in range(DEPTH):
+        here = ctx.in_scope(f"layer_{index}")
+        x = layers.dense(here, x, 64, use_bias=False)
+        x = layers.relu(pybn.batch_norm(here, x))
+    return layers.dense(ctx.in_scope("output"), x, 10)
+
+
 def fresh(seed, every=5):
-    """Four blocks of dense, batch norm and relu in front of the digits, with the layer's own momentum of 0.99."""
-    return experiments.recorded(seed, experiments.classifier((64,) * DEPTH), learning_rate=0.5, every=every)
+    """The digits and a trainer; a recorder watches."""
+    return experiments.recorded(seed, model, learning_rate=0.5, every=every)
 
 
 # %%
@@ -51,18 +63,28 @@ _ = plots.lag(runs[0].statistics.layers, runs[0].data.layers, UPDATES)
 # The first layer is the furthest behind: its input, the pixels, is not normalized, so its weights move its means
 # freely.  The others see what a batch norm layer and a relu have kept in place.
 
+# Folded: how far behind each layer is, and the check that updates keep all nearer
 step = runs[0].data["/layer_0"].step
+# By seed, layer and time.
 behind = np.array(
     [
-        [plots.lag_in_deviations(run.statistics[scope], run.data[scope]).mean(axis=1) for scope in run.data.layers]
+        [
+            plots.lag_in_deviations(run.statistics[scope], run.data[scope]).mean(axis=1)
+            for scope in run.data.layers
+        ]
         for run in runs
     ]
-)  # by seed, layer and time
-before, after = behind[:, :, step <= UPDATES[0]].mean(axis=2), behind[:, :, step > UPDATES[0]].mean(axis=2)
+)
+before, after = (
+    behind[:, :, step <= UPDATES[0]].mean(axis=2),
+    behind[:, :, step > UPDATES[0]].mean(axis=2),
+)
 for index in range(DEPTH):
     print(
-        f"layer_{index}: {before[:, index].mean():.3f} standard deviations behind up to step 60, "
-        f"{after[:, index].mean():.3f} afterwards, with an update every 60 steps (mean of {len(runs)} seeds)"
+        f"layer_{index}: {before[:, index].mean():.3f} standard deviations behind up "
+        f"to step 60, "
+        f"{after[:, index].mean():.3f} afterwards, with an update every 60 steps (mean "
+        f"of {len(runs)} seeds)"
     )
 assert np.all(after < before)
 assert np.all(before[:, 0] > 2 * before[:, 1:].max(axis=1))
@@ -79,29 +101,43 @@ RULES = {
     "0.999, started at 0 and 1": experiments.plain(0.999),
     "0.99, pybn's": experiments.debiased(0.99),
 }
+METHODS = ("two_phase", "one_pass", "exact")
 runs = [fresh(seed, every=100).epochs(3) for seed in SEEDS]
-before = {name: np.array([run.accuracy(rule) for run in runs]) for name, rule in RULES.items()}
+before = {
+    name: np.array([run.accuracy(rule) for run in runs]) for name, rule in RULES.items()
+}
 batch = np.array([run.accuracy_with_batch_statistics() for run in runs])
-methods = {}
-for method in ("two_phase", "one_pass", "exact"):
-    methods[method] = {
-        "accuracy": np.array([run.update_averages(method).accuracy() for run in runs]),
-        "error": np.array([list(run.error_against_inference().values()) for run in runs]),
-    }
-after = methods["exact"]["accuracy"]
+
+accuracy, errors = {}, {}
+for method in METHODS:
+    for run in runs:
+        run.update_averages(method)
+    accuracy[method] = np.array([run.accuracy() for run in runs])
+    errors[method] = np.array(
+        [list(run.error_against_inference().values()) for run in runs]
+    )
+after = accuracy["exact"]
 
 slopes = {name: (values.mean(), after.mean()) for name, values in before.items()}
 _ = plots.before_and_after(slopes, "accuracy on the test digits", truth=batch.mean())
 
 # %%
 
+# Folded: the check that the update repairs what a rule had spoiled, and spoils nothing
 for name, values in before.items():
-    print(f"momentum {name}: accuracy {values.mean():.3f}; after update_averages {after.mean():.3f}")
+    print(
+        f"momentum {name}: accuracy {values.mean():.3f}; after update_averages "
+        f"{after.mean():.3f}"
+    )
 print(f"with batch statistics: {batch.mean():.3f} (mean of {len(runs)} seeds)")
-assert np.all(after - before["0.999, started at 0 and 1"] > 0.15)  # half the least of the 24 seeds below
+# Half the least of the 24 seeds below.
+assert np.all(after - before["0.999, started at 0 and 1"] > 0.15)
 won = after - before["0.99, pybn's"]
 assert np.all(won > -0.02)
-print("after minus before for pybn's rule, seed by seed: " + ", ".join(f"{each:+.3f}" for each in won))
+print(
+    "after minus before for pybn's rule, seed by seed: "
+    + ", ".join(f"{each:+.3f}" for each in won)
+)
 assert np.all(np.abs(after - batch) < 0.02)
 
 # %%
@@ -121,20 +157,22 @@ assert np.all(np.abs(after - batch) < 0.02)
 #
 # Hold each layer's averages against what really reaches it in inference:
 
-errors = {name: found["error"] for name, found in methods.items()}
-ax = plots.over_seeds(
-    range(DEPTH), errors, ("layer, from the pixels up", "error against inference\n(standard deviations)")
-)
-_ = ax.set_xticks(range(DEPTH), [f"layer_{index}" for index in range(DEPTH)])
+drawings.errors_of_three_updates(errors)
 
 # %%
 
-worst = {name: found["error"].max() for name, found in methods.items()}
-assert worst["exact"] < 1e-12, "the exact averages are those of inference, up to rounding"
+# Folded: the check that the exact method alone leaves nothing
+worst = {method: error.max() for method, error in errors.items()}
+assert worst["exact"] < 1e-12, (
+    "the exact averages are those of inference, up to rounding"
+)
 assert worst["one_pass"] > 1e-3
 assert worst["two_phase"] > 1e-3
-for name, found in methods.items():
-    print(f"{name}: off by up to {worst[name]:.1e} standard deviations; accuracy {found['accuracy'].mean():.3f}")
+for method, values in accuracy.items():
+    print(
+        f"{method}: off by up to {worst[method]:.1e} standard deviations; accuracy "
+        f"{values.mean():.3f}"
+    )
 
 # %%
 # On the digits all three repair the accuracy; only the exact method leaves nothing to repair, whatever the

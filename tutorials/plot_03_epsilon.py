@@ -20,11 +20,31 @@ shows what that costs.
 
 import numpy as np
 
+import pybn
+from pybn import layers
 from pybn.lessons import experiments, lesson, trials
 
 plots, drawings = lesson.plots(), lesson.drawings()
 SEEDS = lesson.seeds(4)
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
+
+
+def model(epsilon=1e-3, normalized_pixels=True):
+    """A dense, a batch norm and a relu; in front of them, another batch norm on the
+    pixels themselves.
+    """
+
+    def forward(ctx, images):
+        x = layers.flatten(images)
+        if normalized_pixels:
+            pixels = ctx.in_scope("pixels")
+            x = pybn.batch_norm(pixels, x, epsilon=epsilon, center=False, scale=False)
+        x = layers.dense(ctx.in_scope("layer_0"), x, 64, use_bias=False)
+        x = layers.relu(pybn.batch_norm(ctx.in_scope("layer_0"), x, epsilon=epsilon))
+        return layers.dense(ctx.in_scope("output"), x, 10)
+
+    return forward
+
 
 # %%
 # Pixels that are nearly always blank
@@ -34,7 +54,10 @@ EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)
 # batch norm in front of the network, and train it with each of six epsilons, on four
 # splits of the data.
 
-runs = {epsilon: [trials.epsilon_run(seed, epsilon) for seed in SEEDS] for epsilon in EPSILONS}
+runs = {
+    epsilon: [trials.epsilon_run(seed, epsilon, model(epsilon)) for seed in SEEDS]
+    for epsilon in EPSILONS
+}
 
 _ = plots.gain(runs[1e-3][0].variances, (1e-1, 1e-3, 1e-6))
 
@@ -48,23 +71,29 @@ _ = plots.gain(runs[1e-3][0].variances, (1e-1, 1e-3, 1e-6))
 # Here is the rarest of the pixels that do have ink: one or two of 1347 training images show some.  A network learns
 # from batches of 64, with momentum 0.9, and at each step we ask by how much evaluation would multiply that pixel.
 
-run = experiments.recorded(SEEDS[0], experiments.classifier((64,), normalized_pixels=True), every=10**9).epochs(6)
-rare = trials.rarest(run.statistics["/pixels"], momentum=0.9)
-_ = drawings.gain_of_a_rare_feature(rare, (1e-2, 1e-3, 1e-6, 1e-8))
+
+def rare_pixel(seed):
+    """The rarest pixel with ink, and its averaged variance step by step."""
+    run = experiments.recorded(seed, model(), every=10**9).epochs(6)
+    return trials.rarest(run.statistics["/pixels"], momentum=0.9)
+
+
+drawings.gain_of_a_rare_feature(rare_pixel(SEEDS[0]), (1e-2, 1e-3, 1e-6, 1e-8))
 
 # %%
 # Until the ink is seen for the first time, the averaged variance is 0 and the gain at its limit.  Each batch with the
 # ink (grey lines) brings the variance up; in the twenty or thirty batches until the next one the average forgets, and
 # the gain climbs again.  With epsilon 0.001 nothing of this is to be seen: the pixel counts as noise, and stays there.
 
+# Folded: the check that the gain swings with a small epsilon, not with the usual one
 for seed in SEEDS:
-    run = experiments.recorded(seed, experiments.classifier((64,), normalized_pixels=True), every=10**9).epochs(6)
-    rare = trials.rarest(run.statistics["/pixels"], momentum=0.9)
+    rare = rare_pixel(seed)
     small, usual = (rare.gain(epsilon)[rare.seen[0] :] for epsilon in (1e-8, 1e-3))
     assert small.max() > 2 * small.min()
     assert usual.max() < 1.1 * usual.min()
     print(
-        f"seed {seed}: once it was seen, the gain goes from {small.min():.0f} to {small.max():.0f} with epsilon 1e-8, "
+        f"seed {seed}: once it was seen, the gain goes from {small.min():.0f} to "
+        f"{small.max():.0f} with epsilon 1e-8, "
         f"from {usual.min():.0f} to {usual.max():.0f} with 0.001"
     )
 
@@ -76,13 +105,17 @@ for seed in SEEDS:
 # not, outputs stay below :math:`\sqrt{63} = 7.9`.  In evaluation the variance is that of *other* images: of 300,
 # with which we trained above.
 
+# Folded: the check of both limits
 for epsilon in EPSILONS:
     trained = max(run.in_training.max() for run in runs[epsilon])
     evaluated = np.array([run.in_evaluation[-1] for run in runs[epsilon]])
     assert trained <= np.sqrt(63)
-    assert np.all(evaluated <= 1 / np.sqrt(epsilon)), "a pixel is between 0 and 1, so the limit is on the output too"
+    assert np.all(evaluated <= 1 / np.sqrt(epsilon)), (
+        "a pixel is between 0 and 1, so the limit is on the output too"
+    )
     print(
-        f"epsilon {epsilon:g}: outputs up to {trained:.1f} in training, {evaluated.mean():.1f} on the test digits, "
+        f"epsilon {epsilon:g}: outputs up to {trained:.1f} in training, "
+        f"{evaluated.mean():.1f} on the test digits, "
         f"where the limit is {1 / np.sqrt(epsilon):.1f}"
     )
 
@@ -95,36 +128,43 @@ for epsilon in EPSILONS:
 image, pixel = runs[1e-8][0].worst
 images = experiments.digits(SEEDS[0], examples=300)
 views = {"the image": images.test.inputs[image]}
-mean, variance = (getattr(images.whole.inputs, name)(axis=0, dtype=np.float64) for name in ("mean", "var"))
+mean, variance = (
+    getattr(images.whole.inputs, name)(axis=0, dtype=np.float64)
+    for name in ("mean", "var")
+)
 for epsilon in (1e-3, 1e-8):
-    views[f"normalized,\nepsilon {epsilon:g}"] = (images.test.inputs[image] - mean) / np.sqrt(variance + epsilon)
-for ax, (title, view) in zip(plots.panels(1, 3, height=3), views.items(), strict=True):
-    shown = ax.imshow(view, cmap="cividis")
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.grid(visible=False)
-    ax.figure.colorbar(shown, ax=ax, shrink=0.8)
+    views[f"normalized,\nepsilon {epsilon:g}"] = (
+        images.test.inputs[image] - mean
+    ) / np.sqrt(variance + epsilon)
+drawings.a_test_image_as_two_epsilons_see_it(views)
 
 # %%
 # What it costs
 # -------------
 
 loss = np.array([[run.test["loss"] for run in runs[epsilon]] for epsilon in EPSILONS]).T
-accuracy = np.array([[run.test["accuracy"] for run in runs[epsilon]] for epsilon in EPSILONS]).T
-ax = plots.over_seeds(
-    EPSILONS,
-    {f"mean of {len(SEEDS)} seeds, and their range": loss},
-    ("epsilon", "cross entropy on the\ntest digits (nats)"),
-)
-ax.set_xscale("log")
-ax.set_ylim(bottom=0)
-ax.invert_xaxis()
+accuracy = np.array(
+    [[run.test["accuracy"] for run in runs[epsilon]] for epsilon in EPSILONS]
+).T
+drawings.loss_by_epsilon(EPSILONS, loss)
 
-for epsilon, one, other in zip(EPSILONS, loss.mean(axis=0), accuracy.mean(axis=0), strict=True):
-    print(f"epsilon {epsilon:g}: test loss {one:.3f}, accuracy {other:.3f} (mean of {len(SEEDS)} seeds)")
+# %%
+
+# Folded: the check that a tiny epsilon costs something in every split
+for epsilon, one, other in zip(
+    EPSILONS, loss.mean(axis=0), accuracy.mean(axis=0), strict=True
+):
+    print(
+        f"epsilon {epsilon:g}: test loss {one:.3f}, accuracy {other:.3f} (mean of "
+        f"{len(SEEDS)} seeds)"
+    )
 at = dict(zip(EPSILONS, loss.T, strict=True))
 times = at[1e-8] / at[1e-3]
 assert np.all(times > 1)
-print("loss at 1e-8 over loss at 1e-3, split by split: " + ", ".join(f"{each:.1f}" for each in times))
+print(
+    "loss at 1e-8 over loss at 1e-3, split by split: "
+    + ", ".join(f"{each:.1f}" for each in times)
+)
 
 # %%
 # The accuracy hardly moves: a handful of images lose everything, the others nothing.  Had we looked only at accuracy,
@@ -137,18 +177,35 @@ print("loss at 1e-8 over loss at 1e-3, split by split: " + ", ".join(f"{each:.1f
 # An epsilon above the variance turns normalization off.  The standard deviation of a hidden layer's normalized
 # features, which ought to be 1, during training:
 
-layers = {
-    epsilon: [
-        experiments.recorded(seed, experiments.classifier(epsilon=epsilon), every=1000).steps(60).statistics["/layer_0"]
-        for seed in SEEDS
-    ]
+
+def recorded_layer(seed, epsilon):
+    """What 60 steps show of the hidden layer, with that epsilon and no normalized
+    pixels.
+    """
+    hidden = model(epsilon, normalized_pixels=False)
+    return (
+        experiments.recorded(seed, hidden, every=1000).steps(60).statistics["/layer_0"]
+    )
+
+
+of_epsilon = {
+    epsilon: [recorded_layer(seed, epsilon) for seed in SEEDS]
     for epsilon in (1.0, 0.1, 1e-3)
 }
-_ = plots.output_deviation({epsilon: layer[0] for epsilon, layer in layers.items()})
+_ = plots.output_deviation({epsilon: layer[0] for epsilon, layer in of_epsilon.items()})
 
-for epsilon, of_seeds in layers.items():
-    deviations = [np.median(np.sqrt(each.batch_variance / (each.batch_variance + epsilon))) for each in of_seeds]
-    print(f"epsilon {epsilon:g}: a normalized feature's standard deviation is {np.mean(deviations):.3f}")
+# %%
+
+# Folded: the check that epsilon 1 takes more than half of it, and 0.001 nearly nothing
+for epsilon, of_seeds in of_epsilon.items():
+    deviations = [
+        np.median(np.sqrt(each.batch_variance / (each.batch_variance + epsilon)))
+        for each in of_seeds
+    ]
+    print(
+        f"epsilon {epsilon:g}: a normalized feature's standard deviation is "
+        f"{np.mean(deviations):.3f}"
+    )
     assert max(deviations) < 0.5 if epsilon == 1 else min(deviations) > 0.6
 
 # %%

@@ -19,9 +19,11 @@ of a ResNet that rose for no visible reason, not in training mode, and no more o
 
 import numpy as np
 
+import pybn
+from pybn import layers
 from pybn.lessons import lesson, trials
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 
 # %%
@@ -29,52 +31,71 @@ SEEDS = lesson.seeds()
 # at 0.01.  Every ten steps we evaluate on the test digits, three times: with averages of momentum 0.99 and 0.9, and
 # with batch statistics.  All three use the same weights.
 
-runs = [trials.rate_drop(seed) for seed in SEEDS]
-run = runs[0]
 
-loss, lag = plots.panels(2, height=6, sharex=True, height_ratios=(3, 2))
-for colour, momentum in zip(plots.COLOURS, (0.99, 0.9), strict=False):
-    width = 2.5 if momentum == 0.99 else 1.5
-    loss.plot(run.step, run.averages[momentum], color=colour, linewidth=width, label=f"averages, momentum {momentum}")
-    lag.plot(run.step, run.lag[momentum], color=colour, linewidth=width)
-loss.plot(run.step, run.batch, color="black", linewidth=1.5, label="batch statistics")
-loss.set(ylabel="cross entropy on the\ntest digits (nats)", ylim=(0, None))
-lag.set(ylabel="averages behind the data\n(standard deviations)", xlabel="training step", ylim=(0, None))
-for ax in (loss, lag):
-    ax.axvline(run.drop, color="black", linestyle="--", linewidth=1)
-loss.annotate("learning rate 2", (run.drop - 5, 0.6), ha="right")
-loss.annotate("learning rate 0.01", (run.drop + 5, 0.6))
-loss.legend(frameon=False, loc="upper right")
-animation = plots.growing((loss, lag))
+def model(ctx, images):
+    x = layers.flatten(images)
+    for index in range(3):
+        here = ctx.in_scope(f"layer_{index}")
+        x = layers.dense(here, x, 64, use_bias=False)
+        x = layers.relu(pybn.batch_norm(here, x))
+    return layers.dense(ctx.in_scope("output"), x, 10)
+
+
+runs = [
+    trials.rate_drop(seed, momenta=(0.9, 0.99), model=model, high=2, low=0.01)
+    for seed in SEEDS
+]
+animation = drawings.jumps_and_lag_growing(runs[0])
 
 # %%
 # The lower panel is the reason: how far the first layer's averages are from the statistics of all the training data
 # under the weights of the moment.  At the high rate momentum 0.99 is always about a fifth of a standard deviation
 # behind; the loss jumps where that happens to matter.  After the drop both lines sink: the weights hold still.
 
+# Folded: what the averages cost at the high rate, and the check that the drop ends it
 cost = {}
 for momentum in (0.99, 0.9):
-    high = np.array([(run.averages[momentum] - run.batch)[run.step <= run.drop] for run in runs])
-    # From 50 steps after the drop on, the averages of momentum 0.99 have seen enough of the new weights.
-    low = np.array([(run.averages[momentum] - run.batch)[run.step > run.drop + 50] for run in runs])
+    high = np.array(
+        [(run.averages[momentum] - run.batch)[run.step <= run.drop] for run in runs]
+    )
+    # From 50 steps after the drop on, the averages of momentum 0.99 have seen enough of
+    # the new weights.
+    low = np.array(
+        [(run.averages[momentum] - run.batch)[run.step > run.drop + 50] for run in runs]
+    )
     cost[momentum] = high.mean(axis=1)
     print(
-        f"momentum {momentum}: the averages cost {high.mean():.3f} of loss on average at the high rate, "
-        f"{high.max():.3f} at worst; {low.mean():.3f} and {low.max():.3f} after the drop ({len(runs)} seeds)"
+        f"momentum {momentum}: the averages cost {high.mean():.3f} of loss on average "
+        f"at the high rate, {high.max():.3f} at worst;\n  {low.mean():.3f} and "
+        f"{low.max():.3f} after the drop ({len(runs)} seeds)"
     )
-    # The jumps are gone.  Against the run's own: at a rate of 2 the last bit of a sum decides which path it takes.
+    # The jumps are gone.  Against the run's own: at a rate of 2 the last bit of a sum
+    # decides which path it takes.
     assert np.all(low.max(axis=1) < high.max(axis=1) / 3)
 
-usual = [np.median((run.averages[0.99] / run.batch)[run.step <= run.drop]) for run in runs]
+# %%
+
+# Folded: the check that a long memory costs more than a short one, and lags less later
+
+usual = [
+    np.median((run.averages[0.99] / run.batch)[run.step <= run.drop]) for run in runs
+]
 assert min(usual) > 1.25
 assert np.all(cost[0.99] > 0.03)
 assert np.all(cost[0.9] < cost[0.99] / 2), "a shorter memory is less late"
-print("momentum 0.99 at the high rate: usually " + ", ".join(f"{each:.1f}" for each in usual) + " times the loss")
+print(
+    "momentum 0.99 at the high rate: usually "
+    + ", ".join(f"{each:.1f}" for each in usual)
+    + " times the loss"
+)
 
-behind = np.array([[run.lag[0.99][run.step <= run.drop].mean(), run.lag[0.99][-1]] for run in runs])
+behind = np.array(
+    [[run.lag[0.99][run.step <= run.drop].mean(), run.lag[0.99][-1]] for run in runs]
+)
 assert np.all(behind[:, 1] < behind[:, 0] / 2)
 print(
-    f"momentum 0.99 is {behind[:, 0].mean():.3f} standard deviations behind at the high rate, "
+    f"momentum 0.99 is {behind[:, 0].mean():.3f} standard deviations behind at the "
+    f"high rate, "
     f"{behind[:, 1].mean():.3f} at the end"
 )
 

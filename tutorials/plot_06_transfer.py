@@ -15,19 +15,38 @@ when other data come.  The averages move although nobody meant to train; or they
 import numpy as np
 
 import pybn
+from pybn import layers
 from pybn.lessons import experiments, lesson, trials
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 PASSES = 6
 
 
+def model(frozen):
+    """Two blocks of dense, batch norm and relu, whose averages may be frozen."""
+
+    def forward(ctx, images):
+        x = layers.flatten(images)
+        for index in range(2):
+            here = ctx.in_scope(f"layer_{index}")
+            x = layers.dense(here, x, 64, use_bias=False)
+            x = layers.relu(
+                pybn.batch_norm(here, x, momentum=0.9, frozen_averages=frozen)
+            )
+        return layers.dense(ctx.in_scope("output"), x, 10)
+
+    return forward
+
+
 def pretrained(seed, frozen=False):
-    """Two blocks that have learned the ten digits; from now on, their averages may be frozen."""
+    """A network that has learned the ten digits; from now on, its averages may be
+    frozen.
+    """
     run = experiments.recorded(
-        seed, experiments.classifier((64, 64), momentum=0.9), learning_rate=0.3, every=1000
+        seed, model(False), learning_rate=0.3, every=1000
     ).epochs(12)
-    run.trainer.model_fn = experiments.classifier((64, 64), momentum=0.9, frozen_averages=frozen)
+    run.trainer.model_fn = model(frozen)
     return run
 
 
@@ -37,27 +56,41 @@ def pretrained(seed, frozen=False):
 # The network has learned ten digits.  Now it only *looks* at zeros and ones, in training mode: no gradient, no
 # optimizer, not one weight changes.  After each pass over them we test it on all ten again.
 
-forgotten = np.empty((2, len(SEEDS), PASSES + 1))
-for row, seed in enumerate(SEEDS):
-    for kind, frozen in enumerate((False, True)):
-        run = pretrained(seed, frozen)
-        weights = [variable.value for variable in run.trainer.context.variables(trainable=True)]
-        zeros_and_ones = trials.only_classes(run.digits.train, (0, 1))
-        forgotten[kind, row, 0] = run.accuracy()
-        for number in range(1, PASSES + 1):
-            forgotten[kind, row, number] = trials.forward_passes(run, zeros_and_ones).accuracy()
-        after = run.trainer.context.variables(trainable=True)
-        assert all(np.array_equal(old, new.value) for old, new in zip(weights, after, strict=True))
 
-curves = {"averages move": forgotten[0], "frozen_averages(True)": forgotten[1]}
-labels = ("passes over zeros and ones, in training mode", "accuracy on all ten digits")
-_ = plots.over_seeds(range(PASSES + 1), curves, labels)
+def forget(seed, frozen):
+    """Accuracy on all ten digits before, and after each pass over zeros and ones; has
+    no weight changed?
+    """
+    run = pretrained(seed, frozen)
+    zeros_and_ones = trials.only_classes(run.digits.train, (0, 1))
+    weights = [each.value for each in run.trainer.context.variables(trainable=True)]
+    accuracy = [run.accuracy()]
+    for _ in range(PASSES):
+        accuracy.append(trials.forward_passes(run, zeros_and_ones).accuracy())
+    after = [each.value for each in run.trainer.context.variables(trainable=True)]
+    return accuracy, all(map(np.array_equal, weights, after))
 
-moved, still = forgotten
+
+found = {frozen: [forget(seed, frozen) for seed in SEEDS] for frozen in (False, True)}
+moved, still = (
+    np.array([accuracy for accuracy, _ in found[frozen]]) for frozen in found
+)
+drawings.accuracy_by_passes({"averages move": moved, "frozen_averages(True)": still})
+
+# %%
+
+# Folded: the check that averages which move forget, and frozen ones do not
+assert all(unchanged for of_seeds in found.values() for _, unchanged in of_seeds)
 assert np.all(moved[:, -1] < moved[:, 0] - 0.04)
 assert np.all(still == still[:, :1])
-print(f"averages move: accuracy {moved[:, 0].mean():.3f} before, {moved[:, -1].mean():.3f} after {PASSES} passes")
-print(f"frozen: accuracy {still[:, 0].mean():.3f} before and after (mean of {len(SEEDS)} seeds)")
+print(
+    f"averages move: accuracy {moved[:, 0].mean():.3f} before, "
+    f"{moved[:, -1].mean():.3f} after {PASSES} passes"
+)
+print(
+    f"frozen: accuracy {still[:, 0].mean():.3f} before and after (mean of {len(SEEDS)} "
+    f"seeds)"
+)
 
 # %%
 # Data that have changed
@@ -72,24 +105,23 @@ source = np.array([run.accuracy() for run in runs])
 shifted = np.empty(len(SEEDS))
 updated = np.empty((len(SEEDS), len(COUNTS)))
 for row, run in enumerate(runs):
-    train, test = (trials.with_contrast(part, 0.3, 0.5) for part in (run.digits.train, run.digits.test))
+    train, test = (
+        trials.with_contrast(part, 0.3, 0.5)
+        for part in (run.digits.train, run.digits.test)
+    )
     shifted[row] = run.trainer.eval(test)["accuracy"]
     for column, count in enumerate(COUNTS):
-        pybn.update_averages(run.trainer, pybn.InMemoryDataset(train.inputs[:count], train.labels[:count], 64))
+        pybn.update_averages(
+            run.trainer,
+            pybn.InMemoryDataset(train.inputs[:count], train.labels[:count], 64),
+        )
         updated[row, column] = run.trainer.eval(test)["accuracy"]
 
-ax = plots.over_seeds(
-    COUNTS, {"updated averages": updated}, ("new images, without labels", "accuracy on the new images")
-)
-ax.axhline(source.mean(), color="black", linestyle=":", label="on the old images")
-ax.axhline(shifted.mean(), color=plots.COLOURS[1], linestyle="--", label="on the new ones, old averages")
-ax.set(xscale="log", ylim=(0, 1.02))
-ax.set_xticks(COUNTS, COUNTS)
-ax.minorticks_off()
-_ = ax.legend(frameon=False, loc="center right")
+drawings.accuracy_by_new_images(COUNTS, updated, source.mean(), shifted.mean())
 
 # %%
 
+# Folded: the check that an update on all of them brings the accuracy back
 assert np.all(shifted < 0.7)
 assert np.all(np.abs(updated[:, -1] - source) < 0.03)
 print(f"old averages on the new images: accuracy {shifted.mean():.3f}")
@@ -102,9 +134,13 @@ print(f"the old images: {source.mean():.3f}")
 # new averages take out again.  They are no cure for everything: in a negative, white on black, every feature
 # changes its *sign*, and no mean and no variance can undo that.
 
+# Folded: the update on negatives, and the check that it does not help
 negative = []
 for run in runs:
-    train, test = (trials.with_contrast(part, -1.0, 1.0) for part in (run.digits.train, run.digits.test))
+    train, test = (
+        trials.with_contrast(part, -1.0, 1.0)
+        for part in (run.digits.train, run.digits.test)
+    )
     pybn.update_averages(run.trainer, train)
     negative.append(run.trainer.eval(test)["accuracy"])
 assert max(negative) < 0.2
@@ -125,8 +161,15 @@ for seed in SEEDS:
         run.trainer.optimizer = pybn.optimizers.SGD(learning_rate=0.03)
         accuracies.append(run.epochs(3).accuracy())
     difference.append(accuracies[0] - accuracies[1])
+
+# %%
+
+# Folded: the check that the difference is small
 assert np.all(np.abs(difference) < 0.02)
-print("frozen minus moving, after three more epochs: " + ", ".join(f"{each:+.3f}" for each in difference))
+print(
+    "frozen minus moving, after three more epochs: "
+    + ", ".join(f"{each:+.3f}" for each in difference)
+)
 
 lesson.show()
 

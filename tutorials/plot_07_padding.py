@@ -22,7 +22,7 @@ from pybn import Loop, layers, ops, reference
 from pybn.lessons import experiments, lesson
 from pybn.lessons.sequences import PaddedBatches, numbers, padded
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 LONGEST = 8
 
@@ -43,35 +43,47 @@ def expected(p, mean, variance):
 
 
 def found(seed):
-    """For each length: the fraction of padding, and the pixel's mean and variance without and with the mask."""
-    sequences, _ = numbers(images.astype(np.float64), labels, count=64, longest=LONGEST, rng=seed)
+    """For each length: the fraction of padding, and the pixel's mean and variance
+    without and with the mask.
+    """
+    sequences, _ = numbers(
+        images.astype(np.float64), labels, count=64, longest=LONGEST, rng=seed
+    )
     rows = []
     for x, mask in (padded(sequences, length).values() for length in lengths):
         _, mean, variance = reference.moments(x[:, :, [PIXEL]])
         _, real_mean, real_variance = reference.moments(x[:, :, [PIXEL]], mask=mask)
-        rows.append((1 - mask.mean(), mean[0], variance[0], real_mean[0], real_variance[0]))
+        rows.append(
+            (1 - mask.mean(), mean[0], variance[0], real_mean[0], real_variance[0])
+        )
     return np.transpose(rows)
 
 
+# %%
+
+# Folded: the check of the formula, and that with the mask nothing changes
 for seed in SEEDS:
     p, *of_all, real_mean, real_variance = found(seed)
     assert np.allclose(of_all, expected(p, real_mean, real_variance), rtol=1e-12)
     assert max(np.ptp(real_mean), np.ptp(real_variance)) < 1e-14
     print(
-        f"seed {seed}: with {p[0]:.0%} padding the mean is {of_all[0][0]:.3f} for {real_mean[0]:.3f},\n"
-        f"  the variance {of_all[1][0]:.3f} for {real_variance[0]:.3f}; with the mask neither moves"
+        f"seed {seed}: with {p[0]:.0%} padding the mean is {of_all[0][0]:.3f} for "
+        f"{real_mean[0]:.3f},\n"
+        f"  the variance {of_all[1][0]:.3f} for {real_variance[0]:.3f}; with the mask "
+        f"neither moves"
     )
 
-p, *of_all, real_mean, real_variance = found(SEEDS[0])
+# %%
+
+p, mean, variance, real_mean, real_variance = found(SEEDS[0])
 fractions = np.linspace(0, 0.9)
-panels = zip(("mean", "variance"), of_all, (real_mean, real_variance), strict=True)
-for which, (ax, (quantity, all_elements, real)) in enumerate(zip(plots.panels(1, 2, height=3.6), panels, strict=True)):
-    curve = expected(fractions, real_mean[0], real_variance[0])[which]
-    ax.plot(fractions, curve, color=plots.COLOURS[0], alpha=0.5, label="the formula")
-    ax.plot(p, all_elements, "o", color=plots.COLOURS[0], label="found without mask")
-    ax.plot(p, real, "s", color=plots.COLOURS[1], label="found with mask")
-    ax.set(xlabel="fraction of padding", ylabel=f"{quantity} of pixel {PIXEL} (ink)", ylim=(0, None))
-_ = ax.legend(frameon=False, loc="lower left")
+by_formula = expected(fractions, real_mean[0], real_variance[0])
+
+drawings.padding_against_the_formula(
+    p,
+    {"mean": (mean, real_mean), "variance": (variance, real_variance)},
+    {"mean": (fractions, by_formula[0]), "variance": (fractions, by_formula[1])},
+)
 
 # %%
 # The mean shrinks, and the variance *grows*: a heap of ink and a heap of zeros lie further apart than the data do among
@@ -92,8 +104,10 @@ def model(mask_in_layer, mask_in_sum):
         for index in range(2):
             here = ctx.in_scope(f"layer_{index}")
             steps = ops.reshape(x, (-1, x.shape[-1]))
-            x = ops.reshape(layers.dense(here, steps, 64, use_bias=False), (*mask.shape, 64))
-            x = layers.relu(pybn.batch_norm(here, x, momentum=0.9, mask=mask if mask_in_layer else None))
+            x = layers.dense(here, steps, 64, use_bias=False)
+            x = ops.reshape(x, (*mask.shape, 64))
+            told = mask if mask_in_layer else None
+            x = layers.relu(pybn.batch_norm(here, x, momentum=0.9, mask=told))
         if mask_in_sum:
             x = ops.where(mask[..., None], x, 0.0)
         pooled = ops.sum(x, axis=1) / mask.sum(axis=1, keepdims=True).astype(np.float32)
@@ -102,40 +116,60 @@ def model(mask_in_layer, mask_in_sum):
     return forward
 
 
-PADDED_TO = (None, 8, 12, 16, 24)  # None: each number in a batch of its own, without padding
+# %%
+
+# None: each number in a batch of its own, without padding.
+PADDED_TO = (None, 8, 12, 16, 24)
 
 
 def accuracies(seed, mask_in_layer, mask_in_sum):
-    """On the same test numbers, padded more and more: accuracy, and how far the first number's logits move."""
+    """On the same test numbers, padded more and more: accuracy, and how far the first
+    number's logits move.
+    """
     train, test = pybn.datasets.train_test_split(images, labels, 0.25, seed)
     trainer = experiments.trainer(seed, model(mask_in_layer, mask_in_sum))
-    Loop(trainer).run_epochs(PaddedBatches(*numbers(*train, 1984, LONGEST, seed), 64, rng=seed), 8)
+    Loop(trainer).run_epochs(
+        PaddedBatches(*numbers(*train, 1984, LONGEST, seed), 64, rng=seed), 8
+    )
     written = numbers(*test, 400, LONGEST, seed)
-    accuracy = [trainer.eval(PaddedBatches(*written, 1 if to is None else 50, to))["accuracy"] for to in PADDED_TO]
+    accuracy = [
+        trainer.eval(PaddedBatches(*written, 1 if to is None else 50, to))["accuracy"]
+        for to in PADDED_TO
+    ]
     first = [trainer.predict(padded(written[0][:1], to)) for to in PADDED_TO]
     return accuracy, np.ptp(first, axis=0).max()
 
 
-ways = {"no mask": (False, False), "mask in the layer": (True, False), "mask in the sum alone": (False, True)}
-results = {name: [accuracies(seed, *masks) for seed in SEEDS] for name, masks in ways.items()}
-curves = {name: [accuracy for accuracy, _ in of_seeds] for name, of_seeds in results.items()}
+ways = {
+    "no mask": (False, False),
+    "mask in the layer": (True, False),
+    "mask in the sum alone": (False, True),
+}
+results = {
+    name: [accuracies(seed, *masks) for seed in SEEDS] for name, masks in ways.items()
+}
+curves = {
+    name: [accuracy for accuracy, _ in of_seeds] for name, of_seeds in results.items()
+}
 
-dashed = {"linestyle": "--", "marker": "s", "markersize": 10, "markerfacecolor": "none"}
-axes_labels = ("length of the batch (steps; numbers have 1 to 8)", "accuracy on test numbers")
-ax = plots.over_seeds(range(5), curves, axes_labels, mask_in_the_sum_alone=dashed)
-ax.set_xticks(range(5), ["own", *PADDED_TO[1:]])
-_ = ax.set_ylim(0, 1)
+drawings.accuracy_by_length(["own", *PADDED_TO[1:]], curves)
 
 # %%
+
+# Folded: the check that without a mask, and only then, neighbours change the answer
 for row, seed in enumerate(SEEDS):
-    (none, moved), (in_layer, still), (in_sum, still_too) = (of_seeds[row] for of_seeds in results.values())
+    (none, moved), (in_layer, still), (in_sum, still_too) = (
+        of_seeds[row] for of_seeds in results.values()
+    )
     assert len(set(in_layer)) == len(set(in_sum)) == 1
     assert max(still, still_too) < 1e-5 < 0.5 < moved
     assert none[1] - none[-1] > 0.15
     print(
-        f"seed {seed}, no mask: accuracy {none[1]:.3f} padded as in training, {none[0]:.3f} alone, "
+        f"seed {seed}, no mask: accuracy {none[1]:.3f} padded as in training, "
+        f"{none[0]:.3f} alone, "
         f"{none[-1]:.3f} padded to 24;\n"
-        f"  with the mask {in_layer[0]:.3f} in each case, with it in the sum {in_sum[0]:.3f}"
+        f"  with the mask {in_layer[0]:.3f} in each case, with it in the sum "
+        f"{in_sum[0]:.3f}"
     )
 own, as_in_training = np.mean(curves["no mask"], axis=0)[:2]
 assert as_in_training - own > 0.02

@@ -19,7 +19,7 @@ from pybn import reference
 from pybn.lessons import experiments, lesson
 from pybn.study.interop import LIBRARIES, rules
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 
 # %%
@@ -27,8 +27,18 @@ SEEDS = lesson.seeds()
 # ---------
 
 NAMES = ("pybn", "gomlx", "pytorch", "keras", "flax", "onnx")
-COLUMNS = ("momentum", "momentum_keeps", "epsilon", "averaged_variance", "mean", "variance")
-rows = {LIBRARIES[name].title: [getattr(LIBRARIES[name], each) for each in COLUMNS] for name in NAMES}
+COLUMNS = (
+    "momentum",
+    "momentum_keeps",
+    "epsilon",
+    "averaged_variance",
+    "mean",
+    "variance",
+)
+rows = {
+    LIBRARIES[name].title: [getattr(LIBRARIES[name], each) for each in COLUMNS]
+    for name in NAMES
+}
 lesson.table(rows, COLUMNS)
 
 # %%
@@ -41,12 +51,16 @@ SIZE, PIXEL = 8, (0, 3)
 
 
 def averages(seed, **momentum):
-    """Averaged mean and variance after each batch of an epoch, for each library: {name: (2, batches)}."""
+    """Averaged mean and variance after each batch of an epoch, for each library: {name:
+    (2, batches)}.
+    """
     data = experiments.digits(seed, batch_size=SIZE)
     started = {name: rules[name](**momentum) for name in NAMES}
     history = {name: [] for name in NAMES}
     for images, _ in data.train:
-        _, mean, variance = reference.moments(images[:, *PIXEL][:, None].astype(np.float64))
+        _, mean, variance = reference.moments(
+            images[:, *PIXEL][:, None].astype(np.float64)
+        )
         for name, average in started.items():
             average.update(mean[0], variance[0], SIZE)
             history[name].append((average.mean, average.variance))
@@ -60,22 +74,7 @@ def truth(seed):
 
 
 stream = averages(SEEDS[0])
-curves = {
-    "Keras, Flax (0.99 of the old)": ("keras", {"color": plots.COLOURS[0], "lw": 2.5}),
-    "ONNX (0.9 of the old)": ("onnx", {"color": plots.COLOURS[1], "lw": 1.5}),
-    "PyTorch (0.1 of the new)": ("pytorch", {"color": plots.COLOURS[4], "lw": 1.5, "ls": (0, (2, 2))}),
-    "pybn, GoMLX (0.99 of the old, batches counted)": ("pybn", {"color": plots.COLOURS[2], "lw": 2.5}),
-}
-axes = plots.panels(1, 2, height=4.4)
-for which, (ax, quantity) in enumerate(zip(axes, ("mean", "variance"), strict=True)):
-    ax.axhline(truth(SEEDS[0])[which], color="black", ls=":", label="all the data")
-    for label, (name, style) in curves.items():
-        ax.plot(np.arange(1, len(stream[name][which]) + 1), stream[name][which], label=label, **style)
-    ax.set(xlabel=f"batches of {SIZE} images", ylabel=f"averaged {quantity} of the pixel (ink{'²' * which})")
-axes[1].set_yscale("log")
-axes[1].set_yticks((0.05, 0.1, 0.2, 0.5, 1), ("0.05", "0.1", "0.2", "0.5", "1"))
-axes[1].minorticks_off()
-_ = axes[1].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+drawings.one_stream_by_five_rules(stream, truth(SEEDS[0]), SIZE)
 
 # %%
 # Six names, and three curves for the mean.  ONNX's 0.9 and PyTorch's 0.1 are the same number in two senses; their
@@ -83,6 +82,7 @@ _ = axes[1].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside low
 # still hold a part :math:`0.99^t` of the start after :math:`t` batches.  pybn and GoMLX count the batches, so nothing
 # of the start remains after the first.
 
+# Folded: the check of each of these sentences, and of how far the start is felt
 for seed in SEEDS:
     after, (mean, variance) = averages(seed), truth(seed)
     assert np.array_equal(after["keras"], after["flax"])
@@ -94,10 +94,15 @@ for seed in SEEDS:
     keras, own = after["keras"][:, 99], after["pybn"][:, 99]
     assert abs(own[0] - mean) < 0.05 < 0.2 < mean - keras[0]
     print(
-        f"seed {seed}, after 100 batches: in Keras and Flax mean {keras[0]:.3f} and variance {keras[1]:.3f},\n"
-        f"  in pybn {own[0]:.3f} and {own[1]:.3f}, in the data {mean:.3f} and {variance:.3f}"
+        f"seed {seed}, after 100 batches: in Keras and Flax mean {keras[0]:.3f} and "
+        f"variance {keras[1]:.3f},\n"
+        f"  in pybn {own[0]:.3f} and {own[1]:.3f}, in the data {mean:.3f} and "
+        f"{variance:.3f}"
     )
-print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their start, 0 and 1")
+print(
+    f"after 100 batches {0.99**100:.0%} of Keras's averages is still their start, 0 "
+    f"and 1"
+)
 
 # %%
 # pybn's variance stays a little below that of the data: a batch of eight has 7/8 of it on average, which is what the
@@ -109,20 +114,23 @@ print(f"after 100 batches {0.99**100:.0%} of Keras's averages is still their sta
 # memory of 1.1 batches in place of 10.  (How far off it is, below, is the root mean square from batch 50 on.)
 
 same = averages(SEEDS[0], momentum=0.9)
-ax = plots.panels(height=3.2)
-ax.axhline(truth(SEEDS[0])[0], color="black", ls=":", label="all the data")
-ax.plot(same["pytorch"][0], color=plots.COLOURS[0], lw=1.2, label="PyTorch, momentum=0.9")
-ax.plot(same["keras"][0], color=plots.COLOURS[1], lw=2.5, label="Keras, momentum=0.9")
-ax.set(xlabel=f"batches of {SIZE} images", ylabel="averaged mean of the pixel (ink)", ylim=(0, 1))
-_ = ax.legend(frameon=False)
+drawings.same_momentum_in_two_libraries(
+    same["pytorch"][0], same["keras"][0], truth(SEEDS[0])[0], SIZE
+)
 
 # %%
+
+# Folded: the check that it is more than twice as far off
 for seed in SEEDS:
     same, (mean, _) = averages(seed, momentum=0.9), truth(seed)
-    error = {name: np.sqrt(np.mean((same[name][0, 50:] - mean) ** 2)) for name in ("keras", "pytorch")}
+    error = {
+        name: np.sqrt(np.mean((same[name][0, 50:] - mean) ** 2))
+        for name in ("keras", "pytorch")
+    }
     assert error["pytorch"] > 2 * error["keras"]
     print(
-        f"seed {seed}: with 0.9 in both, the average is off by {error['keras']:.3f} in Keras, "
+        f"seed {seed}: with 0.9 in both, the average is off by {error['keras']:.3f} in "
+        f"Keras, "
         f"by {error['pytorch']:.3f} in PyTorch"
     )
 

@@ -18,9 +18,11 @@ simulated in one process, so that the lesson runs everywhere; they take the same
 
 import numpy as np
 
+import pybn
+from pybn import layers
 from pybn.lessons import lesson, workers
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
 BATCH = 64
 
@@ -31,34 +33,55 @@ BATCH = 64
 # against that of the layer's input over all the data.
 
 WORKERS = np.array([1, 2, 4, 8])
-runs = {
-    synchronize: [[workers.spread_run(seed, [1 / n] * n, synchronize=synchronize) for n in WORKERS] for seed in SEEDS]
-    for synchronize in (True, False)
-}
-ratios = {
-    "synchronized": [[run.variance_ratio.mean() for run in of_seed] for of_seed in runs[True]],
-    "each worker alone": [[run.variance_ratio.mean() for run in of_seed] for of_seed in runs[False]],
-}
-parts = BATCH / WORKERS
-alone = [of_seed[0].variance_ratio[0] for of_seed in runs[True]]
 
-axes = plots.over_seeds(WORKERS, ratios, ("workers (64 examples in all)", "averaged variance /\nvariance of the data"))
-axes.plot(WORKERS, np.mean(alone) * (parts - 1) / parts / ((BATCH - 1) / BATCH), "k:", label="predicted: (n - 1) / n")
-axes.set(xscale="log")
-axes.set_xticks(WORKERS, WORKERS)
-axes.minorticks_off()
-_ = axes.legend(frameon=False)
+
+def model(ctx, images):
+    x = layers.flatten(images)
+    x = layers.dense(ctx.in_scope("layer_0"), x, 64, use_bias=False)
+    x = layers.relu(pybn.batch_norm(ctx.in_scope("layer_0"), x))
+    return layers.dense(ctx.in_scope("output"), x, 10)
+
+
+def spread(seed, shares, synchronize):
+    """200 steps, each worker with its share of every batch."""
+    return workers.spread_run(
+        seed, shares, synchronize=synchronize, model=model, batch_size=BATCH
+    )
+
+
+together, alone = (
+    [[spread(seed, [1 / n] * n, synchronize) for n in WORKERS] for seed in SEEDS]
+    for synchronize in (True, False)
+)
+
+
+def ratio(runs):
+    """The averaged variance over the data's: (seeds, workers)."""
+    return np.array(
+        [[run.variance_ratio.mean() for run in of_seed] for of_seed in runs]
+    )
+
+
+parts = BATCH / WORKERS
+theory = (parts - 1) / parts / ((BATCH - 1) / BATCH)  # of one worker's
+one = ratio(together)[:, :1]
+
+ratios = {"synchronized": ratio(together), "each worker alone": ratio(alone)}
+drawings.variance_by_workers(WORKERS, ratios, one.mean() * theory)
 
 # %%
 # The prediction is that of the lesson on small batches, with a worker's part for the batch.
 
-for position, n in enumerate(WORKERS):
-    theory = (parts[position] - 1) / parts[position] / ((BATCH - 1) / BATCH)
-    own = np.array([of_seed[position] for of_seed in ratios["each worker alone"]]) / alone
-    together = np.array([of_seed[position] for of_seed in ratios["synchronized"]]) / alone
-    assert np.all(np.abs(own - theory) < 0.05), (n, own, theory)
-    assert np.all(np.abs(together - 1) < 1e-4), (n, together)
-    print(f"{n} workers alone keep {own.mean():.3f} of one process's variance; (n - 1)/n predicts {theory:.3f}")
+# Folded: the check that workers alone follow it, and synchronized ones keep it all
+assert np.all(np.abs(ratio(alone) / one - theory) < 0.05), ratio(alone)
+assert np.all(np.abs(ratio(together) / one - 1) < 1e-4), ratio(together)
+for n, kept, predicted in zip(
+    WORKERS, (ratio(alone) / one).mean(axis=0), theory, strict=True
+):
+    print(
+        f"{n} workers alone keep {kept:.3f} of one process's variance; (n - 1)/n "
+        f"predicts {predicted:.3f}"
+    )
 
 # %%
 # Uneven parts
@@ -68,27 +91,31 @@ for position, n in enumerate(WORKERS):
 
 UNEVEN = (0.5, 0.3, 0.15, 0.05)
 uneven = {
-    synchronize: [workers.spread_run(seed, UNEVEN, synchronize=synchronize) for seed in SEEDS] for synchronize in runs
+    synchronize: [spread(seed, UNEVEN, synchronize) for seed in SEEDS]
+    for synchronize in (True, False)
 }
-rank = np.arange(len(UNEVEN))
-axes = plots.over_seeds(
-    rank,
+drawings.variance_by_part(
+    UNEVEN,
     {
         "synchronized": [run.variance_ratio for run in uneven[True]],
         "each worker alone": [run.variance_ratio for run in uneven[False]],
     },
-    ("worker (50, 30, 15 and 5 % of each batch)", "averaged variance /\nvariance of the data"),
 )
-_ = axes.set_xticks(rank, rank)
 
 # %%
-for seed, (together, own) in zip(SEEDS, zip(uneven[True], uneven[False], strict=True), strict=True):
-    assert together.means_apart == 0
-    assert np.ptp(together.variance_ratio) == 0
+
+# Folded: the check that synchronized workers agree to the last bit, and others do not
+for seed, (both, own) in zip(
+    SEEDS, zip(uneven[True], uneven[False], strict=True), strict=True
+):
+    assert both.means_apart == 0
+    assert np.ptp(both.variance_ratio) == 0
     assert own.variance_ratio[-1] < 0.8 * own.variance_ratio[0]
     print(
-        f"seed {seed}: the largest part keeps {own.variance_ratio[0]:.2f} of the data's variance, the smallest "
-        f"{own.variance_ratio[-1]:.2f}; the workers' means are {own.means_apart:.2f} deviations apart"
+        f"seed {seed}: the largest part keeps {own.variance_ratio[0]:.2f} of the "
+        f"data's variance, the smallest "
+        f"{own.variance_ratio[-1]:.2f}; the workers' means are {own.means_apart:.2f} "
+        f"deviations apart"
     )
 
 # %%
@@ -97,11 +124,17 @@ for seed, (together, own) in zip(SEEDS, zip(uneven[True], uneven[False], strict=
 # Synchronized, the parts do not matter: the weights after 200 steps are those of one process, but for the order in
 # which sums were taken.
 
-for seed, (together, of_seed) in zip(SEEDS, zip(uneven[True], runs[True], strict=True), strict=True):
-    weights = of_seed[0].weights
-    apart = np.abs(together.weights - weights).max() / np.abs(weights).max()
+# Folded: the check of the weights
+for seed, four, one_process in zip(
+    SEEDS, uneven[True], (of_seed[0] for of_seed in together), strict=True
+):
+    weights = one_process.weights
+    apart = np.abs(four.weights - weights).max() / np.abs(weights).max()
     assert apart < 1e-4
-    print(f"seed {seed}: four uneven workers end {apart:.0e} of the largest weight from one process")
+    print(
+        f"seed {seed}: four uneven workers end {apart:.0e} of the largest weight from "
+        f"one process"
+    )
 
 # %%
 # With MPI the same is ``mpiexec -n 4 python -m mpi4py train.py``, where ``train.py`` makes its trainer with

@@ -22,9 +22,11 @@ from pybn import layers
 from pybn.lessons import experiments, lesson
 from pybn.study import fold, interop
 
-plots = lesson.plots()
+drawings = lesson.drawings()
 SEEDS = lesson.seeds()
-NORMS = {f"/layer_{index}/batch_normalization": f"/layer_{index}/dense" for index in range(2)}
+NORMS = {
+    f"/layer_{index}/batch_normalization": f"/layer_{index}/dense" for index in range(2)
+}
 
 # %%
 # The network, and the one without
@@ -32,7 +34,15 @@ NORMS = {f"/layer_{index}/batch_normalization": f"/layer_{index}/dense" for inde
 # Two blocks of dense, batch norm and relu.  The plain model is the same function without the norms; its dense layers
 # have the bias that the others had no use for.
 
-model = experiments.classifier((64, 64))
+
+def model(ctx, images):
+    """Two blocks of dense, batch norm and relu."""
+    x = layers.flatten(images)
+    for index in range(2):
+        here = ctx.in_scope(f"layer_{index}")
+        x = layers.dense(here, x, 64, use_bias=False)
+        x = layers.relu(pybn.batch_norm(here, x))
+    return layers.dense(ctx.in_scope("output"), x, 10)
 
 
 def plain_model(ctx, images):
@@ -53,7 +63,11 @@ def wide(ctx):
     """The same variables in float64: what they say without rounding."""
     copy = pybn.Context()
     for each in ctx.variables():
-        copy.add_variable(pybn.Variable(each.path, each.value.astype(np.float64), each.trainable, each.role))
+        copy.add_variable(
+            pybn.Variable(
+                each.path, each.value.astype(np.float64), each.trainable, each.role
+            )
+        )
     return copy
 
 
@@ -64,16 +78,29 @@ def wide(ctx):
 # in float32, and the exact answer is the first one's, in float64.
 
 runs = [experiments.recorded(seed, model, every=50).steps(150) for seed in SEEDS]
-for run, seed in zip(runs, SEEDS, strict=True):
+
+
+def folded_and_compared(run):
+    """The folded network's variables, and the report on its predictions for the test
+    digits.
+    """
     ctx, images = run.trainer.context, run.digits.test.inputs
     plain = fold.fold(ctx, NORMS)
-    found = fold.report(
-        predictions(wide(ctx), model, images.astype(np.float64)),
+    exact = predictions(wide(ctx), model, images.astype(np.float64))
+    apart, folded = (
         predictions(ctx, model, images),
         predictions(plain, plain_model, images),
     )
+    return plain, fold.report(exact, apart, folded)
+
+
+# %%
+
+# Folded: the check that dense layers alone are left, and that they predict the same
+for run, seed in zip(runs, SEEDS, strict=True):
+    plain, found = folded_and_compared(run)
     print(f"seed {seed}: {found.text}\n")
-    assert len(plain.variables()) == 6 < len(ctx.variables())
+    assert len(plain.variables()) == 6 < len(run.trainer.context.variables())
     assert found.agreement == 1
     # Three sums of 64 products each, none of which cancels: units, not digits.
     assert found.folded.max() < 64
@@ -88,33 +115,45 @@ for run, seed in zip(runs, SEEDS, strict=True):
 # 1000 in it; the bias must take away what 64 of them add up to.  (A pixel that is always 1000 has no variance to
 # compare with its mean but epsilon's.)
 
+
+def fold_pixels(run, added):
+    """A batch norm on the pixels folded into the first dense layer: the report, and
+    what it warns of.
+    """
+    x = (run.digits.test.inputs.reshape(-1, 64) + added).astype(np.float32)
+    weights = run.trainer.context.get_variable("/layer_0/dense/weights").value
+    _, mean, variance = pybn.reference.moments(x)
+    state = interop.State(mean, variance, epsilon=1e-3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        folded = fold.into_next(state, weights)
+
+    def normalized(x):
+        return pybn.reference.batch_norm_inference(
+            x, None, None, mean, variance, epsilon=1e-3
+        )
+
+    exact = normalized(x.astype(np.float64)) @ weights.astype(np.float64)
+    report = fold.report(
+        exact, normalized(x) @ weights, x @ folded.weights + folded.bias
+    )
+    told = [
+        str(each.message) for each in caught if each.category is fold.FoldingWarning
+    ]
+    return report, told
+
+
 report_of, warned = {}, {}
 for run, seed in zip(runs, SEEDS, strict=True):
-    images = run.digits.test.inputs.reshape(-1, 64)
-    weights = run.trainer.context.get_variable("/layer_0/dense/weights").value
     for added in (0, 1000):
-        x = (images + added).astype(np.float32)
-        _, mean, variance = pybn.reference.moments(x)
-        state = interop.State(mean, variance, epsilon=1e-3)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            folded = fold.into_next(state, weights)
-        normalized = pybn.reference.batch_norm_inference(x, None, None, mean, variance, epsilon=1e-3)
-        exact = pybn.reference.batch_norm_inference(x.astype(np.float64), None, None, mean, variance, epsilon=1e-3)
-        report_of[seed, added] = fold.report(
-            exact @ weights.astype(np.float64), normalized @ weights, x @ folded.weights + folded.bias
-        )
-        warned[seed, added] = [str(each.message) for each in caught if each.category is fold.FoldingWarning]
+        report_of[seed, added], warned[seed, added] = fold_pixels(run, added)
 
-ax = plots.panels(height=3.4)
-for at, added in enumerate((0, 1000)):
-    found = report_of[SEEDS[0], added]
-    ax.semilogy(np.sort(found.apart), color=plots.COLOURS[at], ls=":", label=f"ink + {added}, apart")
-    ax.semilogy(np.sort(found.folded), color=plots.COLOURS[at], lw=2, label=f"ink + {added}, folded")
-ax.set(xlabel="the 64 features, each kind sorted by its error", ylabel="largest error (units)")
-_ = ax.legend(frameon=False)
+of_first = {f"ink + {added}": report_of[SEEDS[0], added] for added in (0, 1000)}
+drawings.errors_apart_and_folded(of_first)
 
 # %%
+
+# Folded: the check that the far mean is warned of, and costs thirty times and more
 print(warned[SEEDS[0], 1000][0], "\n")
 for seed in SEEDS:
     near, far = report_of[seed, 0], report_of[seed, 1000]
@@ -123,7 +162,8 @@ for seed in SEEDS:
     assert far.folded.max() > 30 * far.apart.max()
     assert near.folded.max() < 10 * near.apart.max()
     print(
-        f"seed {seed}: off by {near.apart.max():.0f} units apart and {near.folded.max():.0f} folded; "
+        f"seed {seed}: off by {near.apart.max():.0f} units apart and "
+        f"{near.folded.max():.0f} folded; "
         f"with 1000 added by {far.apart.max():.0f} and {far.folded.max():.0f}"
     )
 

@@ -1,7 +1,7 @@
 """The lessons as the site shows them: in three groups of cards, with a way to run each, and pictures that fit the page.
 
 A card has the lesson's finished figure, a sentence and minutes.  On a lesson's page a line leads to Colab and Binder,
-which open its notebook from where the site is published.
+which open its notebook from where the site is published; and code that checks what the page says is folded.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import NamedTuple
 from docutils import nodes
 from PIL import Image
 from sphinx.util.docutils import SphinxDirective
+
+from pybn.lessons.notebooks import FOLDED, HIDDEN
 
 
 class Lesson(NamedTuple):
@@ -44,9 +46,22 @@ LESSONS = {
     "workers": Lesson("use", 10, "A batch spread over workers: whose statistics, and how they are pooled."),
     "evaluation": Lesson("use", 20, "Five ill networks: the report on each, and the cure."),
     "folding": Lesson("use", 15, "A trained layer folded into its neighbour: inference for nothing, and its price."),
+    "context": Lesson("use", 20, "A convolutional network set from outside, and a run that goes on where it ended."),
     "implementations": Lesson("hood", 10, "Reference and compiled twin, held against each other on your machine."),
     "ladder": Lesson("hood", 30, "From loops to the speed of memory in six rungs, each timed."),
 }
+# Pages that are no lessons, and stand among them.
+PAGES = {
+    "compiled": Lesson("hood", 40, "One small batch through the compiled path, with its numbers at each stage."),
+}
+# In a gallery's page: the code of a cell that is to be folded, the first line of it apart.
+_FOLDED = re.compile(
+    rf"^\.\. code-block:: Python\n(?P<gap>\s*)^ +{FOLDED}(?P<what>.+)\n(?P<code>(?:(?: +.*)?\n)*?)(?=^\S)", re.MULTILINE
+)
+# Code that is there for the script's sake: it shows the figures and the exercises, which the page shows anyway.
+_SHOWING = re.compile(
+    r"^\.\. code-block:: Python\n\s*^ +lesson\.(?:show\(\)|exercises\(.*\))\n(?=\s*^\S)", re.MULTILINE
+)
 # The end of a lesson's title, where its introduction begins.
 _TITLE = re.compile(r"^=+\n\n", re.MULTILINE)
 
@@ -66,6 +81,8 @@ class LessonCards(SphinxDirective):
                     f"{stem} has no card: say its group, minutes and sentence in docs/_ext/pybn_lessons.py"
                 )
             groups[lesson.group].append(self.card(stem, title(page), lesson))
+        for name, page in PAGES.items():
+            groups[page.group].append(self.card(name, title(Path(self.env.srcdir) / f"{name}.rst"), page, "../"))
         html = "".join(
             f'<h2 class="lessons">{GROUPS[group]}</h2><div class="lesson-cards">{"".join(cards)}</div>'
             for group, cards in groups.items()
@@ -73,12 +90,12 @@ class LessonCards(SphinxDirective):
         )
         return [nodes.raw("", html, format="html")]
 
-    def card(self, stem, name, lesson):
+    def card(self, stem, name, lesson, where=""):
         """A link as a whole."""
         picture = thumbnail(Path(self.env.srcdir) / "gallery" / "images" / "thumb", stem)
         image = f'<img src="../_static/lessons/{stem}.png" alt="" loading="lazy">' if picture else ""
         return (
-            f'<a class="lesson-card" href="{stem}.html">{image}<b>{escape(name)}</b>'
+            f'<a class="lesson-card" href="{where}{stem}.html">{image}<b>{escape(name)}</b>'
             f"<span>{escape(lesson.sentence)}</span><small>{lesson.minutes} minutes</small></a>"
         )
 
@@ -115,6 +132,34 @@ def ways_to_run(app, docname, source):
     source[0] = _TITLE.sub(lambda found: found[0] + line, source[0], count=1)
 
 
+def fold(app, docname, source):
+    """Code that begins with "# Folded: what it is" becomes a line that unfolds it; what it prints stays in sight.
+
+    What only shows figures and exercises is left out.
+    """
+    if docname.startswith("gallery/plot_"):
+        source[0] = _SHOWING.sub("", _FOLDED.sub(_unfolding, source[0]))
+
+
+def _unfolding(found):
+    html = ".. raw:: html\n\n    {}\n\n"
+    return (
+        html.format(f'<details class="folded"><summary>{escape(found["what"])}</summary>')
+        + f".. code-block:: Python\n{found['gap']}{found['code']}\n"
+        + html.format("</details>")
+    )
+
+
+def fold_in_notebooks(app):
+    """The same in the gallery's notebooks, before they are copied."""
+    for path in (Path(app.srcdir) / "gallery").glob("plot_*.ipynb"):
+        notebook = json.loads(path.read_text("utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code" and "".join(cell["source"]).startswith(FOLDED):
+                cell["metadata"] = HIDDEN
+        path.write_text(json.dumps(notebook, indent=2), "utf-8")
+
+
 def write(app, error):
     """Thumbnails at their end, and the notebooks where Colab and Binder look for them."""
     if error is not None or app.builder.format != "html":
@@ -146,6 +191,8 @@ def setup(app):
     app.add_config_value("pybn_published", "gh-pages", "env", str)
     app.add_directive("lesson-cards", LessonCards)
     app.add_js_file("zoom.js", loading_method="defer")
+    app.connect("builder-inited", fold_in_notebooks, priority=900)  # after the gallery has made them
+    app.connect("source-read", fold)
     app.connect("source-read", ways_to_run, priority=600)  # after the playground's tip, so above it
     app.connect("build-finished", write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

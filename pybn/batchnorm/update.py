@@ -192,6 +192,11 @@ class _Pool:
                 whole[scope] = backend.active().merge_moments(whole[scope], part) if scope in whole else part
         if batches == 0:
             raise ValueError(_NO_BATCH)
+        if empty := sorted(scope for scope, moments in whole.items() if moments.count == 0):
+            raise ValueError(
+                f"the data set gave the batch normalizations {empty} no element in this epoch, only empty or wholly "
+                "masked batches: of nothing there are no averages"
+            )
         for scope, (_, mean, variance) in whole.items():
             _assign(trainer.context.in_absolute_path(scope), Averages(mean, variance, batches))
         return bool(whole)

@@ -7,18 +7,19 @@ Names are PyTorch's: weight and bias are scale and offset, momentum is the fract
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pybn import backend, halves
+from pybn import backend
+from pybn.bridges import tensors
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "batch_norm", "convert"]
 
-ACCEPTED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+#: The running mean and variance that a batch moves, the momentum, and how many elements each feature has.
+Moved = tuple[Tensor | None, Tensor | None, float, int]
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
 
@@ -51,7 +52,7 @@ def batch_norm(
     >>> batch_norm(x, mean, variance, training=True, eps=0.0).ravel(), mean, variance
     (tensor([-1.,  1.]), tensor([0.2000]), tensor([1.1000]))
     """
-    _check(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    tensors.check(input, running_mean, running_var, weight, bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("running_mean and running_var must be given where training is False, got None")
@@ -65,10 +66,10 @@ def batch_norm(
     if count == 0:
         nothing = torch.zeros(input.shape[1])
         return _inference(input, weight, bias, nothing, nothing + 1, eps)
-    y, mean, variance = _Training.apply(input, weight, bias, eps)
-    _move(running_mean, mean, momentum)
-    _move(running_var, variance, momentum, count / (count - 1))
-    return y
+    moved = running_mean, running_var, momentum, count
+    if torch.is_grad_enabled():
+        return _Training.apply(input, weight, bias, eps, moved)
+    return _Call(input, True, eps).train(input, weight, bias, moved)[0]
 
 
 class _Layer(torch.nn.modules.batchnorm._BatchNorm):
@@ -79,19 +80,25 @@ class _Layer(torch.nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalize: in training with input's own statistics, in evaluation with the running ones if they are kept."""
         self._check_input_dim(input)
-        mean, variance = self.running_mean, self.running_var
         tracked = self.training and self.track_running_stats
-        if self.training and not tracked:
-            mean = variance = None
-        counter = self.num_batches_tracked if tracked else None
+        mean = variance = None
+        if tracked or not self.training:
+            mean, variance = self._held("_buffers", "running_mean"), self._held("_buffers", "running_var")
+        counter = self._held("_buffers", "num_batches_tracked") if tracked else None
         momentum = self.momentum
         if momentum is None:
             momentum = 0.0 if counter is None else 1 / (int(counter) + 1)
         training = self.training or (mean is None and variance is None)
-        y = batch_norm(input, mean, variance, self.weight, self.bias, training, momentum, self.eps)
+        weight, bias = self._held("_parameters", "weight"), self._held("_parameters", "bias")
+        y = batch_norm(input, mean, variance, weight, bias, training, momentum, self.eps)
         if counter is not None:
             counter.add_(1)
         return y
+
+    def _held(self, kind: str, name: str) -> Any:
+        """`self.name`; found at once it takes .1 us, and .6 where nn.Module looks for it."""
+        held = self.__dict__[kind]
+        return held[name] if name in held else getattr(self, name)  # a parametrized weight is a property
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in self.ranks:
@@ -138,64 +145,78 @@ def convert(module: AnyModule) -> AnyModule:
 # --- the autograd functions -----------------------------------------------------------------
 
 
-class _Call(NamedTuple):
+class _Call:
     """How one forward pass computes, kept for its backward pass.
 
     `order` is the permutation after which the memory of a channels-last input lies in order, with the features on
     the last axis; None where axis 1 is taken as it is.
     """
 
-    kernels: ModuleType
-    training: bool
-    epsilon: float
-    order: tuple[int, ...] | None
+    __slots__ = ("axis", "epsilon", "kernels", "order", "training")
 
-    @classmethod
-    def of(cls, x: Tensor, training: bool, epsilon: float) -> _Call:
-        order = None
+    def __init__(self, x: Tensor, training: bool, epsilon: float) -> None:
+        self.kernels, self.training, self.epsilon = backend.active(), training, epsilon
+        self.order: tuple[int, ...] | None = None
+        self.axis = 1
         if x.ndim > 2 and not x.is_contiguous():
             order = (0, *range(2, x.ndim), 1)
-            order = order if x.permute(order).is_contiguous() else None
-        return cls(backend.active(), training, epsilon, order)
+            if x.permute(order).is_contiguous():
+                self.order, self.axis = order, -1
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return {"feature_axis": 1 if self.order is None else -1, "epsilon": self.epsilon}
+    def train(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, moved: Moved) -> Any:
+        """Y, mean and variance, by which the running statistics are moved."""
+        y, mean, variance = self.kernels.batch_norm_training(
+            self.array(x), tensors.array(weight), tensors.array(bias), feature_axis=self.axis, epsilon=self.epsilon
+        )
+        tensors.move(*moved, mean, variance)
+        return self.tensor(y), mean, variance
 
-    def array(self, x: Tensor) -> np.ndarray:
-        """The memory of x as an array, features where `options` says."""
-        return _array(x if self.order is None else x.permute(self.order))
-
-    def tensor(self, array: np.ndarray) -> Tensor:
-        """The array's memory as a tensor with the features on axis 1."""
-        tensor = _tensor(array)
-        return tensor if self.order is None else tensor.movedim(-1, 1)
-
-    def normalize(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, *running: Tensor) -> Any:
-        """Y, mean and variance in training; y in evaluation, with the `running` two."""
-        which = self.kernels.batch_norm_training if self.training else self.kernels.batch_norm_inference
-        return which(self.array(x), _array(weight), _array(bias), *map(_array, running), **self.options)
+    def infer(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
+        """Y, by the running statistics."""
+        arrays = map(tensors.array, (weight, bias, mean, variance))
+        return self.tensor(
+            self.kernels.batch_norm_inference(self.array(x), *arrays, feature_axis=self.axis, epsilon=self.epsilon)
+        )
 
     def gradient(self, x: Tensor, weight: Tensor | None, dy: Tensor, mean: np.ndarray, variance: np.ndarray) -> Any:
         """dx, dweight (None where there is no weight) and dbias, by the implementation of the forward pass."""
         which = self.kernels.batch_norm_gradient if self.training else self.kernels.batch_norm_inference_gradient
-        dx, dweight, dbias = which(self.array(x), _array(weight), mean, variance, self.array(dy), **self.options)
-        return self.tensor(dx), None if dweight is None else _tensor(dweight), _tensor(dbias)
+        dx, dweight, dbias = which(
+            self.array(x),
+            tensors.array(weight),
+            mean,
+            variance,
+            self.array(dy),
+            feature_axis=self.axis,
+            epsilon=self.epsilon,
+        )
+        return self.tensor(dx), None if dweight is None else tensors.tensor(dweight), tensors.tensor(dbias)
+
+    def array(self, x: Tensor) -> np.ndarray:
+        """The memory of x as an array, features on `axis`."""
+        return tensors.array(x if self.order is None else x.permute(self.order))
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """The array's memory as a tensor with the features on axis 1."""
+        tensor = tensors.tensor(array)
+        return tensor if self.order is None else tensor.movedim(-1, 1)
 
 
 class _Training(torch.autograd.Function):
-    """(x, weight, bias, epsilon) -> y, mean, variance; the statistics are arrays, which no graph holds."""
+    """(x, weight, bias, epsilon) -> y; moves the running statistics, which no graph holds."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float) -> Any:
-        ctx.call = _Call.of(x, True, epsilon)
-        y, *ctx.statistics = ctx.call.normalize(x, weight, bias)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float, moved: Moved
+    ) -> Tensor:
+        ctx.call = call = _Call(x, True, epsilon)
+        y, *ctx.statistics = call.train(x, weight, bias, moved)
         ctx.save_for_backward(x, weight)
-        return ctx.call.tensor(y), *ctx.statistics
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> Any:
-        return *_gradients(ctx, dy, *ctx.saved_tensors, *ctx.statistics), None
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        return *_gradients(ctx, dy, *ctx.saved_tensors, *ctx.statistics), None, None
 
 
 class _Inference(torch.autograd.Function):
@@ -205,23 +226,23 @@ class _Inference(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, epsilon: float
     ) -> Tensor:
-        ctx.call = _Call.of(x, False, epsilon)
+        ctx.call = _Call(x, False, epsilon)
         # Saved, not kept: autograd then refuses a backward pass after training has moved them.
         ctx.save_for_backward(x, weight, mean, variance)
-        return ctx.call.tensor(ctx.call.normalize(x, weight, bias, mean, variance))
+        return ctx.call.infer(x, weight, bias, mean, variance)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, weight, mean, variance = ctx.saved_tensors
-        return *_gradients(ctx, dy, x, weight, _array(mean), _array(variance)), None, None, None
+        return *_gradients(ctx, dy, x, weight, tensors.array(mean), tensors.array(variance)), None, None, None
 
 
 def _inference(x: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: Any) -> Tensor:
     """`_Inference`; without the work of autograd (10 of 25 us) where nothing is recorded."""
     if torch.is_grad_enabled():
         return _Inference.apply(x, weight, bias, *rest)
-    call = _Call.of(x, False, rest[-1])
-    return call.tensor(call.normalize(x, weight, bias, *rest[:-1]))
+    *running, epsilon = rest
+    return _Call(x, False, epsilon).infer(x, weight, bias, *running)
 
 
 def _gradients(
@@ -229,10 +250,11 @@ def _gradients(
 ) -> list[Tensor | None]:
     """The gradients of x, weight and bias; as a graph of their own where somebody wants to differentiate them."""
     if torch.is_grad_enabled():  # create_graph=True
-        found = _Gradient.apply(x, weight, dy, mean, variance, ctx.call)
+        dx, dweight, dbias = _Gradient.apply(x, weight, dy, mean, variance, ctx.call)
     else:
-        found = ctx.call.gradient(x, weight, dy, mean, variance)
-    return [each if needed else None for each, needed in zip(found, ctx.needs_input_grad, strict=False)]
+        dx, dweight, dbias = ctx.call.gradient(x, weight, dy, mean, variance)
+    of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
+    return [dx if of_x else None, dweight if of_weight else None, dbias if of_bias else None]
 
 
 class _Gradient(torch.autograd.Function):
@@ -277,7 +299,7 @@ def _composed(
     """dx, dweight, dbias with PyTorch's operations, in float64: one line for each term of the derivation."""
     over = (0, *range(2, x.ndim))
     count = x.numel() // x.shape[1]
-    x, dy, mean, variance = x.double(), dy.double(), _along(mean, x.ndim), _along(variance, x.ndim)
+    x, dy, mean, variance = x.double(), dy.double(), tensors.along(mean, x.ndim), tensors.along(variance, x.ndim)
     if call.training:
         mean = x.mean(over, keepdim=True)
         variance = ((x - mean) ** 2).mean(over, keepdim=True)
@@ -285,72 +307,8 @@ def _composed(
     inverse = torch.where(beneath == 0, 0.0, torch.where(beneath == 0, 1.0, beneath).rsqrt())
     normalized = (x - mean) * inverse
     dbias, dweight = dy.sum(over), (dy * normalized).sum(over)
-    gain = inverse if weight is None else inverse * _along(weight, x.ndim)
+    gain = inverse if weight is None else inverse * tensors.along(weight, x.ndim)
     if not call.training:
         return gain * dy, dweight, dbias
-    dx = gain * (dy - _along(dbias, x.ndim) / count - normalized * _along(dweight, x.ndim) / count)
+    dx = gain * (dy - tensors.along(dbias, x.ndim) / count - normalized * tensors.along(dweight, x.ndim) / count)
     return dx, dweight, dbias
-
-
-# --- tensors in, tensors out ----------------------------------------------------------------
-
-
-def _array(values: Any) -> Any:
-    """The memory of a tensor as an array; None stays None.
-
-    bfloat16, which PyTorch does not hand to NumPy, by way of integers of its size.
-    """
-    if values is None:
-        return None
-    if values.dtype is torch.bfloat16:
-        return values.detach().view(torch.int16).numpy().view(halves.bfloat16())
-    return values.detach().numpy()
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """The memory of an array as a tensor."""
-    if halves.is_bfloat16(array.dtype):
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-def _along(values: Tensor, ndim: int) -> Tensor:
-    """One float64 for each feature, shaped to broadcast against x."""
-    return values.double().reshape(1, -1, *[1] * (ndim - 2))
-
-
-def _move(running: Tensor | None, value: np.ndarray, momentum: float, correction: float = 1.0) -> None:
-    """new = (1 - momentum) * old + momentum * correction * value, in place."""
-    if running is not None:
-        array = _array(running)
-        array[...] = halves.rounded((1 - momentum) * array + momentum * correction * value, array.dtype)
-        torch.autograd.graph.increment_version(running)
-
-
-def _check(x: Tensor, **others: Tensor | None) -> None:
-    """What a tensor must be; the implementations check what an array must be."""
-    _check_tensor("input", x)
-    if x.ndim < 2:
-        raise ValueError(f"input must have rank 2 or more, (N, C, ...), got shape {tuple(x.shape)}")
-    features = x.shape[1:2]
-    for name, each in others.items():
-        if each is None:
-            continue
-        _check_tensor(name, each)
-        if each.shape != features:
-            raise ValueError(
-                f"{name} must have one number for each of input's {x.shape[1]} features, shape {tuple(features)}; "
-                f"got {tuple(each.shape)}"
-            )
-
-
-def _check_tensor(name: str, x: Tensor) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
-    if x.dtype not in ACCEPTED:
-        raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {x.dtype}; convert it with to()")
-    if not x.is_cpu or x.layout is not torch.strided:
-        raise ValueError(
-            f"{name} must be a dense tensor on the CPU, where pybn computes, "
-            f"got device {x.device} and layout {x.layout}"
-        )

@@ -10,7 +10,6 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ def moments(
     array : dask.array.Array of rank >= 2, float16, bfloat16, float32 or float64, in chunks of known sizes
     feature_axis : int or tuple of int; the axes that are NOT reduced; they may be chunked, too
     mask : bool array of NumPy or dask over the other axes; False elements do not count
-    progress : show how many blocks are done
+    progress : print how much is done, in a terminal and in a notebook
 
     Returns
     -------
@@ -57,9 +56,7 @@ def moments(
         kept = None if masks is None else masks[tuple(0 if axis in axes else at for axis, at in enumerate(index))]
         by_feature.setdefault(tuple(index[axis] for axis in axes), []).append(measure(blocks[index], kept))
     whole = {index: _in_a_tree(dask, parts) for index, parts in by_feature.items()}
-    with _shown(progress):
-        (found,) = dask.compute(whole)
-    return _assembled(found, [blocks.shape[axis] for axis in axes])
+    return _assembled(_computed(dask, whole, progress), [blocks.shape[axis] for axis in axes])
 
 
 def from_npy(path: str | os.PathLike[str], rows: int) -> Any:
@@ -160,12 +157,21 @@ def _assembled(found: dict[tuple[int, ...], Moments], numbers: list[int]) -> Mom
     return Moments(next(iter(found.values())).count, together("mean"), together("variance"))
 
 
-def _shown(progress: bool) -> Any:
+def _computed(dask: Any, whole: Any, progress: bool) -> Any:
+    """The result, on the scheduler of the moment; a cluster's client has a progress bar of its own."""
     if not progress:
-        return nullcontext()
+        return dask.compute(whole)[0]
+    client = getattr(dask.base.get_scheduler(), "__self__", None)
+    if client is not None:
+        from dask.distributed import progress as show
+
+        future = client.compute(dask.delayed(whole))
+        show(future, notebook=False)  # as text, in a notebook too: the other one asks for ipywidgets
+        return future.result()
     from dask.diagnostics import ProgressBar
 
-    return ProgressBar()
+    with ProgressBar():
+        return dask.compute(whole)[0]
 
 
 def _rows_of_npy(path: str, start: int, stop: int) -> np.ndarray:

@@ -51,7 +51,7 @@ def over(team: Team, layer: Layer, x: Node) -> Node:
             "and synchronization all parts together; take one of the two away"
         )
     name = _name(layer, x)
-    batch = pooled(team.exchange(f"the statistics of {name}", layer.moments(x)))
+    batch = pooled(team.exchange(f"the statistics of {name}", _exact_moments(layer, x)))
     if batch.count == 0:
         raise ValueError(
             f"batch normalization in {layer.scope}: the batch must have at least one (unmasked) element per feature, "
@@ -59,6 +59,15 @@ def over(team: Team, layer: Layer, x: Node) -> Node:
         )
     layer.saw(batch)
     return _normalized(team, name, layer, x, batch)
+
+
+def _exact_moments(layer: Layer, x: Node) -> Moments:
+    """Those of a part, in float64 whatever x is.
+
+    The units that float32 sums may lose come back where the terms of dx cancel: with dy = y it was off by 3e-3.  One
+    process takes such a feature's statistics again; a part cannot know that the terms of the whole will cancel.
+    """
+    return layer.moments(x if x.dtype == np.float64 else Node(x.value.astype(np.float64)))
 
 
 def pooled(parts: list[Moments]) -> Moments:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class DataParallelTrainer(Trainer):
         self.synchronize = synchronize
         self.team = Team(comm)
         self._steps = 0  # taken by this trainer: a worker that was interrupted while it took one is behind
+        self._left: dict[Variable, np.ndarray] = {}  # the values that the last step left
 
     def train_step(self, inputs: Any, labels: Any) -> dict[str, float]:
         """One step of the optimizer on the batch of which this is a part; returns the whole batch's loss and metrics.
@@ -64,22 +65,26 @@ class DataParallelTrainer(Trainer):
         Raises on every worker what `Trainer.train_step` raises on one, and WorkersDifferError where the workers'
         models, options or numbers of steps differ; then nothing has changed anywhere.
         """
-        if self.optimizer is None:
-            raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
         ctx, team = self.context, self.team
         with (
             team.together(),
             ctx.changing("a training step"),
+            _taken_back_on_error(ctx, made=not self._left),
             ctx.forward_pass(training=True) as run,
             normalizing(ctx, functools.partial(over, team) if self.synchronize else in_mode),
         ):
+            if self.optimizer is None:
+                raise ValueError("this Trainer was made without an optimizer: it evaluates, it does not train")
             examples = number_of_examples(labels)
-            total = sum(team.exchange(f"the number of examples of step {self._steps + 1}", examples))
+            told = team.exchange(f"the number of examples of step {self._steps + 1}", (examples, self._were_assigned()))
+            total = sum(examples for examples, _ in told)
             if total == 0:
                 raise ValueError(f"the batch must have at least one example, got none on any of {team.size} workers")
             loss, values = self._share(inputs, labels, examples)
             variables = [variable for variable in run.claimed.values() if variable.trainable]
-            self._check_alike(list(run.claimed.values()))
+            if any(assigned for _, assigned in told):
+                # Averages that are not synchronized are each worker's own.
+                self._check_alike([each for each in run.claimed.values() if self.synchronize or each.trainable])
             mine = gradient(self._objective(loss, examples / total), [variable.node for variable in variables])
             names = ", ".join(variable.path for variable in variables)
             gradients = _added(team.exchange(f"the gradients of {names}", [each.value for each in mine]))
@@ -90,6 +95,7 @@ class DataParallelTrainer(Trainer):
                 f"the end of the step of {_described(self.optimizer, ctx.global_step)}", None
             )  # nobody has failed: from here on all go on
             ctx.apply(new_values)
+            self._left = {variable: variable.value for variable in run.claimed.values()}
             self._steps += 1
             self.observed = run.observed
         return values
@@ -135,29 +141,43 @@ class DataParallelTrainer(Trainer):
         mean = WeightedMean()
         if examples:
             mean.add(values, examples)
-        whole = functools.reduce(
-            WeightedMean.__add__, self.team.exchange(f"the loss{self._with_metrics()}", mean)
-        ).result()
-        added = self.context.run.losses
-        return whole | ({"regularization": sum(map(float, added))} if added else {})
+        added = {"regularization": sum(map(float, losses))} if (losses := self.context.run.losses) else {}
+        # Only the first worker's counts.  Six digits: the last ones may be another processor's.
+        what = "".join(f" and a {name} of {value:.6g}" for name, value in added.items())
+        parts = self.team.exchange(f"the loss{self._with_metrics()}{what}", mean)
+        return functools.reduce(WeightedMean.__add__, parts).result() | added
 
     def _with_metrics(self) -> str:
         """The names of the metrics: one that a part of the workers takes is a mean of nothing."""
         return "".join(f" and {name}" for name in sorted(self.metrics))
 
+    def _were_assigned(self) -> bool:
+        """Whether a variable is not what the last step left: nothing was left yet, or a checkpoint was read."""
+        return not self._left or any(variable.value is not value for variable, value in self._left.items())
+
     def _check_alike(self, variables: list[Variable]) -> None:
-        """Before the first step every worker must have the same variables, with the same values."""
-        if self._steps:
-            return
+        """Every worker must have the same variables, with the same values."""
         mine = {variable.path: _digest(variable.value) for variable in variables}
-        for rank, theirs in enumerate(self.team.exchange("the first values of the variables", mine)):
+        for rank, theirs in enumerate(self.team.exchange("the end of the model, to compare the variables", mine)):
             for path in [*mine, *theirs]:
                 if mine.get(path) != theirs.get(path):
                     raise WorkersDifferError(
                         f"{path} is {mine.get(path, 'not there')} on rank {self.team.rank} and "
-                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must begin with the same "
+                        f"{theirs.get(path, 'not there')} on rank {rank}: every worker must have the same "
                         "values. Give each Context the same seed, or load one checkpoint on all of them"
                     )
+
+
+@contextmanager
+def _taken_back_on_error(ctx: Context, made: bool) -> Iterator[None]:
+    """Take back what a step that fails has drawn, and the variables that it `made`: not all workers came so far."""
+    drawn = ctx.rng.bit_generator.state
+    try:
+        with ctx.restored_on_error() if made else nullcontext():
+            yield
+    except BaseException:
+        ctx.rng.bit_generator.state = drawn
+        raise
 
 
 def _described(optimizer: Optimizer, step: int) -> str:

@@ -179,6 +179,8 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Announced], Any]]:
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             announced = _announced(archive)
+            if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+                raise ValueError("its arrays are more than the file: some of them share their bytes")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             yield announced, arrays
@@ -230,13 +232,13 @@ def _contents(
             Variable(
                 _variable_path(root, each["path"]),
                 _in_named_type(value, each.get("dtype")),
-                bool(each["trainable"]),
-                str(each["role"]),
+                _typed(each, "trainable", bool),
+                _typed(each, "role", str),
             )
             for each, value in zip(header["variables"], values, strict=True)
         ]
         parameters = [(root.in_absolute_path(scope), dict(each)) for scope, each in header["parameters"].items()]
-        step = 0 if header["version"] == 1 else int(header["global_step"])
+        step = 0 if header["version"] == 1 else _typed(header, "global_step", int)
         if step < 0:
             raise ValueError(f"global_step {step}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -245,6 +247,13 @@ def _contents(
     if len(by_path) < len(variables):
         raise _no_context(path, ValueError("it names a variable twice"))
     return by_path, parameters, step
+
+
+def _typed(entry: dict[str, Any], key: str, kind: type) -> Any:
+    """The entry's value, of just this type: bool("false") is True."""
+    if type(entry[key]) is not kind:
+        raise TypeError(f"{key} must be {kind.__name__}, got {entry[key]!r}")
+    return entry[key]
 
 
 def _variable_path(root: Context, path: str) -> str:

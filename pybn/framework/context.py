@@ -10,46 +10,22 @@ that trains; two that change the context at once are an error.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from pybn.framework import initializers
-from pybn.framework.blocks import Blocks
 from pybn.framework.graph import Node
-from pybn.framework.parameters import Misspelt, Parameters
-from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
-from pybn.framework.variables import (
-    ROOT,
-    Held,
-    NewValues,
-    Variable,
-    as_they_are,
-    as_they_were,
-    put_back,
-    restored_on_error,
-)
+from pybn.framework.parameters import Misspelt
+from pybn.framework.runs import Run
+from pybn.framework.store import Store
+from pybn.framework.variables import ROOT, Held, NewValues, Variable, as_they_are
 
 # Where optimizers keep what they remember of a variable: under this and its path.
 OPTIMIZER_SCOPE = "/optimizer"
 _RUN = "the run under way"
-
-
-class _Store:
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.variables: dict[str, Variable] = {}
-        self.parameters = Parameters()
-        self.rng = rng
-        self.notified: set[tuple[str, str]] = set()
-        self.blocks = Blocks()  # what the blocks around a line set, the run among it
-        self.outside = Outside()
-        self.lock = threading.RLock()  # around what must be seen whole: a variable's birth, a step's assignments
-        self.steps = 0  # how many were applied since this store was made
-        self.global_step = 0  # how many its values are the result of, those before a checkpoint too
-        self.changed_by: list[str] | None = None  # by whom, as long as that takes
 
 
 class Context:
@@ -65,7 +41,7 @@ class Context:
     """
 
     def __init__(self, rng: np.random.Generator | int = 0) -> None:
-        self._store = _Store(np.random.default_rng(rng))
+        self._store = Store(np.random.default_rng(rng))
         self._prefix = ""  # the scope's path, before the "/" and the name of what is in it
         self._reuse = False
         self._checked = True
@@ -308,19 +284,8 @@ class Context:
         ConcurrentTrainingError, and changes nothing, where another step was applied since this run
         began: it was computed from values that are no more.
         """
-        run, store = self.run, self._store
-        held = Held.of(run.prepared()) | Held.of(new_values or {})
-        with store.lock:
-            if run.began_after not in (None, store.steps):
-                raise ConcurrentTrainingError(
-                    "another training step on this context was applied since this one began: two at once would lose "
-                    "one of them. This one changed nothing; let the steps take turns"
-                )
-            self._hold(held)
-            store.steps += 1
-            store.global_step += 1
-            if run.began_after is not None:
-                run.began_after = store.steps
+        run = self.run
+        self._store.apply_step(run, Held.of(run.prepared()) | Held.of(new_values or {}))
         run.after_step.clear()
 
     def assign(self, new_values: NewValues) -> None:
@@ -328,45 +293,19 @@ class Context:
 
         Every value is checked before the first is assigned.
         """
-        held = Held.of(new_values)
-        with self._store.lock:
-            self._hold(held)
+        self._store.assign(Held.of(new_values))
 
-    @contextmanager
-    def changing(self, what: str) -> Iterator[None]:
+    def changing(self, what: str) -> AbstractContextManager[None]:
         """Be the only one that changes this store's variables, for the length of a block.
 
         Raises ConcurrentTrainingError at once where another thread, another task or the code around
         does so already: it would see what this one is about to change.
         """
-        store, me = self._store, [what]
-        try:
-            with store.lock:
-                if store.changed_by is not None:
-                    raise ConcurrentTrainingError(
-                        f"{what} cannot begin while {store.changed_by[0]} is under way on this context, in another "
-                        "thread or around this call: two at once would lose one of them. Nothing was changed; let "
-                        "them take turns (with a threading.Lock around each, for one)"
-                    )
-                store.changed_by = me
-            yield
-        finally:  # no call stands here, with which an interrupt could come
-            if store.changed_by is me:
-                store.changed_by = None
+        return self._store.changing(what)
 
-    @contextmanager
-    def restored_on_error(self) -> Iterator[None]:
+    def restored_on_error(self) -> AbstractContextManager[None]:
         """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""
-        store = self._store
-        with store.lock:
-            variables, parameters, step = dict(store.variables), store.parameters.copy(), store.global_step
-            before = as_they_were(variables.values())
-            try:  # one for all: an interrupt may come between two
-                yield
-            except BaseException:
-                store.variables, store.parameters, store.global_step = variables, parameters, step
-                put_back(before)
-                raise
+        return self._store.restored_on_error()
 
     def add_loss(self, loss: Node) -> None:
         """Add a scalar to the loss of this run (a regularizer)."""
@@ -383,11 +322,6 @@ class Context:
 
     def __repr__(self) -> str:
         return f"Context({self.scope}, {len(self.variables())} variables)"
-
-    def _hold(self, held: dict[Variable, np.ndarray]) -> None:
-        with restored_on_error(held):  # an interrupt may come between two assignments
-            for variable, array in held.items():
-                variable.hold(array)
 
     def _with(self, **changes: Any) -> Context:
         other = object.__new__(Context)

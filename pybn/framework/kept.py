@@ -35,7 +35,8 @@ class Checkpoints:
     >>> folder = tempfile.TemporaryDirectory()
     >>> ctx = Context()
     >>> kept = Checkpoints(ctx, folder.name, keep=2)
-    >>> for ctx.global_step in (100, 200, 300):
+    >>> for step in (100, 200, 300):
+    ...     ctx.global_step = step
     ...     path = kept.save()
     >>> [path.name for path in kept.paths()]
     ['checkpoint-n0000001-step-00000200.npz', 'checkpoint-n0000002-step-00000300.npz']

@@ -49,8 +49,13 @@ class Variable:
         self.hold(self.checked(new))
 
     def checked(self, new: Any) -> np.ndarray:
-        """`new` as this variable could hold it: a read-only copy; ValueError for another shape."""
+        """`new` as this variable could hold it: a read-only copy.
+
+        ValueError for another shape, TypeError for what are no real numbers, or masked ones.
+        """
         held = self._node.value
+        if type(new) is not np.ndarray or new.dtype != held.dtype:  # what a step gives is that
+            _check_numbers(self.path, new)
         array = np.array(new, held.dtype)
         if array.shape != held.shape:
             raise ValueError(f"{self.path} must keep its shape {self.shape}, got {array.shape}")
@@ -96,6 +101,13 @@ class Variable:
     def __repr__(self) -> str:
         kind = "trainable" if self.trainable else "not trainable"
         return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
+
+
+def _check_numbers(path: str, new: Any) -> None:
+    """TypeError for what NumPy casts unasked: strings to what they spell, complex numbers to a part, a mask to none."""
+    given = np.asanyarray(new)
+    if isinstance(given, np.ma.MaskedArray) or given.dtype.kind in "OSUmMc":
+        raise TypeError(f"{path} must be plain real numbers, got {type(new).__name__} of {given.dtype}")
 
 
 class Held(dict["Variable", np.ndarray]):

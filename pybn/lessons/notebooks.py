@@ -10,6 +10,10 @@ import re
 from typing import Any
 
 CELL = re.compile(r"^# %%.*\n", re.MULTILINE)
+# A cell of code that begins so is folded where that can be: on a page, in a notebook.  What follows says what it is.
+FOLDED = "# Folded: "
+# As JupyterLab, Jupyter Book and Colab call it.
+HIDDEN = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"], "cellView": "form"}
 
 
 def notebook(source: str) -> dict[str, Any]:
@@ -41,7 +45,8 @@ def _end_of_docstring(source: str) -> int:
 
 
 def _cell(number: int, kind: str, text: str) -> dict[str, Any]:
-    cell: dict[str, Any] = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text}
+    hidden = HIDDEN if kind == "code" and text.startswith(FOLDED) else {}
+    cell: dict[str, Any] = {"cell_type": kind, "id": f"cell-{number}", "metadata": {**hidden}, "source": text}
     return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 

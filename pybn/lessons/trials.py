@@ -17,7 +17,7 @@ from pybn.batchnorm import Averages
 from pybn.framework.datasets import Dataset, InMemoryDataset
 from pybn.framework.hooks import every_n_steps
 from pybn.framework.optimizers import SGD
-from pybn.framework.train import Loop
+from pybn.framework.train import Loop, ModelFunction
 from pybn.lessons.experiments import Run, classifier, digits, recorded, set_averages, trainer
 from pybn.study import record
 
@@ -42,10 +42,15 @@ class EpsilonRun:
     test: dict[str, float]
 
 
-def epsilon_run(seed: int, epsilon: float, *, examples: int = 300, steps: int = 150) -> EpsilonRun:
-    """Train one block on the normalized pixels of a few digits; few, so that some pixels are blank in all of them."""
+def epsilon_run(
+    seed: int, epsilon: float, model: ModelFunction | None = None, *, examples: int = 300, steps: int = 150
+) -> EpsilonRun:
+    """Train one block on the normalized pixels of a few digits; few, so that some pixels are blank in all of them.
+
+    `model`: another one with a batch norm of that epsilon in scope "pixels".
+    """
     data = digits(seed, examples=examples)
-    fresh = trainer(seed, classifier((64,), normalized_pixels=True, epsilon=epsilon))
+    fresh = trainer(seed, model or classifier((64,), normalized_pixels=True, epsilon=epsilon))
     loop, test = Loop(fresh), data.test.inputs.reshape(len(data.test.inputs), -1)
     in_training, in_evaluation = [], []
     for batch in itertools.islice(_epochs(data.train), steps):
@@ -126,13 +131,14 @@ def rate_drop(
     seed: int,
     momenta: Sequence[float] = (0.9, 0.99),
     *,
+    model: ModelFunction | None = None,
     high: float = 2.0,
     low: float = 0.01,
     steps: tuple[int, int] = (300, 150),
     every: int = 10,
 ) -> RateDrop:
-    """Train three blocks for steps[0] steps at the rate `high`, and for steps[1] at `low`."""
-    run = recorded(seed, classifier((64, 64, 64)), learning_rate=high, every=every)
+    """Train three blocks, or `model`, for steps[0] steps at the rate `high`, and for steps[1] at `low`."""
+    run = recorded(seed, model or classifier((64, 64, 64)), learning_rate=high, every=every)
     kept: dict[float, dict[str, Averages]] = {momentum: {} for momentum in momenta}
     rows: list[tuple[float, ...]] = []
 
@@ -191,9 +197,11 @@ class BatchSizeRun:
     exact: float
 
 
-def batch_size_run(seed: int, batch_size: int, *, steps: int = 400) -> BatchSizeRun:
-    """Train one block for `steps` steps in batches of `batch_size`, at a rate that suits the smallest."""
-    run = recorded(seed, classifier((64,)), learning_rate=0.05, batch_size=batch_size, every=steps).steps(steps)
+def batch_size_run(seed: int, batch_size: int, model: ModelFunction | None = None, *, steps: int = 400) -> BatchSizeRun:
+    """Train one block, or `model`, for `steps` steps in batches of `batch_size`, at a rate that suits the smallest."""
+    run = recorded(seed, model or classifier((64,)), learning_rate=0.05, batch_size=batch_size, every=steps).steps(
+        steps
+    )
     kept, data = (each["/layer_0"].variance[-1] for each in (run.statistics, run.data))
     test = InMemoryDataset(run.digits.test.inputs, run.digits.test.labels, batch_size)
     with batchnorm.batch_statistics(run.trainer.context):

@@ -11,6 +11,7 @@ import numpy as np
 from pybn.distributed import DataParallelTrainer, Simulated
 from pybn.distributed.simulated import SimulatedCommunicator
 from pybn.framework.context import Context
+from pybn.framework.train import ModelFunction
 from pybn.lessons import experiments
 
 LAYER = "/layer_0/batch_normalization"
@@ -32,13 +33,19 @@ class SpreadRun(NamedTuple):
 
 
 def spread_run(
-    seed: int, shares: Sequence[float], *, synchronize: bool, steps: int = 200, batch_size: int = 64
+    seed: int,
+    shares: Sequence[float],
+    *,
+    synchronize: bool,
+    model: ModelFunction | None = None,
+    steps: int = 200,
+    batch_size: int = 64,
 ) -> SpreadRun:
-    """Train one block on simulated workers, each with its share of every batch."""
+    """Train one block, or `model`, on simulated workers, each with its share of every batch."""
     digits = experiments.digits(seed, batch_size)
     batches = list(islice(cycle(digits.train), steps))
     cuts = np.round(np.cumsum(shares)[:-1] * batch_size).astype(int)
-    alone = experiments.trainer(seed, experiments.classifier((64,)), learning_rate=0.05)
+    alone = experiments.trainer(seed, model or experiments.classifier((64,)), learning_rate=0.05)
 
     def work(comm: SimulatedCommunicator) -> tuple[list[float], Context]:
         trainer = DataParallelTrainer(

@@ -108,6 +108,13 @@ def label_axes(ax: Axes, x: str, y: str) -> None:
     ax.set_ylabel(y)
 
 
+def named_ticks(ax: Axes, places: Iterable[float], names: Iterable[Any] | None = None) -> None:
+    """Ticks along x at these places and nowhere else, named by themselves or by `names`."""
+    places = list(places)
+    ax.set_xticks(places, [str(name) for name in (places if names is None else names)])
+    ax.minorticks_off()
+
+
 def percent(axis: Axis) -> None:
     """Write an axis from 0 to 1 in percent."""
     axis.set_major_formatter(PercentFormatter(1))

@@ -131,7 +131,8 @@ class FoldingReport:
     ----------
     apart, folded : (features,) the largest error of each feature, of the two layers and of the folded one
     worst_image : int, the row of the batch with the largest error of the folded one
-    agreement : float, the fraction of the rows (and pixels) whose largest feature is the same folded as apart
+    agreement : float, the fraction of the rows (and pixels) whose largest feature is the same folded as apart; not so
+        where one of them is NaN
     """
 
     apart: np.ndarray
@@ -172,11 +173,13 @@ def report(exact: Any, apart: Any, folded: Any) -> FoldingReport:
     unit = np.finfo(folded.dtype).eps * np.maximum(np.abs(exact), 1)
     of_apart, of_folded = (np.abs(each - exact) / unit for each in (apart, folded))
     rows = tuple(range(exact.ndim - 1))
+    # argmax takes NaN for the largest, and two rows of NaN would agree.
+    numbers = ~(np.isnan(apart) | np.isnan(folded)).any(axis=-1)
     return FoldingReport(
         of_apart.max(axis=rows),
         of_folded.max(axis=rows),
         worst_image=int(np.argmax(of_folded.reshape(len(exact), -1).max(axis=1))),
-        agreement=float(np.mean(apart.argmax(axis=-1) == folded.argmax(axis=-1))),
+        agreement=float(np.mean((apart.argmax(axis=-1) == folded.argmax(axis=-1)) & numbers)),
     )
 
 

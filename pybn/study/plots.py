@@ -267,7 +267,9 @@ def ratio_bars(ratios: Mapping[str, float], label: str, ax: Axes | None = None) 
     ax = axes_of(ax, height=0.8 + 0.36 * len(ratios))
     names = list(ratios)[::-1]
     bars = ax.barh(names, [ratios[name] for name in names], color=COLOURS[1])
-    ax.bar_label(bars, fmt="%.2g", padding=3, fontsize="small")
+    ax.bar_label(
+        bars, fmt=lambda ratio: f"{ratio:.0f}" if ratio >= 100 else f"{ratio:.2g}", padding=3, fontsize="small"
+    )
     ax.set(xscale="log", xlim=(min(1, *ratios.values()), 1.6 * max(ratios.values())))
     label_axes(ax, label, "")
     return ax

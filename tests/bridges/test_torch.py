@@ -13,6 +13,7 @@ import pybn
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 
+from pybn.bridges import tensors  # noqa: E402  # needs PyTorch
 from pybn.bridges import torch as bridge  # noqa: E402  # needs PyTorch
 from tests.support import arrays  # noqa: E402
 
@@ -319,9 +320,9 @@ def test_bfloat16_is_handed_over_without_a_copy(shape, generator):
     x, dy = sample(shape, generator, torch.bfloat16), sample(shape, generator, torch.bfloat16)
     if len(shape) == 4:
         x = x.to(memory_format=torch.channels_last)
-    array = bridge._array(x)
+    array = tensors.array(x)
     assert array.ctypes.data == x.data_ptr()
-    assert bridge._tensor(array).data_ptr() == x.data_ptr()
+    assert tensors.tensor(array).data_ptr() == x.data_ptr()
     exact = results(theirs, x.double(), dy.double())
     got = results(ours, x, dy)
     assert {got[name].dtype for name in ("y", "dx", "dweight", "running_mean")} == {torch.bfloat16}

@@ -85,7 +85,8 @@ def test_a_cluster_gives_the_same_bits(rng):
         "    x = pickle.loads(bytes.fromhex(sys.stdin.read()))\n"
         "    options = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None}\n"
         "    with LocalCluster(**options) as cluster, Client(cluster):\n"
-        "        found = pybn.distributed.moments(x)\n"
+        "        found = pybn.distributed.moments(x, progress=True)\n"
+        "    print()\n"
         "    print(found.mean.tobytes().hex(), found.variance.tobytes().hex())\n"
     )
     done = subprocess.run(
@@ -97,7 +98,9 @@ def test_a_cluster_gives_the_same_bits(rng):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [expected.mean.tobytes().hex(), expected.variance.tobytes().hex()]
+    *shown, bits = done.stdout.splitlines()
+    assert "100% Completed" in "".join(shown)
+    assert bits.split() == [expected.mean.tobytes().hex(), expected.variance.tobytes().hex()]
 
 
 @pytest.mark.slow

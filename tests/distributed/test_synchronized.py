@@ -10,6 +10,7 @@ from pybn import Context, arguments, gradient
 from pybn.distributed import Simulated, synchronized
 from pybn.framework.graph import Node
 from tests.distributed.spread import Spread
+from tests.operations.test_cancelling import behind_its_own_forward_pass, families
 from tests.support import arrays, checks
 
 UNEVEN = (0.5, 0.3, 0.15, 0.05)
@@ -123,6 +124,15 @@ def test_gradients_that_cancel(implementation, rng, dy_of):
     kernels = Spread(implementation, UNEVEN)
     _, *statistics = kernels.batch_norm_training(x, None, None)  # the gradient is exact for these, rounded as they are
     checks.check_gradient(kernels, x, dy, statistics=statistics)
+
+
+@pytest.mark.parametrize("name", ["y", "y, mean 100", "constant", "100 + noise", "an outlier in x"])
+def test_gradients_that_cancel_behind_their_own_forward_pass(implementation, rng, name):
+    """The statistics are the workers' own, merged: what rounding took from them would be 3e-3 of dx."""
+    for rows in (9, 16, 100, 400):
+        x, dy = (each.astype(np.float32) for each in families(rng, rows, 7)[name])
+        scale = rng.uniform(0.5, 2, 7).astype(np.float32)
+        behind_its_own_forward_pass(Spread(implementation, UNEVEN), x, dy, scale, {"feature_axis": -1})
 
 
 def test_parts_far_from_each_other(implementation, rng):

@@ -28,6 +28,7 @@ def adam(learning_rate):
     return optimizers.Adam(learning_rate, epsilon=1.0)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("optimizer", [optimizers.SGD, adam])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
@@ -54,6 +55,37 @@ def test_the_workers_step_moves_the_averages_as_the_whole_batch_does():
         for path in ("mean", "variance", "avg_weight"):
             path = f"/first/batch_normalization/{path}"
             np.testing.assert_allclose(there[path], state(alone.context)[path], rtol=1e-13, atol=1e-15)
+
+
+class Weighing:
+    """A communicator that notes how many bytes of arrays each message holds."""
+
+    def __init__(self, comm):
+        self.comm, self.rank, self.size, self.bytes = comm, comm.rank, comm.size, {}
+
+    def allgather(self, message):
+        value = message.value
+        arrays = [each for each in value if isinstance(each, np.ndarray)] if isinstance(value, list | tuple) else []
+        self.bytes[message.what] = sum(each.nbytes for each in arrays)
+        return self.comm.allgather(message)
+
+
+def test_what_travels():
+    """As the page says: 16 bytes a feature forward and backward, and the gradients once."""
+
+    def work(comm):
+        weighed = Weighing(comm)
+        trainer = DataParallelTrainer(weighed, *arguments())
+        trainer.train_step(*part_of(batch(0, np.float32), comm, (0.5, 0.5)))
+        trained = sum(each.value.nbytes for each in trainer.context.variables() if each.trainable)
+        return weighed.bytes, trained
+
+    found, trained = Simulated(2).run(work)[0]
+    layers_of = {
+        start: [n for what, n in found.items() if what.startswith(start)] for start in ("the stat", "the sums")
+    }
+    assert layers_of == {"the stat": [16 * 16] * 2, "the sums": [16 * 16] * 2}
+    assert sum(found.values()) == 4 * 16 * 16 + trained
 
 
 def test_evaluation_counts_each_example_alike():
@@ -162,10 +194,118 @@ def test_first_values_that_differ_are_named():
     def work(comm):
         made = list(arguments())
         made[0] = Context(comm.rank)
-        with pytest.raises(WorkersDifferError, match=r"/first/dense/weights is .* every worker must begin"):
+        with pytest.raises(WorkersDifferError, match=r"/first/dense/weights is .* every worker must have"):
             DataParallelTrainer(comm, *made).train_step(*part_of(batch(0, np.float32), comm))
 
     Simulated(2).run(work)
+
+
+def second_step_after(change, synchronize=True):
+    """What a second step says on each worker, `change(comm, trainer)` between the two."""
+
+    def work(comm):
+        trainer = DataParallelTrainer(comm, *arguments(), synchronize=synchronize)
+        trainer.train_step(*part_of(batch(0, np.float32), comm, (0.5, 0.5)))
+        change(comm, trainer)
+        before = state(trainer.context)
+        try:
+            trainer.train_step(*part_of(batch(1, np.float32), comm, (0.5, 0.5)))
+        except ValueError as error:
+            assert_same_state(state(trainer.context), before)
+            return str(error)
+        return None
+
+    return Simulated(2).run(work)
+
+
+def assign(path):
+    """Change one variable, as reading a checkpoint does."""
+
+    def change(comm, trainer):
+        variable = trainer.context.get_variable(path)
+        variable.value = variable.value * 2
+
+    return change
+
+
+def on_one(change):
+    return lambda comm, trainer: change(comm, trainer) if comm.rank == 1 else None
+
+
+@pytest.mark.parametrize("path", ["/first/dense/weights", "/second/batch_normalization/mean"])
+def test_a_checkpoint_that_one_worker_alone_has_read_is_told(path):
+    """Their variables would stay apart for ever, and every step would look right."""
+    first, second = second_step_after(on_one(assign(path)))
+    assert first == second
+    assert first.startswith(f"{path} is ")
+    assert second_step_after(assign(path)) == [None, None]
+
+
+def test_averages_that_are_not_synchronized_are_each_workers_own():
+    path = "/second/batch_normalization/mean"
+    assert second_step_after(on_one(assign(path)), synchronize=False) == [None, None]
+    (text, _) = second_step_after(on_one(assign("/first/dense/weights")), synchronize=False)
+    assert text.startswith("/first/dense/weights is ")
+
+
+def test_another_regularization_on_one_worker_is_told():
+    """The first worker's counts alone, so the other would never be missed."""
+
+    def twice(comm, trainer):
+        trainer.context.set_param("l2_regularization", 2e-3)
+
+    first, second = second_step_after(on_one(twice))
+    assert first == second
+    assert "rank 0 is at the loss" in first
+    assert "a regularization of" in first
+
+
+def test_a_trainer_without_an_optimizer_on_one_worker():
+    def forget(comm, trainer):
+        trainer.optimizer = None
+
+    first, second = second_step_after(on_one(forget))
+    assert first == second
+    assert "without an optimizer" in first
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_first_step_that_fails_on_one_worker_can_be_taken_again(fault):
+    """The others have made more variables by then, and drawn more numbers: all of that is taken back."""
+    error, told, _ = FAULTS[fault]
+    broken = [True, True]
+
+    def work(comm):
+        def faulty(ctx, images):
+            x = layers.dense(ctx.in_scope("first"), layers.flatten(images), 8)
+            if comm.rank == 1 and broken[1]:
+                raise error
+            x = pybn.batch_norm(ctx.in_scope("first"), layers.dropout(ctx, x, 0.2))
+            return layers.dense(ctx.in_scope("readout"), x, 10)
+
+        made = list(arguments())
+        made[1] = faulty
+        trainer = DataParallelTrainer(comm, *made)
+        mine = part_of(batch(0, np.float32), comm, (0.5, 0.5))
+        if broken[comm.rank]:
+            with pytest.raises(type(error) if comm.rank == 1 else told):
+                trainer.train_step(*mine)
+            assert state(trainer.context) == {}
+            broken[comm.rank] = False
+        trainer.train_step(*mine)
+        return state(trainer.context)
+
+    again = Simulated(2).run(work)
+    never_failed = Simulated(2).run(work)
+    for there in again:
+        assert_same_state(there, never_failed[0])
+
+
+def test_another_type_on_one_worker_is_told():
+    def wider(comm, images, labels):
+        return images.astype(np.float64 if comm.rank == 1 else np.float32), labels
+
+    refused(wider, WorkersDifferError, "/first/batch_normalization .* dtype float32, .* dtype float64, ")
 
 
 def test_a_data_set_that_ends_early_on_one_worker():

@@ -34,3 +34,22 @@ def test_the_playground_opens_at_the_settings_of_the_lessons():
     assert len(opened) == 3
     for each in opened:
         assert f'"{each}"' in settings
+
+
+def test_the_notebooks_are_those_of_the_lessons_in_the_class(tmp_path):
+    """The page names them by number; a lesson that moves would leave a teacher with another."""
+    assert command.main(["--notebooks", str(tmp_path)]) == 0
+    written = {path.stem.split("_")[1]: path.stem.split("_", 2)[2] for path in tmp_path.glob("*.ipynb")}
+    assert "``plot_00`` to ``plot_03``, ``plot_09`` and ``plot_14``" in PAGE
+    named = {written[number].replace("_", "-") for number in ("00", "01", "02", "03", "09", "14")}
+    class_ = PAGE.partition("Two weeks")[0]
+    # Of momentum the class takes the playground and the exercises.
+    assert named == set(re.findall(r":ref:`lesson-([\w-]+)`", class_)) | {"momentum"}
+
+
+def test_the_groups_take_the_lessons_that_the_page_numbers():
+    numbered = {each.number: each.topic.replace("_", "-") for each in command.find(ROOT / "tutorials")}
+    text = PAGE.partition("**Second week")[2].partition("hands in")[0]
+    topics = set(re.findall(r":ref:`lesson-([\w-]+)`", text))
+    assert "lessons 4, 5, 6, 7 and 10" in " ".join(PAGE.split())
+    assert {numbered[number] for number in (4, 5, 6, 7, 10)} == topics

@@ -47,7 +47,15 @@ def public_modules():
     """Every module of pybn without an underscore; those in a package that hands on their names count as its own."""
     names = [module.name for module in pkgutil.walk_packages(pybn.__path__, "pybn.")]
     tools = {f"pybn.study.{tool}" for tool in ("adapters", "compare", "gradcheck", "examine", "interop", "coursework")}
-    held = {"pybn.batchnorm", "pybn.distributed", "pybn.bridges", "pybn.framework.ops", "pybn.lessons.exercises"}
+    held = {
+        "pybn.batchnorm",
+        "pybn.distributed",
+        "pybn.bridges",
+        "pybn.framework.ops",
+        "pybn.lessons.exercises",
+        "pybn.lessons.drawings",
+        "pybn.lessons.walk",
+    }
     packages = held | tools
     return [n for n in names if "._" not in n and ".__" not in n and not any(n.startswith(p + ".") for p in packages)]
 

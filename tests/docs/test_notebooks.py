@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pybn.lessons import notebooks
+
 nbformat = pytest.importorskip("nbformat", reason="notebooks are tested with the site's tools: pip install '.[docs]'")
 nbclient = pytest.importorskip("nbclient", reason="notebooks are tested with the site's tools: pip install '.[docs]'")
 pytest.importorskip("sphinx_gallery", reason="notebooks are made with the site's tools: pip install '.[docs]'")
@@ -44,3 +46,11 @@ def test_the_heart_of_the_lessons_runs_in_a_clean_kernel(lesson, tmp_path, monke
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs), "a notebook shows its figures"
     assert any(output.output_type == "stream" and output.name == "stdout" for output in outputs)
+
+
+def test_what_is_folded_on_the_page_is_hidden_in_the_notebook():
+    source = '"""\nA lesson\n========\n"""\nx = 1\n# %%\n\n# Folded: the check of x\nassert x == 1\nprint("so it is")\n'
+    *_, trains, checks = notebooks.notebook(source)["cells"]
+    assert trains["metadata"] == {}
+    assert checks["metadata"]["jupyter"] == {"source_hidden": True}
+    assert checks["source"].startswith("# Folded: the check of x")

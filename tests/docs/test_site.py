@@ -1,15 +1,13 @@
 """The site builds without warnings and without a network, and a lesson that fails ends its build."""
 
-import html
 import json
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
 from tests.support.commands import project
-from tests.support.site import build, short_lessons
+from tests.support.site import build, dead_anchors, short_lessons
 
 pytest.importorskip("sphinx", reason="the site's tools are not installed: pip install '.[docs]'")
 pytestmark = pytest.mark.slow
@@ -42,24 +40,7 @@ def test_the_site_builds_without_warnings_and_needs_nothing_from_elsewhere(tmp_p
     assert dead_anchors(site) == []
     check_cards(site, lessons)
     check_ways_to_run(site, lessons)
-
-
-def dead_anchors(site):
-    """Every link within the site that leads to no page, or to no place on its page."""
-    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
-    places = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', text)) for path, text in pages.items()}
-    dead = []
-    for path, text in pages.items():
-        for link in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text):
-            if re.match(r"[a-z]+:|//", link):
-                continue
-            file, _, place = html.unescape(link).partition("#")
-            target = (path.parent / unquote(file)).resolve() if file else path
-            # The playground reads its setting from behind the #.
-            known = target not in places or "=" in place or not place or unquote(place) in places[target]
-            if not (target.exists() and known):
-                dead.append((path.name, link))
-    return dead
+    check_folds(site, lessons)
 
 
 def check_cards(site, lessons):
@@ -67,11 +48,14 @@ def check_cards(site, lessons):
     page = (site / "gallery" / "index.html").read_text(encoding="utf-8")
     assert page.count('<h2 class="lessons">') == 3
     cards = re.findall(r'<a class="lesson-card" href="([^"]+)">(.*?)</a>', page, re.DOTALL)
-    assert sorted(link for link, _ in cards) == sorted(f"{Path(name).stem}.html" for name in lessons)
-    for _, card in cards:
+    pages = ["../compiled.html"]
+    assert sorted(link for link, _ in cards) == sorted(pages + [f"{Path(name).stem}.html" for name in lessons])
+    for link, card in cards:
+        assert re.search(r"<span>.+[.?]</span><small>\d+ minutes</small>", card)
+        if link in pages:
+            continue
         picture = re.search(r'<img src="([^"]+)"', card)[1]
         assert (site / "gallery" / picture).is_file()
-        assert re.search(r"<span>.+[.?]</span><small>\d+ minutes</small>", card)
 
 
 def check_ways_to_run(site, lessons):
@@ -83,6 +67,20 @@ def check_ways_to_run(site, lessons):
         assert f'href="https://mybinder.org/v2/gh/pybn-batchnorm/pybn/gh-pages?urlpath=lab/tree/{notebook}"' in page
         assert (site / notebook).is_file()
     assert "git+https://github.com/pybn-batchnorm/pybn" in (site / "binder" / "requirements.txt").read_text()
+
+
+def check_folds(site, lessons):
+    """A check is one line that unfolds it, and what it prints is in sight; so it is in the notebooks."""
+    for name in (Path(lesson).stem for lesson in lessons):
+        page = (site / "gallery" / f"{name}.html").read_text(encoding="utf-8")
+        (folded,) = re.findall(r'<details class="folded">(.*?)</details>', page, re.DOTALL)
+        assert folded.startswith("<summary>the check of &lt;nothing&gt;</summary>")
+        assert "assert" in folded
+        assert "so it is" in page.partition("</details>")[2]
+        for notebook in [site / "notebooks" / f"{name}.ipynb", *(site / "_downloads").rglob(f"{name}.ipynb")]:
+            *shown, last = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+            assert last["metadata"]["jupyter"] == {"source_hidden": True}
+            assert not any("jupyter" in cell["metadata"] for cell in shown)
 
 
 def test_a_failing_lesson_ends_the_build(tmp_path):

@@ -14,7 +14,7 @@ from tests.support.commands import ROOT, install_targets, works_from_a_clone
 
 FOLDERS = ("pybn", "pybn_ext", "docs", "tutorials", "tests")  # what .ci says it does itself
 SUFFIXES = {"", ".py", ".pyi", ".pyx", ".pxi", ".pxd", ".rst", ".md", ".toml", ".yml", ".yaml", ".html", ".js", ".in"}
-GENERATED = {"_build", "gallery", "generated", "__pycache__"}
+GENERATED = {"_build", "gallery", "generated", "rooms", "__pycache__"}
 THIS = Path(__file__)  # which holds what is wrong, to see it refused
 
 

@@ -82,6 +82,7 @@ def results(shape, axis, lay, dtype, masked):
     where = {"feature_axis": axis, "mask": mask}
     moments = pybn_ext.moments(x, **where)
     y, m, v = pybn_ext.batch_norm_training(x, scale, offset, **where)
+    sums = pybn_ext.batch_norm_gradient_sums(x, m, v, dy, **where)
     half = {"feature_axis": axis, "mask": np.arange(int(np.prod(others))).reshape(others) % 2 == 0}
     return {
         "moments": moments,
@@ -89,6 +90,8 @@ def results(shape, axis, lay, dtype, masked):
         "training": (y, m, v),
         "gradient": pybn_ext.batch_norm_gradient(x, scale, m, v, dy, **where),
         "gradient whose terms cancel": pybn_ext.batch_norm_gradient(x, scale, m, v, y, **where),
+        "gradient sums": sums,
+        "gradient from sums": (pybn_ext.batch_norm_gradient_from_sums(x, scale, m, v, dy, sums, **where),),
         "inference": (pybn_ext.batch_norm_inference(x, scale, offset, mean, variance, **where),),
         "inference gradient": pybn_ext.batch_norm_inference_gradient(x, scale, mean, variance, dy, **where),
     }

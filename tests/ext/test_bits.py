@@ -38,6 +38,9 @@ def results(x, feature_axis, mask):
     yield from pybn_ext.moments(x, **keywords)[1:]
     yield from pybn_ext.batch_norm_training(x, scale, offset, **keywords)
     yield from pybn_ext.batch_norm_gradient(x, scale, mean, variance, dy, **keywords)
+    sums = pybn_ext.batch_norm_gradient_sums(x, mean, variance, dy, **keywords)
+    yield from sums[1:]
+    yield pybn_ext.batch_norm_gradient_from_sums(x, scale, mean, variance, dy, sums, **keywords)
     yield pybn_ext.batch_norm_inference(x, scale, offset, mean, variance, **keywords)
     yield from pybn_ext.batch_norm_inference_gradient(x, scale, mean, variance, dy, **keywords)
 

@@ -61,14 +61,17 @@ def threads():
     pybn_ext.set_num_threads(before)
 
 
-def results(kernels, x, dy, parameters, where, out=(None, None, None)):
+def results(kernels, x, dy, parameters, where, out=(None, None, None, None)):
     """All that the operations return."""
     scale, offset, mean, variance = parameters
     given = scale, mean, variance
+    sums = kernels.batch_norm_gradient_sums(x, mean, variance, dy, **where)
     return (
         *kernels.batch_norm_training(x, scale, offset, out=out[0], **where),
         *kernels.batch_norm_gradient(x, *given, dy, out=out[1], **where),
         *kernels.batch_norm_inference_gradient(x, *given, dy, out=out[2], **where),
+        *sums[1:],
+        kernels.batch_norm_gradient_from_sums(x, *given, dy, sums, out=out[3], **where),
         kernels.batch_norm_inference(x, *parameters, **where),
     )
 
@@ -92,7 +95,7 @@ def test_wherever_the_arrays_lie(shape, dtype, masked, rng, threads):
     for number, skew in ((1, 0), (2, 1), (1, 3), (2, 64 // x.itemsize - 1)):
         threads(number)
         inputs = over_x, *_ = placed(x, skew), placed(dy, 2 * skew % 5)
-        out = [placed(np.zeros_like(x), s) for s in (skew, 2, 0)]
+        out = [placed(np.zeros_like(x), s) for s in (skew, 2, 0, 1)]
         for got, expected in zip(results(pybn_ext, *inputs, parameters, where, out), first, strict=True):
             assert got.tobytes() == expected.tobytes()
         pybn_ext.batch_norm_inference(over_x, *parameters, out=over_x, **where)

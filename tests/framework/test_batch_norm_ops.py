@@ -58,6 +58,7 @@ def case(rng, shape, feature_axis):
 EPSILON = 0.5
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("shape", "feature_axis"), CASES, ids=str)
 @pytest.mark.usefixtures("backend")
@@ -77,6 +78,7 @@ def test_orders_without_parameters(rng, with_scale, with_offset, form):
     check_orders(function, [x, *parameters], rng)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("shape", "feature_axis", "mask_shape"),

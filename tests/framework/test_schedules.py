@@ -51,6 +51,7 @@ def test_the_cosine_is_the_papers():
     assert min(expected) > 0.1
 
 
+@pytest.mark.slow  # PyTorch's schedulers take seconds to be imported
 def test_pytorch_has_the_same_curve():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     theirs = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
@@ -110,6 +111,16 @@ def test_training_goes_on_along_the_same_curve(data, kind, tmp_path):
     Loop(later).run_steps(data, 3)
     assert_same(weights(later.context), weights(whole.context))
     assert later.context.global_step == 6
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=NAMES)
+def test_at_a_rate_of_0_no_weight_moves(data, kind):
+    one = trainer(kind(lambda step: 0.1 if step < 2 else 0.0))
+    loop = Loop(one)
+    loop.run_steps(data, 2)
+    before = {path: value for path, value in weights(one.context).items() if "optimizer" not in path}
+    loop.run_steps(data, 3)
+    assert_same({path: weights(one.context)[path] for path in before}, before)
 
 
 def test_a_function_is_asked_once_a_step_in_their_order(data):

@@ -174,6 +174,17 @@ def test_empty(bn, method):
         bn.update_averages(subject, [], method=method)
 
 
+@every_method
+def test_batches_of_nothing(bn, method):
+    """An epoch of empty batches has no averages: 0 is none."""
+    rng = np.random.default_rng(35)
+    inputs, labels = examples(rng, 12)
+    subject = trained(normalized_first(bn), InMemoryDataset(inputs, labels, 5))
+    with unchanged(subject.context), pytest.raises(ValueError, match="element") as caught:
+        bn.update_averages(subject, Batches([(inputs[:0], labels[:0])] * 2), method=method)
+    assert method != "exact" or "['/first/batch_normalization'] no element in this epoch" in str(caught.value)
+
+
 @pytest.mark.parametrize("method", ["exact", "two_phase"])
 def test_unequal_epochs(bn, method):
     """A data set whose second epoch is shorter, or empty: an error, with everything as it was."""

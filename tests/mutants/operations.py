@@ -64,7 +64,9 @@ DSCALE = "dscale = _sum(part.dy * part.normalized, batch)"
 DOFFSET = "doffset = _sum(part.dy, batch)"
 COUNT = "batch, count = part.batch, sums.count\n"
 WITHIN = "a.variance * (a.count / count) + b.variance * (b.count / count)"
-BETWEEN = "difference**2 * (a.count / count) * (b.count / count)"
+BETWEEN = "4 * (half * (a.count / count)) * (half * (b.count / count))"
+MERGED_MEAN = "2 * (half * (b.count / count))"
+UNIT = "np.isfinite(largest) & (largest > 0) & (np.abs(exponent) > 450), exponent, 0"
 
 MUTANTS = (
     # --- the statistics
@@ -101,6 +103,13 @@ MUTANTS = (
         SHIFTED,
         "shifted = np.subtract(batch.x / unit, first, out=batch.x, casting='unsafe')",
     ),
+    # --- numbers whose squares float64 cannot hold
+    Mutant("no unit for large and small numbers", UNIT, "False, exponent, 0"),
+    Mutant("no unit for large numbers", UNIT, UNIT.replace("np.abs(exponent)", "-exponent")),
+    Mutant("no unit for small numbers", UNIT, UNIT.replace("np.abs(exponent)", "exponent")),
+    Mutant("mean left in its unit", MEAN_GIVEN, "_per_feature(mean, batch), _per"),
+    Mutant("variance left in its unit", "variance * unit * unit", "variance * unit"),
+    Mutant("epsilon left in its unit", "epsilon / unit / unit", "epsilon"),
     # --- epsilon
     Mutant("epsilon outside the root", ROOT, "1 / (np.sqrt(variance) + epsilon))"),
     Mutant("epsilon squared", ROOT, "1 / np.sqrt(variance + epsilon**2))"),
@@ -129,7 +138,7 @@ MUTANTS = (
         "padding of y dropped in training", "y = _keep_padding(y, batch.x, batch)", "y = _keep_padding(y, 0.0, batch)"
     ),
     Mutant("padding normalized in inference", "_keep_padding(y, batch.x, batch), batch, out", "y, batch, out"),
-    Mutant("y in float64 always", "return result.astype(batch.x.dtype)", "return result"),
+    Mutant("y in float64 always", "result = halves.rounded(result, batch.x.dtype)", "result = np.asarray(result)"),
     Mutant("out ignored", "if out is None:", "if True:"),
     Mutant("a copy of out returned", "    return out\n", "    return out.copy()\n"),
     # --- the gradient of training
@@ -164,17 +173,19 @@ MUTANTS = (
     Mutant("deviation forgotten in inference's dx", INFERENCE_DX + "\n", "dx = gamma * part.dy\n"),
     Mutant("padding of inference's dx is 0", INFERENCE_KEEP_DX, "dx = _keep_padding(dx, 0, batch)"),
     # --- merging
-    Mutant("weights swapped in the merged mean", "difference * (b.count / count)", "difference * (a.count / count)"),
-    Mutant("merged mean of means", "difference * (b.count / count)", "difference / 2"),
+    Mutant("weights swapped in the merged mean", MERGED_MEAN, "2 * (half * (a.count / count))"),
+    Mutant("merged mean of means", MERGED_MEAN, "half"),
+    Mutant("merged from the lighter one", "if a.count < b.count:", "if a.count > b.count:"),
+    Mutant("difference of the means not halved", MERGED_MEAN, "(b.mean - a.mean) * (b.count / count)"),
     Mutant(
         "weights swapped in the merged variance",
         WITHIN,
         "a.variance * (b.count / count) + b.variance * (a.count / count)",
     ),
-    Mutant("nothing merged as one more", "if a.count == 0 or b.count == 0:", "if a.count + b.count == 0:"),
-    Mutant("the wrong side is nothing", "known = a if b.count == 0 else b", "known = b if b.count == 0 else a"),
+    Mutant("nothing merged as one more", "if b.count == 0:", "if a.count == 0:"),
+    Mutant("the wrong side is nothing", "Moments(a.count, a.mean.copy()", "Moments(a.count, b.mean.copy()"),
     Mutant("difference of the means left out", "within + between", "within"),
-    Mutant("difference of the means not squared", BETWEEN, BETWEEN.replace("difference**2", "abs(difference)")),
+    Mutant("difference of the means not squared", BETWEEN, "2 * abs(half) * (a.count / count) * (b.count / count)"),
     Mutant("merged by n - 1", BETWEEN, BETWEEN + " * count / max(count - 1, 1)"),
     # --- the checks
     Mutant(
@@ -213,5 +224,10 @@ MUTANTS = (
         "if array.size != np.prod(batch.feature_shape):",
         module=arguments,
     ),
-    Mutant("ints taken for floats", "if native not in ACCEPTED:", "if native.kind not in 'fiu':", module=arguments),
+    Mutant(
+        "ints taken for floats",
+        "if native not in ACCEPTED and not halves.is_bfloat16(native):",
+        "if native.kind not in 'fiu':",
+        module=arguments,
+    ),
 )

@@ -48,6 +48,9 @@ def battery():
     for name in ("mean 1e6", "deviation 1e18", "deviation 1e-40"):
         options = {"dtype": "float32", "name": name, "epsilon": 1e-3, "first": False}
         yield values.test_hard_numbers, options
+    yield values.test_squares_that_float64_cannot_hold, {}
+    yield values.test_epsilon_beside_numbers_in_another_unit, {}
+    yield values.test_merge_of_means_far_apart, {"counts": (1, 10**9)}
     yield values.test_a_dy_without_bounds_stays_in_its_feature, {"bad": np.inf, "dtype": "float64", "feature_axis": 0}
     yield test_arguments.test_mask_may_be_of_zeros_and_ones, {"dtype": np.int8}
     yield test_arguments.test_out_that_overlaps_itself, {"strides": (4, 4)}

@@ -184,8 +184,8 @@ UNTOUCHED = {
     ),
     "empty data sets taken": Mutant(
         "update.py",
-        "        if batches == 0:\n            raise ValueError(_NO_BATCH)\n        for scope",
-        "        for scope",
+        "        if batches == 0:\n            raise ValueError(_NO_BATCH)\n        if empty",
+        "        if empty",
         of(untouched.test_empty, "one_pass"),
     ),
     "NaN measured": Mutant(

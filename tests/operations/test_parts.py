@@ -86,6 +86,26 @@ def test_dx_goes_where_it_is_told(kernels, rng):
     checks.assert_same(out, expected, "dx")
 
 
+def test_dx_may_not_go_over_the_sums_that_it_is_made_from(kernels, rng):
+    memory = np.ones((3, 3))
+    mean, variance = np.zeros(3), np.ones(3)
+    for sums in ((3, memory[1], np.ones(3)), (3, np.ones(3), memory[2])):
+        with pytest.raises(ValueError, match="out must not share memory with an input"):
+            kernels.batch_norm_gradient_from_sums(
+                rng.standard_normal((3, 3)), None, mean, variance, np.ones((3, 3)), sums, out=memory
+            )
+    np.testing.assert_array_equal(memory, 1)
+
+
+@pytest.mark.parametrize("count", [2**62, 2**63 - 1])
+def test_a_whole_of_any_number_of_elements(kernels, rng, count):
+    """A part of a batch that is so large takes nothing away."""
+    x, dy = rng.standard_normal((2, 8, 3))
+    sums = (count, np.ones(3), np.ones(3))
+    dx = kernels.batch_norm_gradient_from_sums(x, None, np.zeros(3), np.ones(3), dy, sums, epsilon=0.0)
+    np.testing.assert_allclose(dx, dy, rtol=1e-15, atol=1e-15)
+
+
 def nothings(dtype):
     """x of nothing, and its mask: no rows, no pixels, all of it masked."""
     yield np.zeros((0, 3, 2), dtype), None
@@ -121,7 +141,7 @@ def test_of_nothing(kernels, dtype):
 def test_nothing_is_the_neutral_element(kernels, count):
     """Whatever the mean of nothing is, merging it changes no bit, and copies."""
     known = kernels.Moments(count, np.array([1e200, 3.0]) * bool(count), np.array([1e-3, 7.0]) * bool(count))
-    others = [] if count == 0 else [(0, np.array([-1e200, 5.0]), np.array([1.0, 1.0]))]
+    others = [] if count == 0 else [(0, np.array([-1e200, np.nan]), np.array([np.inf, 1.0]))]
     for nothing in (kernels.moments(np.zeros((0, 2))), *others):
         for a, b in ((known, nothing), (nothing, known)):
             merged = kernels.merge_moments(a, b)

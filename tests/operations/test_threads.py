@@ -27,11 +27,14 @@ def results(kernels, rng_seed, shape, feature_axis, dtype, masked):
     mask = arrays.masks(rng, shape, feature_axis)["rank of the other axes"] if masked else None
     where = {"feature_axis": feature_axis, "mask": mask}
     y, mean, variance = kernels.batch_norm_training(x, scale, offset, **where)
+    sums = kernels.batch_norm_gradient_sums(x, mean, variance, dy, **where)
     return (
         y,
         mean,
         variance,
         *kernels.batch_norm_gradient(x, scale, mean, variance, dy, **where),
+        *sums[1:],
+        kernels.batch_norm_gradient_from_sums(x, scale, mean, variance, dy, sums, **where),
         kernels.batch_norm_inference(x, scale, offset, mean, variance, **where),
         *kernels.batch_norm_inference_gradient(x, scale, mean, variance, dy, **where),
         *kernels.moments(x, **where)[1:],

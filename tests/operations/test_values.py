@@ -74,11 +74,8 @@ def test_broadcast_input(kernels, rng):
     checks.check_training(kernels, x, scale, offset)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_squares_that_float64_cannot_hold(kernels, rng, dtype):
+def test_squares_that_float64_cannot_hold(kernels, rng):
     """y does not depend on the unit of x; the variance is infinite, or 0, as its value is."""
-    if dtype != "float64":
-        pytest.skip("float32 is squared in float64")
     for rows in (2, 4, 64, 1000):
         x = rng.standard_normal((rows, 3))
         expected = kernels.batch_norm_training(x, None, None, epsilon=0.0)[0]
@@ -88,6 +85,90 @@ def test_squares_that_float64_cannot_hold(kernels, rng, dtype):
                 checks.assert_within(y, expected, 200 * np.finfo(float).eps * np.abs(expected).max(), "y")
                 assert (got == variance).all()
                 checks.assert_within(mean / unit, x.mean(0), 1e-13, "mean")
+                dx, dscale, _ = kernels.batch_norm_gradient(x * unit, np.ones(3), mean, got, x, epsilon=0.0, mask=mask)
+                assert (dx == 0).all()
+                assert (dscale == 0).all()
+
+
+def test_epsilon_beside_numbers_in_another_unit(kernels):
+    """Epsilon is as large as the variance, or far larger, and both are far from 1."""
+    x = np.array([[1.0], [-1.0], [3.0], [-3.0]])
+    for unit, epsilon in ((2.0**-600, 2.0**-1060), (2.0**-500, 5 * 2.0**-1000), (2.0**460, 5 * 2.0**920)):
+        y = kernels.batch_norm_training(x * unit, None, None, epsilon=epsilon)[0]
+        share = 1 / np.sqrt(5 + epsilon / unit / unit)
+        checks.assert_within(y, x * share, 8 * np.finfo(float).eps, "y")
+
+
+@pytest.mark.parametrize("largest", [np.finfo(float).max, 2.0**1023, 2.0**-1070, 5e-324])
+def test_the_ends_of_float64(kernels, largest):
+    """Where x - mean, or 1 / deviation, is no float64, y in training is what it is in any other unit of x."""
+    x = np.array([[1.0, 0.5], [-1.0, 0.25], [0.5, -1.0], [0.25, 0.5]])
+    unit = largest
+    scaled = x * unit
+    x = scaled / 2.0 ** (np.frexp(unit)[1] - 1)  # what rounding to subnormal numbers left of it
+    x = np.hstack([x, np.full((4, 1), 0.75)])
+    scaled = np.hstack([scaled, np.full((4, 1), 0.75)])
+    scale, offset, epsilon = np.array([2.0, -3.0, 1.0]), np.array([0.5, 0.0, 4.0]), 0.0 if unit < 1 else 1e-3
+    for mask in (None, np.array([True, True, False, True])):
+        real = slice(None) if mask is None else mask
+        expected = kernels.batch_norm_training(x[real], scale, offset, epsilon=0.0)[0]
+        for given in (scaled, np.asfortranarray(scaled)):
+            for out in (None, np.empty_like(given)):
+                options = {"epsilon": epsilon, "mask": mask, "out": out}
+                y, _, variance = kernels.batch_norm_training(given, scale, offset, **options)
+                assert out is None or y is out
+                checks.assert_within(y[real], expected, 64 * np.finfo(float).eps, "y")
+                assert mask is None or (y[~mask] == scaled[~mask]).all()
+                assert (variance[:2] == (np.inf if unit > 1 else 0)).all()
+
+
+@pytest.mark.parametrize("sizes", [(1e150, 1e145), (1e100, 1e200), (1e-150, 1e-140), (1e-100, 1e-190)], ids=str)
+def test_products_as_large_and_as_small_as_a_gradient_sums(kernels, rng, sizes):
+    """Of dy and x - mean, between 1e-290 and 1e300."""
+    for rows in (4, 64, 700):
+        x, dy = (size * rng.standard_normal((rows, 3)) for size in sizes)
+        scale = rng.uniform(0.5, 2, 3)
+        _, mean, variance = kernels.batch_norm_training(x, None, None, epsilon=0.0)
+        checks.check_gradient(kernels, x, dy, scale, statistics=(mean, variance), epsilon=0.0)
+
+
+def test_where_x_less_a_given_mean_is_a_float64(kernels):
+    """Up to 8.9e307 on both sides it is one; beyond, y is infinite in both."""
+    for size, y in ((8.9e307, 1.78e308), (1.7e308, np.inf)):
+        x, mean = np.array([[size], [-size]]), np.array([-size])
+        got = kernels.batch_norm_inference(x, None, None, mean, np.ones(1), epsilon=0.0)
+        assert got.tolist() == [[y], [0.0]]
+        got = kernels.batch_norm_inference_gradient(x, np.ones(1), mean, np.ones(1), np.ones_like(x), epsilon=0.0)
+        assert got[0].tolist() == [[1.0], [1.0]]
+        assert got[1].tolist() == [y]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_infinite_parameters_go_through_the_formula(kernels, dtype):
+    """As IEEE arithmetic has it, and other features stay as they are; the mean is no number of float32."""
+    x = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [5.0, 5.0]], dtype)
+    zeros, ones, inf = np.zeros(2), np.ones(2), np.array([np.inf, 1.0])
+    expected = kernels.batch_norm_inference(x, None, None, ones, ones)[:, 1].tolist()
+    for mean, variance, scale, offset, y in (
+        (inf, ones, None, None, -np.inf),
+        (-inf, ones, None, None, np.inf),
+        (inf, ones, -ones, ones, np.inf),
+        (inf * np.nan, ones, None, None, np.nan),
+        (zeros, inf, None, None, 0.0),
+        (zeros, inf, ones, 4 * ones, 4.0),
+        (inf, inf, None, None, np.nan),
+        (zeros + 0.1, ones, inf, None, np.inf),
+        (zeros + 9.1, ones, inf, None, -np.inf),
+        (zeros + 0.1, ones, inf, inf, np.inf),
+        (zeros + 9.1, ones, inf, inf, np.nan),
+        (zeros, ones, None, -inf, -np.inf),
+    ):
+        got = kernels.batch_norm_inference(x, scale, offset, mean, variance)
+        np.testing.assert_array_equal(got[:, 0], np.full(4, y), f"y with {mean}, {variance}, {scale}, {offset}")
+        if mean is inf and scale is None and variance is ones:
+            checks.assert_within(got[:, 1], expected, 4 * np.finfo(dtype).eps, "the other feature")
+    y = kernels.batch_norm_training(x, inf, None)[0]
+    np.testing.assert_array_equal(y[:, 0], [-np.inf, -np.inf, np.inf, np.inf])
 
 
 def test_lists_are_taken(kernels):
@@ -384,6 +465,21 @@ def test_merge(kernels, rng, counts):
             kernels.Moments(n, rng.normal(3, 1, shape) * (n > 0), rng.uniform(0, 2, shape) * (n > 0)) for n in counts
         )
         checks.check_merge(kernels, a, b)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (3, 5), (5, 3), (1, 10**9)])
+def test_merge_of_means_far_apart(kernels, counts):
+    """Their difference is no float64, or its square is none; the pooled mean and variance are."""
+    for size in (1.7e308, 1.2e154, 1e-308):
+        means, variances = np.array([size, -size, size, 0.0]), np.array([0.0, 1.0, 2.0, 3.0])
+        a, b = kernels.Moments(counts[0], means, variances), kernels.Moments(counts[1], -means, variances)
+        merged = checks.check_merge(kernels, a, b) if size < 1e300 else kernels.merge_moments(a, b)
+        share = (counts[0] - counts[1]) / sum(counts)
+        checks.assert_within(merged.mean, share * means, 4 * np.spacing(np.abs(means)), "mean")
+        assert merged.mean[0] == -merged.mean[1]
+        assert np.isfinite(merged.variance).all() == (size < 1e300)
+        again = kernels.merge_moments(b, a)
+        assert (again.mean == merged.mean).all() or counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

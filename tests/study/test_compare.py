@@ -12,7 +12,10 @@ import pytest
 
 from pybn import reference
 from pybn.study.compare import compare, comparison, main
-from pybn.study.compare.samples import OPERATIONS
+from pybn.study.compare.bounds import Bounds
+from pybn.study.compare.comparison import HARD_SHAPES
+from pybn.study.compare.families import FAMILIES, HARD
+from pybn.study.compare.samples import OPERATIONS, Sample, results_of
 
 SMALL = {"shapes": [(6, 5), ((2, 3, 4), 1)], "turns": 2}
 
@@ -48,8 +51,76 @@ def test_an_implementation_equals_itself():
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_compiled_is_within_the_bound(compiled, dtype):
     shapes = [(6, 5), (200, 31), ((2, 3, 4), 1), ((3, 2, 5, 4), (1, 2)), (1, 4)]
-    found = compare({"reference": reference, "compiled": compiled}, shapes=shapes, dtypes=[dtype], turns=1)
-    assert found.ok, str(found)
+    pair = {"reference": reference, "compiled": compiled}
+    for seed in range(3):
+        found = compare(pair, shapes=shapes, dtypes=[dtype], hard=True, seed=seed, turns=1)
+        assert found.ok, str(found)
+    assert [row.family for row in found.rows if row.ratio is None] == list(HARD)
+
+
+def in_float32(**changed):
+    """An implementation without float64, its sums NumPy's, but for some operations."""
+
+    def gradient(x, scale, mean, variance, dy, *, feature_axis=-1, epsilon=1e-3):
+        others = tuple(axis for axis in range(x.ndim) if axis != feature_axis % x.ndim)
+        along = [size if axis == feature_axis % x.ndim else 1 for axis, size in enumerate(x.shape)]
+        scale, mean, inverse = (
+            each.astype(x.dtype).reshape(along) for each in (scale, mean, 1 / np.sqrt(variance + epsilon))
+        )
+        normalized = (x - mean) * inverse
+        doffset, dscale = dy.sum(others, keepdims=True), (dy * normalized).sum(others, keepdims=True)
+        n = dy.size // doffset.size
+        dx = scale * inverse * (dy - doffset / n - normalized * dscale / n)
+        return dx, dscale.ravel(), doffset.ravel()
+
+    def training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3):
+        _, mean, variance = reference.moments(x, feature_axis=feature_axis)
+        along = [size if axis == feature_axis % x.ndim else 1 for axis, size in enumerate(x.shape)]
+        a = (scale / np.sqrt(variance + epsilon)).astype(x.dtype)
+        folded = x * a.reshape(along) + (offset - a * mean).astype(x.dtype).reshape(along)
+        return folded, mean, variance
+
+    return copy_of_reference(**{"batch_norm_gradient": gradient, "batch_norm_training": training, **changed})
+
+
+def test_what_is_right_on_random_numbers_is_found_out():
+    """A gradient in float32 alone, and inference folded to a x + c: in bounds where nothing cancels."""
+    options = {"dtypes": ["float32"], "turns": 1, "shapes": [(200, 5), ((8, 5, 6, 6), 1)]}
+    easy = against(in_float32(), operations=["batch_norm_gradient"], **options)
+    assert easy.ok, str(easy)
+    found = against(in_float32(), **options, hard=True)
+    wrong = {row.family: row.result for row in found.rows if not row.ok}
+    cancel = {"dy constant", "dy = 100 + noise", "dy = y", "dy = 10 y + noise", "an outlier, dy along it"}
+    assert cancel <= {family for family, result in wrong.items() if result == "dx"}
+    assert wrong["far mean"] == "y"
+    assert "masked, dy = y" not in {row.family for row in found.rows if "gradient" in row.operation}
+
+
+def test_every_family_is_tried_in_each_type():
+    found = against(copy_of_reference(), hard=True, dtypes=["float16", "float32", "float64"], shapes=[])
+    assert [(row.family, row.dtype) for row in found.rows] == [
+        (family, dtype) for family in HARD for dtype in ("float16", "float32", "float64")
+    ]
+    assert found.ok
+    assert all(row.seconds is row.ratio is row.ratio_low is row.ratio_high is None for row in found.rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_family_is_finite_and_what_it_says(family, dtype):
+    """Whatever is in x is finite, but under the mask, and the true results are."""
+    for shape, axis in HARD_SHAPES[::2]:
+        sample = Sample(shape, axis, np.dtype(dtype), 1, family)
+        assert sample.x.shape == sample.dy.shape == shape
+        assert np.isfinite(sample.columns(sample.x)).all()
+        for operation in OPERATIONS:
+            results = results_of(operation, sample.call(reference, operation)())
+            for name, result in results.items():
+                real = sample.columns(result) if name in ("y", "dx") else result
+                assert np.isfinite(real).all(), (operation, name, shape)
+                unit, bound = Bounds(sample, operation).of(name, result)
+                assert np.broadcast_shapes(unit.shape, bound.shape, result.shape) == result.shape
+                assert (bound > 0).all()
 
 
 @pytest.mark.parametrize(("units", "ok"), [(3, True), (5, True), (7, False), (1000, False)])
@@ -106,6 +177,8 @@ class Clock:
     def perf_counter(self):
         return self.now
 
+    thread_time = perf_counter  # one processor for itself
+
     def implementation(self, calls):
         """The moments; each call takes the next number of seconds."""
 
@@ -128,7 +201,7 @@ def timed(monkeypatch, first, other, turns):
 def then_one(*seconds):
     """Calls that take so long, and then a second each.
 
-    The calls before the turns: of the first one for its values, of each one that tells how many make a turn.
+    The calls before the turns: of each one for its values, and one that tells how many make a turn.
     """
     return chain(seconds, repeat(1.0))
 
@@ -137,13 +210,13 @@ def test_times_are_ratios_of_turns(monkeypatch):
     """The machine slows down from turn to turn; how the two stand to each other does not."""
     weather = [1.0, 2.0, 4.0, 8.0, 16.0]
     slow = [3 * each for each in weather]
-    row = timed(monkeypatch, then_one(1.0, 1.0, *weather), then_one(1.0, *slow), turns=5)
+    row = timed(monkeypatch, then_one(1.0, 1.0, *weather), then_one(1.0, 1.0, *slow), turns=5)
     assert (row.ratio_low, row.ratio, row.ratio_high) == (3, 3, 3)
     assert row.seconds == 12  # the median of the other's
 
 
 def test_the_ratio_is_the_median_with_the_middle_half_around_it(monkeypatch):
-    row = timed(monkeypatch, repeat(1.0), then_one(1.0, 9.0, 2.0, 5.0, 3.0, 4.0), turns=5)
+    row = timed(monkeypatch, repeat(1.0), then_one(1.0, 1.0, 9.0, 2.0, 5.0, 3.0, 4.0), turns=5)
     assert (row.ratio_low, row.ratio, row.ratio_high) == (3, 4, 5)
 
 
@@ -209,7 +282,10 @@ def test_text_html_and_json():
     found = against(off_by(1000), dtypes=["float32"])
     lines = str(found).splitlines()
     assert len(lines) == 1 + len(found.rows) + 2
-    assert lines[0].split() == "operation shape features dtype implementation difference units of bound time".split()
+    assert (
+        lines[0].split()
+        == "operation inputs shape features dtype implementation difference units of bound time".split()
+    )
     assert "2 of 12 differences exceed the bound; differences from reference" in lines[-1]
     assert sum("!" in line for line in lines) == 2
     assert found._repr_html_().count("<tr>") == 1 + len(found.rows)
@@ -256,7 +332,7 @@ def test_one_value_that_is_no_number_is_never_in_bounds(value, result):
 def small(monkeypatch):
     """The command on small shapes."""
     module = importlib.import_module("pybn.study.compare.comparison")
-    monkeypatch.setattr(module.compare, "__kwdefaults__", {**module.compare.__kwdefaults__, "shapes": SMALL["shapes"]})
+    monkeypatch.setattr(module, "SHAPES", SMALL["shapes"])
     return module
 
 
@@ -266,6 +342,7 @@ def test_command(small, compiled, capsys):
     assert main(["--json", "--turns", "1", "--threads", "1", "--seed", "3"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["names"], data["threads"], data["seed"]) == (["reference", "compiled"], 1, 3)
+    assert {row["family"] for row in data["rows"]} == set(FAMILIES)
 
 
 def test_command_tells_a_difference(small, monkeypatch, capsys):
@@ -289,3 +366,16 @@ def test_wrong_usage(arguments, capsys):
         main(arguments)
     assert stopped.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_busy_machine_is_said_with_its_share(monkeypatch):
+    """Where the calling thread had less than four fifths of a processor, the ratios tell of its neighbours."""
+    clock = comparison.time.thread_time
+    quiet = against(copy_of_reference())
+    assert 0 < quiet.processor <= 1
+    assert ("BUSY" in str(quiet)) == (quiet.processor < comparison.BUSY)
+    monkeypatch.setattr(comparison.time, "thread_time", lambda: clock() / 10)
+    busy = against(copy_of_reference())
+    assert busy.to_dict()["processor"] == busy.processor < 0.2
+    assert f"BUSY: this process had {busy.processor:.0%} of a processor" in str(busy)
+    assert "BUSY" in busy._repr_html_()

@@ -71,6 +71,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_model_gets_a_clean_bill(name, seed):
@@ -113,6 +114,7 @@ def test_averages_never_updated(seed):
     assert "seen 0 batches" in report.findings[0].sentence
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(6))
 def test_lagging_averages_after_a_high_learning_rate(seed):
     data = experiments.digits(seed)
@@ -376,6 +378,20 @@ def test_averages_that_are_no_numbers_are_shown_and_build_no_other_finding(name,
     assert "nan" not in " ".join(each.sentence for each in report.findings)
 
 
+def test_what_infinity_costs_is_not_told_of_another_layer():
+    """The loss is infinite by the averages of the one layer, and not by those of the other."""
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32, 32)), data.train)
+    trainer.loss_fn = lambda labels, predictions: ops.mean(predictions * predictions)
+    variable = trainer.context.get_variable("/layer_1/batch_normalization/mean")
+    variable.value = np.where(np.arange(32) == 7, -np.inf, variable.value)
+    report = examine(trainer, data.train, max_batches=4)
+    assert report.checkup.losses.averages == np.inf
+    assert [(each.kind, each.layer) for each in report.findings] == [
+        ("non_finite_averages", "/layer_1/batch_normalization")
+    ], report.text
+
+
 @pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
 def test_a_weight_that_is_no_number_of_batches(weight):
     data = experiments.digits(0)
@@ -409,6 +425,7 @@ def test_a_loss_that_is_not_finite_is_no_clean_bill():
 # --- a gap that is seen is explained ------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_demos_gap_is_explained(seed):
     data = experiments.digits(seed)

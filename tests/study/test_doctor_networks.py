@@ -123,6 +123,7 @@ def test_a_table_in_another_unit_than_it_was_trained_in(seed):
 # --- a CNN --------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_cnn(seed):
     data = experiments.digits(seed, examples=640)
@@ -130,6 +131,7 @@ def test_a_cnn(seed):
     assert report.ok, report.text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_cnn_that_left_its_averages_behind(seed):
     data = experiments.digits(seed, examples=640)
@@ -140,6 +142,7 @@ def test_a_cnn_that_left_its_averages_behind(seed):
     assert kinds(report) == {"lagging"}, report.text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_cnn_with_a_dead_filter(seed):
     data = experiments.digits(seed, examples=640)
@@ -157,6 +160,7 @@ def test_a_cnn_with_a_dead_filter(seed):
 NARROW = experiments.classifier((12,) * 8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_deep_narrow_network(seed):
     data = experiments.digits(seed)
@@ -164,6 +168,7 @@ def test_a_deep_narrow_network(seed):
     assert report.ok, report.text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_deep_narrow_network_in_batches_of_three(seed):
     data = experiments.digits(seed, batch_size=3)
@@ -199,6 +204,7 @@ def test_a_frozen_body_that_was_never_trained(seed):
 # --- fine-tuned ---------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_fine_tuned_on_other_classes(seed):
     data = experiments.digits(seed)

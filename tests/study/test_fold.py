@@ -148,3 +148,13 @@ def test_the_report_finds_the_planted_error():
 def test_errors(rng, call, words):
     with pytest.raises(ValueError, match=words):
         call(state(rng, 3))
+
+
+def test_nan_agrees_with_nothing():
+    exact = np.array([[1.0, 0.0], [0.0, 1.0]])
+    spoilt = np.where(exact == 0, np.nan, exact).astype(np.float32)
+    spoilt[1] = exact[1]
+    found = fold.report(exact, spoilt, spoilt)
+    assert found.agreement == 0.5
+    assert np.isnan(found.folded[1])
+    assert "nan units" in found.text

@@ -539,7 +539,9 @@ def test_haiku(rng, state):
     emas = [stats["batch_norm/~/mean_ema"], stats["batch_norm/~/var_ema"]]
     imported = interop.from_haiku(params["batch_norm"], *emas, decay_rate=0.75, epsilon=0.01)
     assert_close(evaluate(imported, batches[0]), net.apply(params, stats, None, batches[0], False)[0])
-    assert imported.avg_weight == len(batches)
+    seen = len(batches)
+    kept = 0.75 * (1 - 0.75**seen) / (1 - 0.75 ** (seen + 1))  # of Haiku's average by its next batch
+    assert 1 - 1 / (imported.avg_weight + 1) == pytest.approx(kept, rel=1e-6)
 
     written, mean_ema, var_ema = interop.to_haiku(imported, ndim=2)
     for ours, theirs in zip((mean_ema, var_ema), emas, strict=True):
@@ -712,3 +714,54 @@ def test_a_state_of_no_numbers_is_refused(name, values):
 def test_a_weight_that_is_no_number_is_refused(weight):
     with pytest.raises(TypeError, match="avg_weight must be a number of batches, got"):
         State(np.zeros(2), np.ones(2), avg_weight=weight)
+
+
+EMA = {"average": np.zeros(2), "hidden": np.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [np.int64(-1), math.nan, math.inf, 2.5, True, "3", np.array([1, 2]), np.array([]), np.array([3], object)],
+    ids=repr,
+)
+def test_a_counter_that_counts_nothing_is_refused(counter):
+    arrays = {"running_mean": np.zeros(2), "running_var": np.ones(2), "num_batches_tracked": counter}
+    with pytest.raises((TypeError, ValueError), match="num_batches_tracked must be"):
+        interop.from_pytorch(arrays, count=8)
+    for of_mean, of_variance in ((counter, 3), (3, counter)):
+        emas = {**EMA, "counter": of_mean}, {"average": np.ones(2), "hidden": np.ones(2), "counter": of_variance}
+        with pytest.raises((TypeError, ValueError), match="counter must be"):
+            interop.from_haiku({}, *emas, decay_rate=0.9)
+
+
+def test_haikus_two_averages_count_the_same_batches():
+    variance = {"average": np.ones(2), "hidden": np.ones(2), "counter": 9}
+    with pytest.raises(ValueError, match=r"the same batches, got the counters \[3.0, 9.0\]"):
+        interop.from_haiku({}, {**EMA, "counter": 3}, variance, decay_rate=0.9)
+
+
+def test_gomlxs_weight_may_be_a_fraction():
+    arrays = interop.to_gomlx(State(np.zeros(2), np.ones(2), avg_weight=2.5))
+    assert interop.from_gomlx(arrays).avg_weight == 2.5
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 2.5, math.nan, "8", True], ids=repr)
+def test_a_count_that_no_sample_has_is_refused(count):
+    with pytest.raises((TypeError, ValueError), match="count must be a"):
+        State(np.zeros(2), np.ones(2), count=count)
+
+
+@pytest.mark.parametrize("library", ["pytorch", "keras", "flax", "nnx", "onnx", "gomlx"])
+@pytest.mark.parametrize("dtype", [np.int32, bool, "U4", object])
+def test_no_state_is_cut_down_to_whole_numbers(library, dtype):
+    half = State(np.full(2, 0.5), np.full(2, 0.25), avg_weight=3, count=8)
+    with pytest.raises(TypeError, match="dtype must be a type of floats"):
+        getattr(interop, f"to_{library}")(half, dtype=dtype)
+
+
+@pytest.mark.parametrize("door", ["from_keras", "from_nnx", "from_onnx", "from_gomlx"])
+def test_a_weight_of_true_is_refused(door):
+    row = LIBRARIES[{"from_nnx": "flax"}.get(door, door.removeprefix("from_"))]
+    arrays = {row.mean: np.zeros(2), row.variance: np.ones(2)}
+    with pytest.raises(TypeError, match="avg_weight must be a number of batches, got True"):
+        getattr(interop, door)(arrays, avg_weight=True)

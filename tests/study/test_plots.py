@@ -335,6 +335,7 @@ def test_every_function_that_draws_is_drawn():
     assert drawn <= set(ALL)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("draw", ALL.values(), ids=ALL)
 def test_no_word_is_cut_off(draw, size, layer, data):

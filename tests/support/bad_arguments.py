@@ -156,6 +156,7 @@ OUT = {
     ),
     "wider than x": Bad({"out": np.ones(SHAPE)}, TypeError, ("out must have the dtype of x", "float32", "float64")),
     "a list": Bad({"out": [1.0]}, TypeError, ("out must be a numpy array", "list")),
+    "a masked array": Bad({"out": np.ma.array(f32(*SHAPE))}, TypeError, ("out must be a plain array", "MaskedArray")),
 }
 
 SUMS = {

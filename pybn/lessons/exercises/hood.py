@@ -19,10 +19,18 @@ IMPLEMENTATIONS = Exercises(
             {1.25: "that is the variance.  One unit in the last place of x² is 8 here."},
         ),
         Exercise(
-            "A variance of 1.25 in float32 may be four units in the last place off. How much is that?",
-            4 * 2.0**-23,
-            "import numpy as np\nanswer = 4 * np.spacing(np.float32(1.25))",
-            {2.0**-23: "that is one unit."},
+            "A feature has variance 1, scale 1 and offset 0; epsilon is 1e-5, and dy is y. "
+            "How many times as large as the first of dx's three terms is their sum?",
+            1e-5 / (1 + 1e-5),
+            "import numpy as np\nfrom pybn import reference\nx = np.array([[1.0], [-1.0]])\n"
+            "y, mean, variance = reference.batch_norm_training(x, None, None, epsilon=1e-5)\n"
+            "dx, _, _ = reference.batch_norm_gradient(x, None, mean, variance, y, epsilon=1e-5)\n"
+            "answer = (dx / (y / np.sqrt(variance + 1e-5)))[0, 0]",
+            {
+                1 + 1e-5: "that is what the third term takes away, over what was there.",
+                1e5: "so many times the sum is the first term: five of float32's seven digits are lost.",
+                0.0: "nearly, and float32 may say so; epsilon leaves a little.",
+            },
         ),
     ),
     "Two implementations agree to the last digit on ten thousand random inputs. Which mistakes can both have?",

@@ -250,7 +250,44 @@ FOLDING = Exercises(
     "a convolution with padding?",
 )
 
+CONTEXT = Exercises(
+    "context",
+    (
+        Exercise(
+            "The rate begins at 0.03 and falls along a cosine of 90 steps to 0. What is it after 30?",
+            0.0225,
+            "import math\nanswer = 0.03 * (1 + math.cos(math.pi * 30 / 90)) / 2",
+            {0.02: "that is a straight line.", 0.015: "that is after 45 steps, or half of one cosine."},
+        ),
+        Exercise(
+            "A checkpoint is written every 15 of 90 steps, and two are kept. How many are deleted on the way?",
+            4,
+            "answer = 90 // 15 - 2",
+            {6: "that many are written.", 2: "those are there at the end."},
+        ),
+        Exercise(
+            "How many numbers do the seven norms of the lesson's network learn?",
+            176,
+            "answer = 2 * (4 + 4 + 8 + 8 + 16 + 16 + 32)",
+            {88: "each feature has a scale and an offset.", 352: "mean and variance are kept, and not learned."},
+        ),
+    ),
+    "Here the activation stands before the norm, in the paper behind it. What does the norm see in either case, and "
+    "which of the two could be folded away?",
+)
+
 LESSONS = {
     each.topic: each
-    for each in (LEARNING_RATE, SMALL_BATCHES, TRANSFER, PADDING, LIBRARIES, BATCHES, WORKERS, EVALUATION, FOLDING)
+    for each in (
+        LEARNING_RATE,
+        SMALL_BATCHES,
+        TRANSFER,
+        PADDING,
+        LIBRARIES,
+        BATCHES,
+        WORKERS,
+        EVALUATION,
+        FOLDING,
+        CONTEXT,
+    )
 }

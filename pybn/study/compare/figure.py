@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def times(names: Sequence[str], rows: Sequence[Row], ax: Axes | None = None) -> Axes:
-    """The ratio of the times, median and middle half, by operation and input; `names`: the first is held against."""
+    """The ratio of the times, median and middle half, by operation and input; `names`: the first is held against.
+
+    What was not timed is left out.
+    """
+    rows = [row for row in rows if row.ratio is not None]
     labels = [f"{r.operation}  {'x'.join(map(str, r.shape))}  {r.dtype}" for r in rows]
     places = {label: -place for place, label in enumerate(dict.fromkeys(labels))}
     ax = axes_of(ax, height=1 + 0.22 * len(places))

@@ -137,7 +137,7 @@ def _valid(convention: str | None, time_limit: float) -> None:
 
 def _report(functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None) -> Report:
     start = time.perf_counter()
-    student = Student(functions, time_limit)
+    student = Student(functions, time_limit, convention)
     with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
         found = _judged_alone(student, found)

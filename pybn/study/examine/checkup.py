@@ -153,7 +153,8 @@ def check_up(trainer: Trainer, dataset: Dataset, max_batches: int) -> Checkup:
             raise ValueError("the data set gave no batch: there is nothing to examine the model on")
         look = _FirstLook()
         finite = [batch for number, batch in enumerate(batches) if look.at(trainer, number, batch)]
-        measured = _in_four_ways(trainer, finite, look.layers) if finite else {}
+        with np.errstate(over="ignore", invalid="ignore"):  # the report tells of infinite averages, and of the loss
+            measured = _in_four_ways(trainer, finite, look.layers) if finite else {}
         return Checkup(
             look.checked(),
             len(batches),

@@ -77,7 +77,7 @@ def averages_not_finite(checkup: Checkup) -> Iterator[Symptom]:
 
 def loss_not_finite(checkup: Checkup) -> Iterator[Symptom]:
     """A loss of NaN or infinity that no layer's input and no average explains."""
-    explained = any(layer.not_finite or not layer.averages_are_numbers for layer in checkup.layers.values())
+    explained = any(layer.not_finite for layer in checkup.layers.values()) or not _all_numbers(checkup)
     if checkup.losses is None or explained:
         return
     wrong = [name for name, loss in checkup.losses._asdict().items() if not math.isfinite(loss)]
@@ -196,6 +196,9 @@ def lagging(checkup: Checkup) -> Iterator[Symptom]:
     """Averages that are not the data's, under the weights as they are."""
     losses = checkup.losses
     costly = losses is not None and losses.lag > LOSS and losses.averages > LOSS_FACTOR * losses.training
+    # What infinity costs says nothing of the averages that are numbers.
+    if losses is None or not math.isfinite(losses.averages) or not _all_numbers(checkup):
+        costly = False
     moving = [(scope, layer) for scope, layer in _measured(checkup) if layer.moves and _compared(layer)]
     worst = max((layer.mean_lag for _, layer in moving), default=math.nan)
     for scope, layer in moving:
@@ -230,6 +233,11 @@ RULES: tuple[Callable[[Checkup], Iterator[Symptom]], ...] = (
 
 def _measured(checkup: Checkup) -> Iterator[tuple[str, LayerCheckup]]:
     return ((scope, layer) for scope, layer in checkup.layers.items() if layer.data is not None)
+
+
+def _all_numbers(checkup: Checkup) -> bool:
+    """Whether every layer's averages are numbers."""
+    return all(layer.averages_are_numbers for layer in checkup.layers.values())
 
 
 def _compared(layer: LayerCheckup) -> bool:

@@ -135,11 +135,16 @@ def population_variance(variance: Any, count: float) -> np.ndarray:
 
 def _shrinkage(count: Any) -> float:
     count = number(count)
+    check_count(count)
+    return 1 - 1 / float(count)
+
+
+def check_count(count: Any) -> None:
+    """TypeError or ValueError unless it is a number of elements that a sample variance can be of."""
     if isinstance(count, bool) or not isinstance(count, int | float | np.integer | np.floating):
         raise TypeError(f"count must be a number of elements, got {count!r}")
     if not (count >= 2 and (count == math.inf or count == int(count))):
         raise ValueError(f"count must be a whole number of 2 or more elements, or math.inf, got {count!r}")
-    return 1 - 1 / float(count)
 
 
 def _fraction(momentum: Any) -> float:

@@ -14,7 +14,7 @@ from pybn.framework.variables import Variable
 from pybn.study.interop.conventions import LIBRARIES, Library, Momentum
 from pybn.study.interop.names import at_stem, chosen, stem_of
 from pybn.study.interop.onnx_model import arrays_of, graph_of
-from pybn.study.interop.state import ALIKE, Arrays, State, arrays_from, counted, fitting, names_in, state_from
+from pybn.study.interop.state import ALIKE, Arrays, State, arrays_from, count_in, counted, fitting, names_in, state_from
 
 
 def options(library: str, state: State) -> dict[str, Momentum]:
@@ -240,10 +240,15 @@ def from_haiku(
     """
     (mean, variance), known = names_in("haiku")
     arrays = at_stem("Haiku's params", params, f"{prefix}/" if prefix else "", known[:2])
+    counters: list[float] = []
     for name, ema in ((mean, mean_ema), (variance, var_ema)):
         inner = f"{prefix}/~/{name}" if prefix else ""
         stored = chosen(f"Haiku's {name}", ema, inner, ("average", "counter"), ("average", "counter", "hidden"))
-        arrays[name], arrays["counter"] = stored["average"], stored["counter"]
+        arrays[name] = stored["average"]
+        counters.append(count_in(f"{name}'s counter", stored["counter"]))
+    if counters[0] != counters[1]:
+        raise ValueError(f"Haiku's averages must have seen the same batches, got the counters {counters}")
+    arrays["counter"] = counters[0]
     if counted("haiku", arrays) == 0:
         raise ValueError("Haiku's averages must have seen a batch (counter 1 or more): before it they are 0, got 0")
     return state_from("haiku", arrays, decay_rate, epsilon, avg_weight)

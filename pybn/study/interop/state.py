@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from pybn import arguments
-from pybn.study.interop.conventions import LIBRARIES, Library, Momentum, population_variance, sample_variance
+from pybn.study.interop.conventions import (
+    LIBRARIES,
+    Library,
+    Momentum,
+    check_count,
+    population_variance,
+    sample_variance,
+)
 from pybn.study.interop.values import checked, features, number, plain
 
 Arrays = dict[str, np.ndarray]
@@ -30,7 +37,7 @@ class State:
     avg_weight : float, how many batches the averages stand for; 0 only for averages never updated
     momentum : float in [0, 1], the fraction of the old average kept; 1 is the mean of all batches
     epsilon : float
-    count : elements per feature in a batch, by which a sample variance was converted; None where none was
+    count : elements per feature in a batch, 2 or more, by which a sample variance was converted; None where none was
 
     Raises ValueError for another shape, NaN, infinity or a negative variance, with the array and the features, and
     TypeError for what is no number or a masked array.
@@ -58,6 +65,8 @@ class State:
                     raise ValueError(f"{name} must have the shape of mean {shape}, got {values.shape}")
                 object.__setattr__(self, name, checked(name, values, name))
         _check_weight(self.avg_weight)
+        if self.count is not None:
+            check_count(self.count)
 
 
 def _check_weight(avg_weight: Any) -> None:
@@ -125,7 +134,9 @@ def _needed(count: float | None, row: Library) -> float:
 
 
 def fitting(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
-    """`values` in `dtype`; ValueError where one of them is too large for it."""
+    """`values` in `dtype`; TypeError where that is no float type, ValueError where one of them is too large for it."""
+    if np.dtype(dtype).kind not in "fV":  # V: bfloat16 and its like, strangers to NumPy
+        raise TypeError(f"dtype must be a type of floats: {name} may be a fraction; got {np.dtype(dtype)}")
     with np.errstate(over="ignore"):
         array = np.array(values, dtype)
     if not np.isfinite(array).all():
@@ -137,6 +148,7 @@ def fitting(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def _given(avg_weight: float) -> float:
+    _check_weight(avg_weight)
     if not avg_weight >= 1:
         raise ValueError(f"avg_weight must be 1 or more: at 0 the next batch erases the averages, got {avg_weight!r}")
     return float(avg_weight)
@@ -175,11 +187,16 @@ def counted(library: str, arrays: Mapping[str, Any]) -> float | None:
     name = LIBRARIES[library].counter
     if name is None or name not in arrays:
         return None
-    values = np.unique(plain(arrays[name]))
-    if values.size != 1 or not (np.isfinite(values[0]) and values[0] >= 0):
+    return count_in(name, arrays[name], whole=library != "gomlx")  # which averages by the very rule of pybn
+
+
+def count_in(name: str, value: Any, *, whole: bool = True) -> float:
+    """The number of batches in a counter, which may be an array of equal ones; ValueError or TypeError for none."""
+    array = plain(value)
+    if isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number of batches, got {value!r}")
+    values = np.unique(array)
+    counts = np.isfinite(values) & (values >= 0) & ((values == np.floor(values)) | (not whole))
+    if values.size != 1 or not counts[0]:
         raise ValueError(f"{name} must be one number of batches, 0 or more, got {values}")
     return float(values[0])
-
-
-def _learned(name: str, arrays: Mapping[str, Any]) -> np.ndarray | None:
-    return arguments.float_array(name, arrays[name]).copy() if name in arrays else None

@@ -27,6 +27,7 @@ def codes(report):
     return {found.code for found in report.findings + report.remarks}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("code", "solution", "changes"), SLIPS, ids=[slip[0] for slip in SLIPS])
 def test_a_slip_has_this_code(code, solution, changes):
     functions = edited(solution, *changes)
@@ -163,3 +164,40 @@ def test_a_process_that_is_gone():
     found = failed("training", "forward", Failure("ended", "ended its process"))
     assert (found.code, found.kind) == ("ended", "failure")
     assert found.what == "forward ended its process"
+
+
+class KeepsATenth(Shares):
+    """A default of 0.1, which is a share of the new everywhere, that multiplies the old of the variance."""
+
+    def forward(self, x, training=True):
+        before = self.running_var
+        out = super().forward(x, training)
+        if training:
+            self.running_var = self.momentum * before + (1 - self.momentum) * x.var(0)
+        return out
+
+
+def test_a_class_that_counts_as_pytorch_is_measured_by_that_rule_in_both_averages():
+    report = check_batch_norm(KeepsATenth)
+    (found,) = (each for each in report.findings if each.part == "statistics")
+    assert found.code == "momentum-of-the-old"
+    assert "running_var" in found.what
+    assert "running_mean" not in found.what
+    # x = 1, 5 has the sample variance 8; with momentum 0.75 and 20 before: 0.25 * 20 + 0.75 * 8.
+    assert "right is [11]" in found.example
+
+
+def test_codes_of_paired_sources_are_told_apart():
+    """Mean and variance from one wrong place are one finding."""
+    for changes, code in (
+        (
+            [
+                ("xmu = x - mu", "xmu = x - running_mean"),
+                ("np.sqrt(var + eps)\n        invvar", "np.sqrt(running_var + eps)\n        invvar"),
+            ],
+            "averages-in-training",
+        ),
+        ([("xmu = x - mu", "xmu = x - running_mean")], "averaged-mean-in-training"),
+    ):
+        report = check_batch_norm(edited("staged", *changes)["forward"])
+        assert [found.code for found in report.findings if found.part == "training"] == [code], report.text

@@ -36,6 +36,7 @@ def test_a_right_layer_is_right(name):
     is_right(layers.RIGHT[name])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", wrong_layers.WRONG)
 def test_a_slip_is_found_in_its_part(name):
     is_found(*wrong_layers.WRONG[name])

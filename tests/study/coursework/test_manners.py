@@ -15,6 +15,7 @@ from tests.support.students.manners import RIGHT, SLIPS, functions
 from tests.support.students.names import NEUTRAL
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("manner", RIGHT)
 def test_a_right_manner_is_not_accused(manner):
     report = check_batch_norm(**functions(manner))
@@ -22,6 +23,7 @@ def test_a_right_manner_is_not_accused(manner):
     assert not report.findings
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: f"{slip[0]}: {slip[1][0][1].strip()}"[:60])
 def test_a_slip_is_called_by_its_name(slip):
     manner, changes, wanted = slip

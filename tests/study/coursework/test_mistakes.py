@@ -31,16 +31,19 @@ def check(solution, *wrong):
     return check_batch_norm(solution, convention="keras")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("wrong", VARIANTS)
 def test_functions_with_a_cache(wrong):
     assert said(check(functions({wrong}), wrong)) == {number(wrong)}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wrong", BACKWARD)
 def test_functions_without_a_cache(wrong):
     assert said(check(functions({wrong}, cached=False), wrong)) == {number(wrong)}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wrong", CLASS_VARIANTS)
 def test_classes(wrong):
     assert said(check(layer({wrong}))) == {number(wrong)}
@@ -68,6 +71,7 @@ def assert_pair(pair, report):
     assert not report.ok or "20a" in pair
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pair", SAMPLE, ids="-".join)
 def test_some_pairs(pair):
     assert_pair(pair, check(functions(pair), *pair))

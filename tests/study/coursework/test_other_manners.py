@@ -23,24 +23,28 @@ def codes(report):
     return list(dict.fromkeys(found.code for found in report.findings))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", functions.RIGHT)
 def test_right_functions_are_right(name):
     report = check_batch_norm(run(functions.RIGHT[name]))
     assert report.ok, report.text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", classes.RIGHT)
 def test_right_classes_are_right(name):
     report = checked_class(name, classes.RIGHT[name])
     assert report.ok, report.text
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "old", "new", "what", "said"), slips.FUNCTIONS)
 def test_a_slip_in_functions_has_its_name(name, old, new, what, said):
     report = check_batch_norm(run(edited(functions.RIGHT[name], old, new)))
     assert codes(report) == said, f"{what}: {report.text}"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "old", "new", "what", "said"), slips.CLASSES)
 def test_a_slip_in_a_class_has_its_name(name, old, new, what, said):
     report = checked_class(name, edited(classes.RIGHT[name], old, new))

@@ -55,7 +55,7 @@ CONVENTIONS = {
 def test_each_convention_is_right_in_itself(convention, asked):
     report = check_batch_norm(**CONVENTIONS[convention], convention=convention if asked else None)
     assert report.ok, report.text
-    if not asked and convention != "course":
+    if not asked and convention not in ("course", "keras"):  # one rule; that a variance starts at 1 is no news
         assert "follow" in report.text
 
 

@@ -83,7 +83,7 @@ EDITS = [
     ),
     ("paper", [("np.var(x, axis=0)", "np.var(x, axis=0, ddof=1)")], {"training": "sample-variance"}),
     ("paper", [("** -0.5", "** -1.0")], {"training": "no-root"}),
-    ("paper", [("(x - sample_mean) * ", "(x - running_mean) * ")], {"training": "averages-in-training"}),
+    ("paper", [("(x - sample_mean) * ", "(x - running_mean) * ")], {"training": "averaged-mean-in-training"}),
     ("paper", [("out = x_hat * gamma + beta", "out = x_hat * np.abs(gamma) + beta")], {"training": "scale-absolute"}),
     ("loops", [("(x[i, j] - mu) ** 2", "abs(x[i, j] - mu)")], {"training": "absolute-deviation", "statistics": "*"}),
     (

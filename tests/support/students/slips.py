@@ -29,6 +29,21 @@ SLIPS = [
     ("mean-subtracted-late", "staged", [(TRAIN, "va2 = x * invvar - mu")]),
     ("variance-averaged-twice", "staged", [(VAR, VAR + " / n")]),
     ("variance-factor", "staged", [(VAR, VAR + " * 1.37")]),
+    ("denominator-power", "staged", [("np.sqrt(var + eps)\n        invvar", "(var + eps) ** 1.5\n        invvar")]),
+    ("denominator-power", "staged", [("np.sqrt(var + eps)\n        invvar", "(var + eps) ** 2\n        invvar")]),
+    ("epsilon-on-inverse", "staged", [("invvar = 1.0 / sqrtvar", "invvar = 1.0 / np.sqrt(var) + eps")]),
+    ("mean-divided", "staged", [(OUT, "out = gamma * x - mu * invvar + beta")]),
+    ("averaged-mean-in-training", "staged", [("xmu = x - mu", "xmu = x - running_mean")]),
+    (
+        "averaged-variance-in-training",
+        "staged",
+        [("np.sqrt(var + eps)\n        invvar", "np.sqrt(running_var + eps)\n        invvar")],
+    ),
+    (
+        "averages-exchanged",
+        "staged",
+        [("(x - running_mean) / np.sqrt(running_var + eps)", "(x - running_var) / np.sqrt(running_mean + eps)")],
+    ),
     ("root-twice", "staged", [("np.sqrt(var + eps)\n        invvar", "np.sqrt(np.sqrt(var + eps))\n        invvar")]),
     ("one-denominator", "staged", [("invvar = 1.0 / sqrtvar", "invvar = 1.0 / 3.7")]),
     ("variance-zero", "staged", [(VAR, "var = np.mean(xmu, axis=0) ** 2")]),
@@ -132,6 +147,18 @@ SLIPS = [
         ],
     ),
     ("dscale-follows-forward", "staged", [(TRAIN, "va2 = x * invvar"), (OUT, "out = va2 + beta")]),
+    ("dscale-of-line", "staged", [(HAT, "dgamma = np.sum((1.7 * va2 - 0.4) * dva3, axis=0)")]),
+    (
+        "dscale-from-averages",
+        "staged",
+        [
+            (
+                HAT,
+                'b = cache[11]; dgamma = np.sum((cache[10] - b["running_mean"]) / np.sqrt(b["running_var"] + b["eps"]) * dva3, axis=0)',
+            )
+        ],
+    ),
+    ("averaged-variance-in-backward", "paper", [('"v": sample_var', '"v": running_var')]),
     ("dscale-from-y", "staged", [(HAT, "dgamma = np.sum((va2 * gamma + cache[9]) * dva3, axis=0)")]),
     (
         "sample-variance-in-backward",

@@ -132,19 +132,23 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
     sample = variance is not None and variance.sample
     if senses == {SWAPPED} and sample:
         return [_follows("pytorch")]
-    if senses == {SWAPPED} and torch:
-        rest = "running_var averages the population variance, where PyTorch takes n/(n - 1) of it"
-        return [Said("momentum-of-pytorch", "", values={"rest": rest})]
-    if senses == {RIGHT} and torch:  # a default below one half that is kept: the old average is gone at once
-        return _swapped(stored, SWAPPED)
+    if torch:
+        return _by_pytorch(stored)
     if sample and SWAPPED not in senses:
         return [_follows("paper")]
     said = _swapped(stored, RIGHT)
     if sample:
         said.append(Said("sample-variance-averaged", NAMES[1], _evidence(NAMES[1], variance)))
-    if stored.start_variance is not None and np.isclose(stored.start_variance, 1.0) and not said:
-        said.append(_follows("keras"))
     return said
+
+
+def _by_pytorch(stored: Stored) -> list[Said]:
+    """A default momentum below one half is a share of the new: an average that keeps so little of the old is wrong."""
+    said, variance = _swapped(stored, SWAPPED), stored.variance
+    if said or variance is None or variance.sample or not variance.of_the_variance or variance.factor.code:
+        return said
+    rest = "running_var averages the population variance, where PyTorch takes n/(n - 1) of it"
+    return [Said("momentum-of-pytorch", "", values={"rest": rest})]
 
 
 def _follows(convention: str) -> Said:
@@ -181,8 +185,7 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     got = (step.mean, step.variance)[index]
     if got is None:
         return missing(student, "training", name)
-    m, statistic = probe.momentum, (probe.mean, probe.variance)[index]
-    right = m * probe.averages[index] + (1 - m) * statistic
+    statistic, right = (probe.mean, probe.variance)[index], probe.averages_after(**student.rule)[index]
     evidence = first_difference(name, got, right) + f" (old {probe.averages[index][0]:.6g}, batch {statistic[0]:.6g})"
     if rule is not None:
         evidence = f"{_evidence(name, rule)}; {evidence}"

@@ -9,6 +9,7 @@ path that is 4 times, in another feature with gamma 3, s 9 it is 9 times what it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -232,7 +233,7 @@ class Factor:
     sign: int = 1
     constant: str = "1"
     scale: int = 0
-    deviation: int = 0
+    deviation: float = 0  # in halves
     other: str = ""  # the code of the other deviation, and its eps where that is a fixed one
     power: int = 0
     offset: int = 0  # 1: the offset stands where the scale belongs
@@ -251,7 +252,7 @@ class Factor:
             (self.sign < 0)
             + odd
             + abs(self.scale)
-            + abs(self.deviation)
+            + math.ceil(abs(self.deviation))
             + (self.power != 0)
             + 0.1 * abs(self.power)
             + self.offset
@@ -281,7 +282,7 @@ CONSTANTS: Mapping[str, Callable[[int], float]] = {
 
 
 # Powers of the scale, of s, of s / other s, and of offset / scale that are tried.
-_POWERS = np.array(list(product(range(-4, 5), range(-4, 5), (-3, -2, -1, 0, 1, 2, 3), (0, 1))))
+_POWERS = np.array(list(product(range(-4, 5), np.arange(-4, 4.5, 0.5), (-3, -2, -1, 0, 1, 2, 3), (0, 1))))
 # Ratios are good to 1e-12 in float64, where an eps of 1e-8 is told from none, and to 1e-5 in float32.
 _LEVEL = (1e-9, 1e-5)
 
@@ -315,7 +316,8 @@ def _rests(values: np.ndarray, probe: Probe, other: np.ndarray) -> np.ndarray:
 
 
 def _factor(values, probes, constants, powers, other) -> Factor | None:
-    p, q, t, o = (int(power) for power in powers)
+    p, t, o = (int(powers[index]) for index in (0, 2, 3))
+    q = float(powers[1]) if powers[1] % 1 else int(powers[1])
     signs = [
         np.sign(each) * np.sign(probe.scale) ** ((p - o) % 2) * np.sign(probe.offset) ** o
         for each, probe in zip(values, probes, strict=True)

@@ -17,6 +17,7 @@ from pybn.study.coursework.output.fit import SINGLE
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
 from pybn.study.coursework.report.words import known
+from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
 NAMES = {"dgamma": "dscale", "dbeta": "doffset"}
@@ -24,6 +25,8 @@ _SOURCES = {
     "x": known("dscale-from-x"),
     "y": known("dscale-from-y"),
     "ones": known("dscale-from-dout"),
+    "averages": known("dscale-from-averages"),
+    "new averages": known("dscale-from-averages"),
 }
 _FACTORS = {
     Factor(): known("dscale-follows-forward"),
@@ -117,6 +120,9 @@ def _explain(student: Student, role, name, yours, right, own: Own, matrices: Mat
         return Said("parameter-ignores-dout", name, evidence)
     source, found = _source(name, weights, training) if weights else ("", None)
     if found is None:
+        line = _line(weights) if weights and name == "dgamma" else ""
+        if line:
+            return Said("dscale-of-line", name, f"{evidence}; {line}")
         return Said("unexplained-parameter", name, evidence)
     code, value = _code(name, source, found)
     return Said(code, name, evidence, {"value": value, "wrong": "gamma", "right": "x_hat"})
@@ -168,9 +174,31 @@ def _sources(name: str, training: Judged) -> dict[str, list[np.ndarray]]:
     if training.formula:
         units = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]
         sources["own x_hat"] = [unit.normalized for unit in units]
+    sources["averages"] = [_by_averages(probe, *probe.averages) for probe in PROBES]
+    if all(step.mean is not None and step.variance is not None for step in training.steps):
+        pairs = zip(PROBES, training.steps, strict=True)
+        sources["new averages"] = [_by_averages(probe, step.mean, step.variance) for probe, step in pairs]
     sources["x"] = [probe.x for probe in PROBES]
     sources["y"] = [step.out for step in training.steps]
     return sources
+
+
+def _by_averages(probe: Probe, mean, variance) -> np.ndarray:
+    """x normalized with averages where the batch's own statistics belong."""
+    return (probe.x - mean) / np.sqrt(np.abs(variance) + probe.epsilon)
+
+
+def _line(weights: Sequence[np.ndarray]) -> str:
+    """The weights as a * x_hat + b of the first feature, where they are one on every probe; "" where not."""
+    for weight, probe in zip(weights, PROBES, strict=True):
+        for row, h in zip(weight, probe.normalized.T, strict=True):
+            columns = np.stack([h, np.ones_like(h)], axis=1)
+            rest = columns @ np.linalg.lstsq(columns, row, rcond=None)[0] - row
+            if np.abs(rest).max() > ROUNDING * (np.abs(row).max() + 1e-300):
+                return ""
+    h = PROBES[0].normalized[:, 0]
+    slope, height = np.linalg.lstsq(np.stack([h, np.ones_like(h)], axis=1), weights[0][0], rcond=None)[0]
+    return f"in feature 0 dout is multiplied by {slope:.4g} * x_hat {'-' if height < 0 else '+'} {abs(height):.4g}"
 
 
 def _ratio(weight: np.ndarray, source: np.ndarray) -> np.ndarray | None:

@@ -300,7 +300,7 @@ def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding
     there = [each for each in factors if each is not None]
     if len(there) == 3 and all(each == Factor(deviation=each.deviation) for each in there) and _powers(there) > 1:
         shown = ", ".join(
-            f"{each.deviation:+d} ({path})" for path, each in zip(_PATHS, there, strict=True) if each.deviation
+            f"{each.deviation:+g} ({path})" for path, each in zip(_PATHS, there, strict=True) if each.deviation
         )
         return [finding("deviation-powers", role, evidence, detail=shown)]
     everywhere = len(there) > 1 and all(each.scale == -1 for each in there)

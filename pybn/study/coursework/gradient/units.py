@@ -31,6 +31,9 @@ def own_units(formula: Formula, step: Step, probe: Probe) -> Units:
     return Units((step.out - shift) / (slope * denominator), probe.scale / denominator)
 
 
+AVERAGED = known("averaged-variance-in-backward")
+
+
 def _with_epsilon(epsilon: float, probe: Probe) -> np.ndarray:
     return np.sqrt(probe.variance + epsilon)
 
@@ -46,6 +49,7 @@ def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
     for value in (1e-5, 1e-8, 1e-3, 1e-7, 1e-6, 1e-4, 1e-10, 1e-12):
         makers[f"epsilon-fixed {value:g}"] = partial(_with_epsilon, value)
     makers[known("sample-variance-in-backward")] = lambda p: np.sqrt(p.variance * p.count / (p.count - 1) + p.epsilon)
+    makers[AVERAGED] = lambda p: np.sqrt(p.averages[1] + p.epsilon)
     found = {name: [make(probe) for probe in PROBES] for name, make in makers.items()}
     if training is not None and training.formula:
         own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]

@@ -101,7 +101,9 @@ FORMS = (
     Form("no-root", 1.0, 1.0),  # spread + eps
     Form("square-under-root", 2.0, 2.0),  # sqrt(spread^2 + eps)
     Form("root-twice", 4.0, 1.0),  # the fourth root
-    Form("no-root", 0.5, 1.0),  # (spread + eps)^2
+    Form("denominator-power", 0.5, 1.0),  # (spread + eps)^2
+    Form("denominator-power", 2 / 3, 1.0),  # (spread + eps)^1.5
+    Form("epsilon-on-inverse", -1.0, -0.5),  # divided by 1 / (1 / sqrt(spread) + eps)
     Form("multiplied-by-deviation", -2.0, 1.0),  # times sqrt(spread + eps)
 )
 
@@ -136,6 +138,12 @@ def _about(p: Probe, centre: Array) -> Array:
     return ((p.x - centre) ** 2).mean(0)
 
 
+# In training from the moving averages, and in test mode from the batch: one of the two, or both.
+AVERAGED_MEAN, AVERAGED_VARIANCE = known("averaged-mean-in-training"), known("averaged-variance-in-training")
+AVERAGED = known("averages-in-training")
+MEAN, VARIANCE = known("batch-mean-in-test"), known("batch-variance-in-test")
+BOTH = known("batch-statistics-in-test")
+
 TRAINING_SPREADS = (
     Candidate("", lambda p, step: p.variance),
     Candidate("variance-uncentred", lambda p, step: (p.x**2).mean(0)),
@@ -145,8 +153,8 @@ TRAINING_SPREADS = (
     Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p))),
     Candidate("divided-by-features", lambda p, step: p.variance * p.count / len(p.mean)),
     Candidate("mean-for-variance", lambda p, step: p.mean),
-    Candidate("averages-in-training", lambda p, step: p.averages[1]),
-    Candidate("averages-in-training", lambda p, step: _or(step.variance, p.averages[1])),
+    Candidate(AVERAGED_VARIANCE, lambda p, step: p.averages[1]),
+    Candidate(AVERAGED_VARIANCE, lambda p, step: _or(step.variance, p.averages[1])),
     Candidate("deviation-under-root", lambda p, step: np.sqrt(p.variance)),
     Candidate("absolute-deviation", lambda p, step: np.abs(p.x - p.mean).mean(0)),
     Candidate("variance-about-average", lambda p, step: _about(p, p.averages[0])),
@@ -156,14 +164,15 @@ TRAINING_SPREADS = (
 TRAINING_CENTRES = (
     Candidate("", lambda p, step: p.mean),
     Candidate("mean-not-subtracted", lambda p, step: np.zeros_like(p.mean)),
-    Candidate("averages-in-training", lambda p, step: p.averages[0]),
-    Candidate("averages-in-training", lambda p, step: _or(step.mean, p.averages[0])),
+    Candidate(AVERAGED_MEAN, lambda p, step: p.averages[0]),
+    Candidate(AVERAGED_MEAN, lambda p, step: _or(step.mean, p.averages[0])),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.mean())),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
     Candidate("divided-by-features", lambda p, step: _by_features(p)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),
     Candidate("mean-added", lambda p, step: -p.mean),
     Candidate("mean-divided", lambda p, step: p.mean / p.deviation),
+    Candidate("mean-divided", lambda p, step: p.mean / p.deviation / p.scale),
     Candidate("mean-subtracted-late", lambda p, step: p.mean * p.deviation),
     Candidate("mean-subtracted-late", lambda p, step: p.mean * p.deviation / p.scale),
     Candidate("mean-subtracted-twice", lambda p, step: p.mean + p.mean / p.deviation),
@@ -179,10 +188,6 @@ def _updated(p: Probe, index: int, keep: float) -> Array:
     """An average after the test batch."""
     return keep * p.averages[index] + (1 - keep) * (p.mean, p.variance)[index]
 
-
-MEAN = known("batch-mean-in-test")
-VARIANCE = known("batch-variance-in-test")
-BOTH = known("batch-statistics-in-test")
 
 TEST_SPREADS = (
     Candidate("", lambda p, step: p.averages[1]),
@@ -204,6 +209,8 @@ TEST_CENTRES = (
     Candidate(MEAN, lambda p, step: p.mean),
     Candidate("mean-added", lambda p, step: -p.averages[0]),
     Candidate("mean-divided", lambda p, step: p.averages[0] / _deviation(p)),
+    Candidate("mean-divided", lambda p, step: p.averages[0] / _deviation(p) / p.scale),
+    Candidate("averages-exchanged", lambda p, step: p.averages[1]),
     Candidate("mean-subtracted-late", lambda p, step: p.averages[0] * _deviation(p)),
     Candidate("mean-subtracted-late", lambda p, step: p.averages[0] * _deviation(p) / p.scale),
     Candidate("mean-subtracted-twice", lambda p, step: p.averages[0] + p.averages[0] / _deviation(p)),

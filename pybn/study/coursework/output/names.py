@@ -10,14 +10,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pybn.study.coursework.output.candidates import BOTH, EPSILONS, FACTORS, MEAN, VARIANCE
+from pybn.study.coursework.output.candidates import (
+    AVERAGED,
+    AVERAGED_MEAN,
+    AVERAGED_VARIANCE,
+    BOTH,
+    EPSILONS,
+    FACTORS,
+    MEAN,
+    VARIANCE,
+)
 from pybn.study.coursework.output.fit import EXACT, Formula, Line
 from pybn.study.coursework.report.findings import Finding, finding
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 
-# A source that mean and variance share says more than a slip in one of them.
-_SHARED = (known("averages-in-training"), known("test-after-update"))
+# A wrong source of the mean, of the variance, and what it is called where both are from there.
+_SHARED = (
+    (MEAN, VARIANCE, BOTH),
+    (AVERAGED_MEAN, AVERAGED_VARIANCE, AVERAGED),
+    (known("averages-exchanged"), known("mean-for-variance"), known("averages-exchanged")),
+)
+_AFTER = known("test-after-update")
 
 
 def formula_findings(
@@ -43,9 +57,11 @@ def formula_findings(
 def _sources(formula: Formula) -> list[tuple[str, dict]]:
     """From where mean and variance were taken."""
     spread, centre = formula.spread.code, formula.centre.code
-    if centre == MEAN and (spread == VARIANCE or formula.form is None):
-        return [(BOTH, {})]
-    for source in (*_SHARED, VARIANCE, MEAN):  # what it is made of beside that is not told
+    for of_mean, of_variance, both in _SHARED:
+        if centre == of_mean and (spread == of_variance or formula.form is None):
+            return [(both, {})]
+    # A source says more than what is made of it.
+    for source in (_AFTER, VARIANCE, MEAN, AVERAGED_VARIANCE, AVERAGED_MEAN):
         if source in (spread, centre):
             return [(source, {})]
     return [(code, {}) for code in (spread, centre) if code]
@@ -60,7 +76,7 @@ def _denominator(formula: tuple[Formula, ...], probes: Sequence[Probe], toleranc
     epsilon, value = epsilon_code(formula, probes, tolerance)
     codes: list[tuple[str, dict]] = [(factor, {"factor": first.of_variance})] if factor else []
     if form and (form != "epsilon-outside" or not epsilon):
-        codes.append((form, {}))
+        codes.append((form, {"power": f"{1 / first.form.power:.4g}"}))
     return codes + ([(epsilon, {"value": value})] if epsilon else [])
 
 

@@ -87,9 +87,9 @@ def _training(student: Student, probe: Probe):
 
 
 def _stored(student: Student, probe: Probe):
-    step, m = train(student, probe), probe.momentum
-    yield "running_mean", step.mean, m * probe.averages[0] + (1 - m) * probe.mean
-    yield "running_var", step.variance, m * probe.averages[1] + (1 - m) * probe.variance
+    step, (mean, variance) = train(student, probe), probe.averages_after(**student.rule)
+    yield "running_mean", step.mean, mean
+    yield "running_var", step.variance, variance
 
 
 def _test(student: Student, probe: Probe):

@@ -30,12 +30,12 @@ _STATUSES = {
     "shape": "right apart from the shape",
     "unfinished": "not written yet",
     "waits": "waits",
-    "follows": "right as soon as the rest is",
+    "follows": "right once the part that it follows from is",
 }
 # A part that is right but for eps or a shape keeps most of its points; one that follows another loses none.
 SHARES = {
     "right": 1.0,
-    "right as soon as the rest is": 1.0,
+    "right once the part that it follows from is": 1.0,
     "right apart from the shape": 0.75,
     "right apart from eps": 0.75,
 }

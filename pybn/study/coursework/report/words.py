@@ -80,7 +80,7 @@ _OUTPUT: _Slips = {
         "mean-not-subtracted": "the mean is not subtracted from x",
         "mean-added": "the mean is added to x and not subtracted",
         "mean-divided": "only the mean is divided by the deviation: x - mean / deviation, without parentheses",
-        "mean-subtracted-late": "the mean is subtracted from x after that was divided, and is itself not",
+        "mean-subtracted-late": "x is divided by the deviation and the mean, subtracted after that, is not",
         "mean-subtracted-twice": "the mean is subtracted twice: once divided by the deviation, once as it is",
     },
     ("mistake", "mean", _CENTRE): {
@@ -111,9 +111,12 @@ _OUTPUT: _Slips = {
         "in training the batch's own mean and variance normalize it; averages are for test mode",
     ): {
         "averages-in-training": "the moving averages normalize in training, and not the batch's own statistics",
+        "averaged-mean-in-training": "the moving mean is subtracted in training, and not the batch's own",
+        "averaged-variance-in-training": "it is divided by the moving variance's root in training, not the batch's own",
     },
     ("mistake", "normalize", _DENOMINATOR): {
         "no-root": "it is divided by the variance and not by its root",
+        "denominator-power": "it is divided by (variance + eps)^{power}, and not by its root",
         "root-twice": "the root is taken twice",
         "deviation-under-root": "the root is taken twice: a standard deviation stands under it",
         "square-under-root": "the variance is squared under the root",
@@ -128,6 +131,7 @@ _OUTPUT: _Slips = {
     ("epsilon", "normalize", _DENOMINATOR): {
         "epsilon-outside": "eps is outside the root: sqrt(variance) + eps",
         "epsilon-on-quotient": "eps is added to the quotient and not to the variance",
+        "epsilon-on-inverse": "eps is added to 1 / sqrt(variance) and not to the variance",
         "epsilon-missing": "eps is left out: a feature that is constant divides by zero",
         "epsilon-twice": "eps is added twice",
         "epsilon-subtracted": "eps is subtracted: a small variance gives the root of a negative number",
@@ -168,6 +172,7 @@ _OUTPUT: _Slips = {
         "batch-statistics-in-test": "mean and variance are the test batch's: a row's result depends on its neighbours",
         "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",
         "batch-variance-in-test": "the variance is the test batch's, and not the average that training stored",
+        "averages-exchanged": "running_mean and running_var stand in each other's place",
         "test-after-update": "the averages are first updated with the test batch, and the result is used",
     },
     ("follows", "inference", _TEST): {
@@ -195,7 +200,11 @@ _AVERAGES: _Slips = {
         "unexplained-average": "{name} {do} not hold the right numbers, and by no rule that this check knows",
         "debiased": "the start is taken out of the averages, which {convention} rule does not do",
     },
-    ("mistake", "averages", "by PyTorch's rule momentum is the share of the new statistic"): {
+    (
+        "mistake",
+        "averages",
+        "by PyTorch's rule, to which a default below 0.5 belongs, momentum is the share of the new",
+    ): {
         "momentum-of-the-old": "momentum multiplies the old {name} and not the new statistic",
     },
     ("mistake", "averages", "without averages a forward starts its own, of zeros"): {
@@ -316,11 +325,14 @@ _BACKWARD: _Slips = {
     },
     ("mistake", "dgamma", _DGAMMA): {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
+        "dscale-from-averages": "dgamma is made of x normalized with the moving averages, not the batch's statistics",
+        "dscale-of-line": "dgamma is made of a multiple of x_hat with something added, and not of x_hat",
         "dscale-from-y": "dgamma is made of the output y and not of x_hat",
         "dscale-from-dout": "dgamma is the sum of dout alone",
         "dscale-not-divided": "dgamma is made of x - mean, not divided by the deviation",
     },
     ("mistake", "dgamma", _VARIANCE): {
+        "averaged-variance-in-backward": "the backward divides by the moving variance's root, not the batch's own",
         "sample-variance-in-backward": "the backward uses the sample variance, divided by n - 1",
     },
     ("mistake", "interface", "the order is dx, dgamma, dbeta"): {
@@ -331,7 +343,7 @@ _BACKWARD: _Slips = {
         "offset-from-x_hat": "dbeta is what dgamma must be: dout is multiplied by x_hat before it is summed",
         "parameter-ignores-dout": "{name} {do} not depend on dout",
         "parameter-sign": "{name} {have} the wrong sign",
-        "parameter-times-scale": "{name} {are} multiplied by gamma: it stands in neither",
+        "parameter-times-scale": "{name} {are} multiplied by gamma, which stands in the forward alone",
         "parameter-factor": "{name} {have} a factor that does not belong there",
         "unexplained-parameter": "{name} differ{s}, and by no slip that this check knows",
         "gradient-matrix": "{name} {are} a (d, d) matrix product: its diagonal holds the sums, the rest mixes features",
@@ -405,7 +417,7 @@ _AROUND: _Slips = {
         "result-none": "{function}: {message}",
     },
     ("waits", "images", "mend the layer on single pixels first"): {
-        "images-same-function": "to be judged when it is right on images of one pixel",
+        "images-same-function": "4-D images are judged once those of one pixel, which are 2-D arrays, come out right",
     },
     ("waits", "interface", "mend what it depends on first"): {
         "not-judged": "not judged: {message}",
@@ -434,7 +446,7 @@ _AROUND: _Slips = {
         "prints": "it prints while it runs: {detail!r}",
     },
     ("remark", "interface", "what a call starts ends with it"): {
-        "threads-left": "threads that it started went on when it had returned, and were ended ({detail})",
+        "threads-left": "threads that it started went on when it had returned, and were told to end ({detail})",
     },
     ("remark", "interface", "the formulas are written, and not called"): {
         "calls-pybn": "it calls pybn's own batch normalization",

@@ -72,6 +72,13 @@ class Probe:
         along = (self.dy * self.normalized).mean(0)
         return self.scale / self.deviation * (self.dy - self.dy.mean(0) - self.normalized * along)
 
+    def averages_after(self, *, counts_the_new: bool, sample: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What a step must leave: momentum is the share of the old or of the new, the variance over n or n - 1."""
+        take = self.momentum if counts_the_new else 1 - self.momentum
+        variance = self.variance * (self.count / (self.count - 1) if sample else 1.0)
+        mean, old = self.averages
+        return (1 - take) * mean + take * self.mean, (1 - take) * old + take * variance
+
 
 def signed(random: np.random.Generator, low: float, high: float, size: int) -> np.ndarray:
     """Numbers of both signs with magnitude in [low, high], half of them negative."""

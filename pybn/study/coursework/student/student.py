@@ -67,8 +67,10 @@ class Gradients:
 class Student:
     """The functions that were handed in, called within a time limit on copies."""
 
-    def __init__(self, functions: dict[str, Callable[..., Any] | None], limit: float) -> None:
-        self.functions, self.limit = functions, limit
+    def __init__(
+        self, functions: dict[str, Callable[..., Any] | None], limit: float, convention: str | None = None
+    ) -> None:
+        self.functions, self.limit, self.convention = functions, limit, convention
         self.habits: dict[tuple[str, str], str] = {}  # (kind, part) -> the first time it was seen
         self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
@@ -115,6 +117,12 @@ class Student:
     def counts_the_new(self) -> bool:
         """Whether a class counts momentum as PyTorch does: its own default is below one half."""
         return bool(getattr(self.functions.get("forward"), "counts_the_new", False))
+
+    @property
+    def rule(self) -> dict[str, bool]:
+        """How a step must move the averages, by the convention asked for, or the class's own."""
+        pytorch = self.convention == "pytorch" or (self.convention is None and self.counts_the_new)
+        return {"counts_the_new": pytorch, "sample": pytorch or self.convention == "paper"}
 
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""

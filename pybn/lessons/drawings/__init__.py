@@ -1,0 +1,73 @@
+"""The figures of single lessons: each function's name says what it draws, so that a lesson need not say how.
+
+They return nothing, and a page shows the figure; one that moves returns its animation.
+"""
+
+from pybn.lessons.drawings.hood import errors_behind_a_far_row, units_and_times
+from pybn.lessons.drawings.understand import (
+    a_test_image_as_two_epsilons_see_it,
+    accuracy_by_starting_rule,
+    averages_growing_over_the_training,
+    error_by_memory,
+    errors_of_three_updates,
+    gain_of_a_rare_feature,
+    jacobians_with_their_row_sums,
+    learning_with_and_without_the_statistics,
+    loss_by_epsilon,
+    one_feature_after_each_line,
+    one_image_among_different_neighbours,
+)
+from pybn.lessons.drawings.use import (
+    a_run_that_goes_on,
+    a_training_whose_rate_rises,
+    accuracy_by_batch_size,
+    accuracy_by_classes_in_a_batch,
+    accuracy_by_length,
+    accuracy_by_new_images,
+    accuracy_by_passes,
+    batch_means_by_class,
+    errors_apart_and_folded,
+    ill_and_cured,
+    jumps_and_lag_growing,
+    one_stream_by_five_rules,
+    padding_against_the_formula,
+    same_momentum_in_two_libraries,
+    variance_by_batch_size,
+    variance_by_part,
+    variance_by_workers,
+    what_is_left_of_a_feature,
+)
+
+__all__ = [
+    "a_run_that_goes_on",
+    "a_test_image_as_two_epsilons_see_it",
+    "a_training_whose_rate_rises",
+    "accuracy_by_batch_size",
+    "accuracy_by_classes_in_a_batch",
+    "accuracy_by_length",
+    "accuracy_by_new_images",
+    "accuracy_by_passes",
+    "accuracy_by_starting_rule",
+    "averages_growing_over_the_training",
+    "batch_means_by_class",
+    "error_by_memory",
+    "errors_apart_and_folded",
+    "errors_behind_a_far_row",
+    "errors_of_three_updates",
+    "gain_of_a_rare_feature",
+    "ill_and_cured",
+    "jacobians_with_their_row_sums",
+    "jumps_and_lag_growing",
+    "learning_with_and_without_the_statistics",
+    "loss_by_epsilon",
+    "one_feature_after_each_line",
+    "one_image_among_different_neighbours",
+    "one_stream_by_five_rules",
+    "padding_against_the_formula",
+    "same_momentum_in_two_libraries",
+    "units_and_times",
+    "variance_by_batch_size",
+    "variance_by_part",
+    "variance_by_workers",
+    "what_is_left_of_a_feature",
+]

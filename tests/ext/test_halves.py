@@ -1,0 +1,183 @@
+"""Numbers of 16 bits in the compiled module: every one of them converted, and calls that are cut into parts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pybn_ext
+from pybn import halves, reference
+from tests.support import arrays, checks
+
+PART = 32768  # elements that are computed at once; as in parts.pxi
+
+# Whole features, one part and several; features cut along the outer axis, along the inner one, and in groups.
+SHAPES = [
+    ((40, 33), -1),
+    ((8, 6, 50, 41), 1),
+    ((120, 700), -1),
+    ((9001, 5), -1),
+    ((700, 1, 60), 1),
+    ((3000, 150), -1),
+    ((2, 2, PART + 7001), 1),
+    ((41, 3, 37, 31), 1),
+    ((5000, 3, 4), (1, 2)),
+]
+
+
+@pytest.fixture
+def on_threads():
+    """A function that computes on so many threads."""
+    before = pybn_ext.get_num_threads()
+
+    def compute(threads, function, *arguments):
+        pybn_ext.set_num_threads(threads)
+        return function(*arguments)
+
+    yield compute
+    pybn_ext.set_num_threads(before)
+
+
+def scaled(x, scale):
+    """x * scale in float32, in the type of x."""
+    ones = np.ones(x.shape[-1])
+    return pybn_ext.batch_norm_inference(x, np.float32(scale) * ones, None, 0 * ones, ones, epsilon=0.0)
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize("scale", [1.0, 1.0009765625, 0.337, 1 + 2.0**-9, -1 - 2.0**-12, 3e-5, 5000.0])
+def test_every_number_there_and_back(dtype, scale):
+    """All 65 536, whatever vectors do it: exactly to float32, and from it as NumPy and ml_dtypes round float32."""
+    for features in (64, 2):  # whole vectors, and what is left of one
+        x = np.arange(65536, dtype=np.uint16).view(dtype).reshape(-1, features)
+        with np.errstate(all="ignore"):
+            y, expected = scaled(x, scale), (x.astype(np.float32) * np.float32(scale)).astype(dtype)
+            nan, zero = np.isnan(x), x == 0
+            np.testing.assert_array_equal(np.isnan(y), nan)
+        numbers = ~nan & ~zero  # -0 * 1 + 0 is 0
+        np.testing.assert_array_equal(y.view(np.uint16)[numbers], expected.view(np.uint16)[numbers])
+        assert (y[zero] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), SHAPES, ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_parts_make_a_whole(rng, on_threads, dtype, shape, feature_axis, masked):
+    """Within the contract's bounds however it is cut, and the same bits for any number of threads."""
+    x = arrays.sample(rng, shape, dtype, feature_axis)
+    dy = rng.standard_normal(shape).astype(dtype)
+    scale, offset = arrays.parameters(rng, shape, feature_axis, np.float32)
+    where = {"feature_axis": feature_axis}
+    if masked:
+        others = np.delete(shape, feature_axis)
+        mask = rng.random(others) < 0.7
+        mask.flat[: mask.size // 3] = False  # whole parts
+        mask.flat[-1] = True
+        where["mask"] = mask
+
+    mean, variance = rng.normal(12, 1, scale.shape), rng.uniform(0.5, 2, scale.shape)
+    one, three = (
+        on_threads(threads, everything, pybn_ext, x, scale, offset, mean, variance, dy, where) for threads in (1, 3)
+    )
+    assert {name: each.tobytes() for name, each in three.items()} == {n: each.tobytes() for n, each in one.items()}
+    wide = everything(reference, x.astype(float), scale, offset, mean, variance, dy.astype(float), where)
+    for name, bound in bounds(wide, feature_axis).items():
+        if one[name].dtype == dtype:
+            rounding = checks.unit(wide[name], dtype) / 2 + float(arrays.limits(dtype).smallest_subnormal) / 2
+            bound = bound + rounding
+        checks.assert_within(one[name], wide[name], bound, name)
+
+
+def everything(kernels, x, scale, offset, mean, variance, dy, where):
+    """All results of one batch, by name."""
+    y, own_mean, own_variance = kernels.batch_norm_training(x, scale, offset, **where)
+    own = own_mean, own_variance, dy
+    sums = kernels.batch_norm_gradient_sums(x, *own, **where)
+    found = {
+        "y": y,
+        "mean": own_mean,
+        "variance": own_variance,
+        "sum of dy": sums.dy,
+        "of dy x-hat": sums.dy_normalized,
+    }
+    found |= dict(zip(("dx", "dscale", "doffset"), kernels.batch_norm_gradient(x, scale, *own, **where), strict=True))
+    found["dx from sums"] = kernels.batch_norm_gradient_from_sums(x, scale, *own, sums, **where)
+    found["y of inference"] = kernels.batch_norm_inference(x, scale, offset, mean, variance, **where)
+    rest = kernels.batch_norm_inference_gradient(x, scale, mean, variance, dy, **where)
+    return found | dict(zip(("dx of inference", "dscale of inference", "doffset of inference"), rest, strict=True))
+
+
+def bounds(wide, feature_axis):
+    """The contract's, in units of float32, of results of which the exact ones are given."""
+    axes = arrays.axes_of(feature_axis, wide["y"].ndim)
+    others = tuple(axis for axis in range(wide["y"].ndim) if axis not in axes)
+    found = {
+        "mean": 2 * checks.unit(wide["mean"], np.float32),
+        "variance": 4 * checks.unit(wide["variance"], np.float32),
+    }
+    count = np.prod([wide["y"].shape[axis] for axis in others])
+    for name, value in wide.items():
+        if name.startswith("y"):
+            # scale is at most 2 and the offset 4
+            found[name] = 3 * checks.unit(np.abs(value) + 8, np.float32)
+        elif name.startswith("dx"):
+            found[name] = 4 * checks.unit(np.abs(value).max(others, keepdims=True), np.float32)
+        elif name not in found:  # dy is of order 1, x-hat in inference up to 12
+            found[name] = 4 * checks.unit(np.abs(value) + 12 * np.sqrt(count), np.float32)
+    return found
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), [((9001, 5), -1), ((3, 2, PART + 501), 1)], ids=str)
+def test_terms_that_cancel_across_parts(rng, dtype, shape, feature_axis):
+    """dy = y, and dy nearly constant: dx keeps its digits where features are cut, too."""
+    x = arrays.sample(rng, shape, dtype, feature_axis)
+    where = {"feature_axis": feature_axis}
+    y, mean, variance = pybn_ext.batch_norm_training(x, None, None, **where)
+    checks.check_gradient(pybn_ext, x, y, statistics=(mean, variance), **where)
+    nearly = (1 + 2.0**-7 * rng.integers(0, 2, shape)).astype(dtype)
+    checks.check_gradient(pybn_ext, x, nearly, statistics=(mean, variance), **where)
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), SHAPES, ids=str)
+def test_constant_features_are_exact_across_parts(rng, dtype, shape, feature_axis):
+    x = np.full(shape, 12.3).astype(dtype)
+    offset = rng.standard_normal(arrays.feature_shape(shape, feature_axis))
+    y, mean, variance = pybn_ext.batch_norm_training(x, None, offset, feature_axis=feature_axis)
+    assert (mean == float(x.flat[0])).all()
+    assert (variance == 0).all()
+    expected = halves.rounded(offset, x.dtype)
+    along = [size if axis in arrays.axes_of(feature_axis, x.ndim) else 1 for axis, size in enumerate(shape)]
+    np.testing.assert_array_equal(y, np.broadcast_to(expected.reshape(along), shape))
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), [((200_000, 16), -1), ((4, 16, 250, 200), 1)], ids=str)
+def test_no_wide_copy_is_made(dtype, shape, feature_axis):
+    """6.4 MB of x: what is allocated beside the results stays below 3 MB, in a process of its own."""
+    program = f"""
+import resource
+import numpy as np, pybn_ext
+if {dtype!r} == "bfloat16":
+    import ml_dtypes
+pybn_ext.set_num_threads(2)
+x, dy = (np.ones({shape}, {dtype!r}) for _ in range(2))
+x.reshape(-1)[::3] = 2
+out = np.zeros_like(x)
+where = dict(feature_axis={feature_axis}, out=out)
+small = x[:2].copy()
+_, mean, variance = pybn_ext.batch_norm_training(small, None, None, feature_axis={feature_axis})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(2):
+    _, mean, variance = pybn_ext.batch_norm_training(x, None, None, **where)
+    pybn_ext.batch_norm_gradient(x, None, mean, variance, dy, **where)
+    pybn_ext.batch_norm_inference(x, None, None, mean, variance, **where)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if {sys.platform == "darwin"} else 1024))
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert int(said.stdout) < 3 << 20
