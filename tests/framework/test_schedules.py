@@ -51,6 +51,7 @@ def test_the_cosine_is_the_papers():
     assert min(expected) > 0.1
 
 
+@pytest.mark.slow  # PyTorch's schedulers take seconds to be imported
 def test_pytorch_has_the_same_curve():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is an optional oracle")
     theirs = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
