@@ -20,7 +20,8 @@ batch, and y in training, are right for any finite x; a variance that float64 ca
 0, and with it the gradients are 0 (where epsilon is).
 
 In float64 the sums are NumPy's own, which round after each row: over 1e5 rows a variance may be
-tens of units in the last place off.  In float32 that is far below what y can show.
+tens of units in the last place off, and a mean so many times more as the first row is deviations
+away from the others.  In float32 that is far below what y can show.
 """
 
 from __future__ import annotations

@@ -54,6 +54,8 @@ LESSONS = {
 PAGES = {
     "compiled": Lesson("hood", 40, "One small batch through the compiled path, with its numbers at each stage."),
 }
+# What stands on the card of the compiled path, in the place of a figure.
+STAGES = ("entry", "plan", "shift", "sums", "totals", "finish", "write")
 # In a gallery's page: the code of a cell that is to be folded, the first line of it apart.
 _FOLDED = re.compile(
     rf"^\.\. code-block:: Python\n(?P<gap>\s*)^ +{FOLDED}(?P<what>.+)\n(?P<code>(?:(?: +.*)?\n)*?)(?=^\S)", re.MULTILINE
@@ -94,10 +96,22 @@ class LessonCards(SphinxDirective):
         """A link as a whole."""
         picture = thumbnail(Path(self.env.srcdir) / "gallery" / "images" / "thumb", stem)
         image = f'<img src="../_static/lessons/{stem}.png" alt="" loading="lazy">' if picture else ""
+        if stem in PAGES:
+            image = way(STAGES)
         return (
             f'<a class="lesson-card" href="{where}{stem}.html">{image}<b>{escape(name)}</b>'
             f"<span>{escape(lesson.sentence)}</span><small>{lesson.minutes} minutes</small></a>"
         )
+
+
+def way(stages):
+    """A picture of stages that follow each other, down a staircase, in the colours of the page."""
+    steps = []
+    for number, name in enumerate(stages):
+        x, y = 8 + 21 * number, 22 + 17 * number
+        down = "v12" if number + 1 < len(stages) else ""
+        steps.append(f'<text x="{x + 4}" y="{y}">{name}</text><path d="M{x} {y + 5}h21{down}"/>')
+    return f'<svg viewBox="0 0 200 140" aria-hidden="true">{"".join(steps)}</svg>'
 
 
 def topic(stem):
