@@ -101,6 +101,13 @@ def test_wrong_options_of_compare(option, capsys):
         assert value in said
 
 
+@pytest.mark.parametrize(("option", "least"), [("--threads", 1), ("--turns", 1), ("--seed", 0)])
+def test_the_least_that_compare_takes_is_told(option, least, capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["compare", option, str(least - 1)])
+    assert f"{option} must be at least {least}, got {least - 1}" in capsys.readouterr().err
+
+
 def test_the_demo_trains_compares_and_draws(built, tmp_path):
     pytest.importorskip("matplotlib", reason="the demo's figures need matplotlib: pip install '.[plots]'")
     code, out, err = run("demo", "--epochs", "2", "--seed", "3", "--output", str(tmp_path / "new" / "folder"))

@@ -13,6 +13,7 @@ import pytest
 
 import pybn
 from pybn import Context, Variable
+from pybn.framework import kept as kept_module
 from pybn.framework.checkpoints import CheckpointError, save_checkpoint
 from pybn.framework.kept import Checkpoints
 
@@ -201,3 +202,19 @@ def test_a_killed_save_loses_none_and_the_next_one_tidies_up(tmp_path, when, lef
 def test_numbers_that_cannot_be_kept(tmp_path, keep, error, text):
     with pytest.raises(error, match=text):
         Checkpoints(a_context(), tmp_path, keep)
+
+
+def test_another_process_may_delete_an_old_one_first(tmp_path, monkeypatch):
+    kept = Checkpoints(a_context(), tmp_path, keep=1)
+    save(kept, 1)
+
+    def mark_of(path):
+        mark = checkpoints_mark_of(path)
+        if path.stem.endswith("step-00000001"):
+            path.unlink()
+        return mark
+
+    checkpoints_mark_of = kept_module.mark_of
+    monkeypatch.setattr(kept_module, "mark_of", mark_of)
+    save(kept, 2)
+    assert steps(kept) == [2]

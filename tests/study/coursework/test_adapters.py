@@ -5,6 +5,7 @@ import pytest
 
 from pybn import reference
 from pybn.study import adapters
+from pybn.study.adapters import places
 from pybn.study.coursework import check_batch_norm
 from tests.support.students import right
 
@@ -234,3 +235,17 @@ def test_what_is_set_is_read_back():
 
     said = reasons(check_batch_norm(Deaf))
     assert said["training"] == "gamma: stats.gamma does not keep what it is set to"
+
+
+@pytest.mark.parametrize("place", [("top",), ("state", "mean"), ("state", "both", 1), ("own", "value")], ids=str)
+def test_a_place_is_written_at_any_depth_and_nothing_beside_it(place):
+    class Own:
+        value = None
+
+        def __init__(self):
+            self.value = np.zeros(2)
+
+    owner = {"top": np.zeros(2), "state": {"mean": np.zeros(2), "both": [np.zeros(2), np.zeros(2)]}, "own": Own()}
+    places.put(owner, place, np.full(2, 3.0))
+    changed = {at for at, leaf in places.walk(owner) if leaf is not None and leaf[0] == 3}
+    assert changed == {place}

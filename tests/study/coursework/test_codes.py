@@ -9,7 +9,9 @@ import pytest
 
 from pybn.study import coursework
 from pybn.study.coursework import check_batch_norm
+from pybn.study.coursework.gradient.fit import CONSTANTS
 from pybn.study.coursework.report.words import TEXTS, known
+from pybn.study.coursework.student.probes import FEATURES
 from tests.support.students.edits import edited
 from tests.support.students.right import staged_backward, staged_forward
 from tests.support.students.slips import SLIPS
@@ -201,3 +203,10 @@ def test_codes_of_paired_sources_are_told_apart():
     ):
         report = check_batch_norm(edited("staged", *changes)["forward"])
         assert [found.code for found in report.findings if found.part == "training"] == [code], report.text
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_is_what_its_name_says(name):
+    for n in (2, 7):
+        product = name.replace("^", "**").replace("2 n", "2 * n")
+        assert CONSTANTS[name](n) == eval(product, {"n": n, "d": FEATURES})
