@@ -60,7 +60,7 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
         for c in range(f.number):
             fill(<real*> lane_shift + c * inner, inner, shift[c])
         shift = <const real*> lane_shift
-    if call.outer <= (rows_at_once(call, x[0]) if call.dy == NULL else ROWS // 8) and lanes >= SPARE:
+    if call.outer <= rows_at_once(call, x[0]) and lanes >= SPARE:
         sum_low_tile(call, x, f, lanes, shift)
     else:
         sum_high_tile(call, x, f, lanes, shift)

@@ -104,73 +104,6 @@ cdef inline void sum_gradient_run(
         q[column] = products[column]
 
 
-cdef inline void add_gradient_run(
-    const floats* x, const floats* dy, Py_ssize_t rows, Py_ssize_t rest, floats mean, double* s, double* q
-) noexcept nogil:
-    """As `add_gradient_columns`, of such rows; no mask."""
-    cdef const unsigned char* rest_keep = ones_then_zeros + SPARE - rest
-    cdef Py_ssize_t columns = SPARE // elements(x)
-    cdef Py_ssize_t wide_ = elements(x)
-    cdef Py_ssize_t row = 0, column, j, i
-    cdef floats g0, g1, g2, g3, g4, g5, g6, g7, d0, d1, d2, d3, d4, d5, d6, d7
-    while row + 8 <= rows:
-        for column in range(columns):
-            j = row * columns + column
-            if column * <Py_ssize_t> sizeof(floats) % LINE == 0:
-                for i in range(8):
-                    prefetch(seek(x, RUN_AHEAD) + j + i * columns)
-                    prefetch(seek(dy, RUN_AHEAD) + j + i * columns)
-            g0 = dy[j]
-            g1 = dy[j + columns]
-            g2 = dy[j + 2 * columns]
-            g3 = dy[j + 3 * columns]
-            g4 = dy[j + 4 * columns]
-            g5 = dy[j + 5 * columns]
-            g6 = dy[j + 6 * columns]
-            g7 = dy[j + 7 * columns]
-            d0 = x[j] - mean
-            d1 = x[j + columns] - mean
-            d2 = x[j + 2 * columns] - mean
-            d3 = x[j + 3 * columns] - mean
-            d4 = x[j + 4 * columns] - mean
-            d5 = x[j + 5 * columns] - mean
-            d6 = x[j + 6 * columns] - mean
-            d7 = x[j + 7 * columns] - mean
-            add_wide(((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7)), s + column * wide_)
-            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + column * wide_)
-            add_wide((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7), q + column * wide_)
-        row += 8
-    if row + 4 <= rows:
-        for column in range(columns):
-            j = row * columns + column
-            g0 = dy[j]
-            g1 = dy[j + columns]
-            g2 = dy[j + 2 * columns]
-            g3 = dy[j + 3 * columns]
-            d0 = x[j] - mean
-            d1 = x[j + columns] - mean
-            d2 = x[j + 2 * columns] - mean
-            d3 = x[j + 3 * columns] - mean
-            add_wide((g0 + g1) + (g2 + g3), s + column * wide_)
-            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + column * wide_)
-        row += 4
-    for column in range(columns):  # at most three rows and a part of one
-        g0 = spread(<float> 0, x)
-        d0 = spread(<float> 0, x)
-        for i in range(row, rows):
-            j = i * columns + column
-            g1 = dy[j]
-            g0 = g0 + g1
-            d0 = d0 + g1 * (x[j] - mean)
-        if rest > column * elements(x):
-            j = rows * columns + column
-            g1 = unmasked(dy[j], rest_keep + column * elements(x))
-            g0 = g0 + g1
-            d0 = d0 + g1 * unmasked(x[j] - mean, rest_keep + column * elements(x))
-        add_wide(g0, s + column * wide_)
-        add_wide(d0, q + column * wide_)
-
-
 cdef inline void sum_run_kind(
     const vector* x, const vector* dy, Py_ssize_t rows, Py_ssize_t rest, const unsigned char* keep,
     const unsigned char* rest_keep, vector shift, vector* s, vector* q, bint anew, Kind kind
@@ -244,49 +177,6 @@ cdef inline void add_run(
     sum_run_lanes(<const real*> values, dy, 0, rest, keep, rest_keep, shift, s, q, False)
 
 
-cdef void add_run_of_gradient(
-    const Call* call, const float* x, Py_ssize_t start, Py_ssize_t length, float shift, double* s, double* q
-) noexcept nogil:
-    """Add a run, or a part of it, to the float64 sums of SPARE lanes; no mask."""
-    cdef const float* dy = <const float*> call.dy + start
-    cdef floats mean = spread(shift, <const floats*> x)
-    cdef Py_ssize_t rest = length % SPARE
-    cdef Py_ssize_t rows = length // SPARE
-    cdef float values[SPARE]
-    cdef float cotangents[SPARE]
-    check_range(start, length, size_of(call))
-    x += start
-    if rest == 0 or start + (rows + 1) * SPARE <= size_of(call):
-        check_range(start, (rows + (rest > 0)) * SPARE, size_of(call))
-        add_gradient_run(<const floats*> x, <const floats*> dy, rows, rest, mean, s, q)
-        return
-    # The last row of x: what is read behind it would not be ours.
-    add_gradient_run(<const floats*> x, <const floats*> dy, rows, 0, mean, s, q)
-    memcpy(values, x + length - rest, rest * sizeof(float))
-    memcpy(cotangents, dy + length - rest, rest * sizeof(float))
-    add_gradient_run(<const floats*> values, <const floats*> cotangents, 0, rest, mean, s, q)
-
-
-cdef void sum_gradient_runs(
-    const Call* call, const float* x, Py_ssize_t begin, Py_ssize_t number, Py_ssize_t start, Py_ssize_t stop,
-    const float* shift, double* sums
-) noexcept nogil:
-    """As `sum_runs`."""
-    cdef Py_ssize_t lanes = number * SPARE
-    cdef Py_ssize_t length, c
-    check_range(begin, number, call.features)
-    check_range(0, number, RUN_FEATURES)
-    check_range(start, stop - start, call.outer * call.inner)
-    memset(sums, 0, 2 * lanes * sizeof(double))
-    while start < stop:
-        length = smaller(stop - start, call.inner - start % call.inner)
-        for c in range(number):
-            add_run_of_gradient(
-                call, x, element(call, begin + c, start), length, shift[c], sums + c * SPARE, sums + lanes + c * SPARE
-            )
-        start += length
-
-
 cdef void sum_runs(
     const Call* call, const real* x, Py_ssize_t begin, Py_ssize_t number, Py_ssize_t start, Py_ssize_t stop,
     const real* shift, double* sums
@@ -302,10 +192,6 @@ cdef void sum_runs(
     check_range(0, number, RUN_FEATURES)
     check_range(start, stop - start, call.outer * call.inner)
     check_range(0, 1, stop - start)  # of nothing, s and q would stay as they are
-    if real is float:
-        if call.dy != NULL and call.keep == NULL:
-            sum_gradient_runs(call, x, begin, number, start, stop, shift, sums)
-            return
     while start < stop:
         length = smaller(stop - start, call.inner - start % call.inner)
         length = smaller(length, most * SPARE)

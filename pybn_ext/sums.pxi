@@ -15,13 +15,11 @@ cdef inline Py_ssize_t most_rows(real any) noexcept nogil:
 
 
 cdef inline Py_ssize_t rows_at_once(const Call* call, real any) noexcept nogil:
-    """Fewer of a gradient, whose sums may be small against their terms: of 16, float64 lost 4.5 units, float32 4.8.
-
-    Of float32 without a mask `add_gradient_columns` takes eight at once of however many.
-    """
-    if call.dy == NULL or (real is float and (call.keep == NULL or call.inner == 1)):
+    """Fewer of a gradient, whose sums may be small against their terms: 64 left dscale 4.8 units of float32, and
+    16 behind an outlier 4.5 of float64."""
+    if call.dy == NULL:
         return most_rows(any)
-    return ROWS // 8
+    return ROWS // 4 if real is float else ROWS // 8
 
 
 # Some rows of lanes.
@@ -189,98 +187,6 @@ cdef inline void sum_gradient_columns(
         row += 1
 
 
-cdef inline void add_wide(floats value, double* total) noexcept nogil:
-    """total += value, in float64."""
-    cdef float lanes[SPARE]
-    cdef Py_ssize_t j
-    (<floats*> lanes)[0] = value
-    for j in range(elements(&value)):
-        total[j] += lanes[j]
-
-
-cdef void add_gradient_columns(
-    const Py_ssize_t* at, Py_ssize_t number, Py_ssize_t ahead, const floats* x, const floats* dy, Py_ssize_t columns,
-    const floats* mean, double* s, double* q
-) noexcept nogil:
-    """As `sum_gradient_columns`, of float32: eight rows of dy, four of products, by pairs, then in float64; no mask.
-
-    Each is rounded three times then.  Of 100 000 features with an outlier in both, one was 4.8 units of dscale off
-    where a product was rounded up to seven times, one 4.2 where it was four times.
-    `at`: where each row begins, in bytes; `ahead`: bytes from one to the next, where the next eight are fetched ahead.
-    """
-    cdef floats c, g0, g1, g2, g3, g4, g5, g6, g7, d0, d1, d2, d3, d4, d5, d6, d7
-    cdef const floats* x0
-    cdef const floats* x1
-    cdef const floats* x2
-    cdef const floats* x3
-    cdef const floats* x4
-    cdef const floats* x5
-    cdef const floats* x6
-    cdef const floats* x7
-    cdef Py_ssize_t away = <Py_ssize_t> (<uintptr_t> dy - <uintptr_t> x)
-    cdef Py_ssize_t row = 0, wide_ = elements(x), j, i
-    while row + 8 <= number:
-        x0 = seek(x, at[row + 0])
-        x1 = seek(x, at[row + 1])
-        x2 = seek(x, at[row + 2])
-        x3 = seek(x, at[row + 3])
-        x4 = seek(x, at[row + 4])
-        x5 = seek(x, at[row + 5])
-        x6 = seek(x, at[row + 6])
-        x7 = seek(x, at[row + 7])
-        for j in range(columns):
-            if ahead:
-                for i in range(8):
-                    prefetch(seek(x0, (8 + i) * ahead) + j)
-                    prefetch(seek(x0, (8 + i) * ahead + away) + j)
-            c = mean[j]
-            g0 = seek(x0, away)[j]
-            g1 = seek(x1, away)[j]
-            g2 = seek(x2, away)[j]
-            g3 = seek(x3, away)[j]
-            g4 = seek(x4, away)[j]
-            g5 = seek(x5, away)[j]
-            g6 = seek(x6, away)[j]
-            g7 = seek(x7, away)[j]
-            d0 = x0[j] - c
-            d1 = x1[j] - c
-            d2 = x2[j] - c
-            d3 = x3[j] - c
-            d4 = x4[j] - c
-            d5 = x5[j] - c
-            d6 = x6[j] - c
-            d7 = x7[j] - c
-            add_wide(((g0 + g1) + (g2 + g3)) + ((g4 + g5) + (g6 + g7)), s + j * wide_)
-            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + j * wide_)
-            add_wide((g4 * d4 + g5 * d5) + (g6 * d6 + g7 * d7), q + j * wide_)
-        row += 8
-    if row + 4 <= number:
-        x0 = seek(x, at[row])
-        x1 = seek(x, at[row + 1])
-        x2 = seek(x, at[row + 2])
-        x3 = seek(x, at[row + 3])
-        for j in range(columns):
-            c = mean[j]
-            g0 = seek(x0, away)[j]
-            g1 = seek(x1, away)[j]
-            g2 = seek(x2, away)[j]
-            g3 = seek(x3, away)[j]
-            d0 = x0[j] - c
-            d1 = x1[j] - c
-            d2 = x2[j] - c
-            d3 = x3[j] - c
-            add_wide((g0 + g1) + (g2 + g3), s + j * wide_)
-            add_wide((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3), q + j * wide_)
-        row += 4
-    while row < number:
-        x0 = seek(x, at[row])
-        for j in range(columns):
-            g0 = seek(x0, away)[j]
-            add_wide(g0, s + j * wide_)
-            add_wide(g0 * (x0[j] - mean[j]), q + j * wide_)
-        row += 1
-
-
 cdef inline void sum_kind(
     const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q,
     Kind kind, bint ahead
@@ -356,43 +262,6 @@ cdef void sum_rows(
             q[i] = q[i + whole - last]
 
 
-cdef void add_gradient_rows(
-    const Rows* rows, const float* x, const float* dy, Py_ssize_t lanes, const float* shift, double* sums,
-    Py_ssize_t width, Py_ssize_t wanted
-) noexcept nogil:
-    """As `add_rows`, without a mask."""
-    cdef double s[SPARE]
-    cdef double q[SPARE]
-    cdef Py_ssize_t places[ROWS]
-    cdef const Py_ssize_t* at = rows.at
-    cdef Py_ssize_t vector_lanes = elements(<floats*> NULL)
-    cdef Py_ssize_t whole = wanted // vector_lanes * vector_lanes
-    cdef Py_ssize_t last = smaller(lanes - vector_lanes, whole)
-    cdef Py_ssize_t ahead = rows.stride if rows.at == NULL and 8 * rows.stride <= NEAR else 0
-    cdef Py_ssize_t i
-    check_range(last, vector_lanes, lanes)
-    check_range(0, rows.number, ROWS)
-    if at == NULL:
-        for i in range(rows.number):
-            places[i] = i * rows.stride
-        at = places
-    add_gradient_columns(
-        at, rows.number, ahead, <const floats*> x, <const floats*> dy, whole // vector_lanes, <const floats*> shift,
-        sums, sums + width
-    )
-    if whole < wanted:
-        # The last whole vector of the row, whose first lanes are known already; of a copy, the one that is not full.
-        memset(s, 0, sizeof(s))
-        memset(q, 0, sizeof(q))
-        add_gradient_columns(
-            at, rows.number, 0, <const floats*> (x + last), <const floats*> (dy + last), 1,
-            <const floats*> (shift + last), <double*> s, <double*> q
-        )
-        for i in range(whole, wanted):
-            sums[i] += s[i - last]
-            sums[width + i] += q[i - last]
-
-
 cdef void add_rows(
     const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, double* sums,
     Py_ssize_t width, Py_ssize_t wanted
@@ -406,10 +275,6 @@ cdef void add_rows(
     check_range(0, wanted, lanes)
     check_range(s - <real*> s_room, lanes + SPARE, TILE + 4 * SPARE)
     check_range(q - <real*> q_room, lanes + SPARE, TILE + 4 * SPARE)
-    if real is float:
-        if dy != NULL and rows.keep == NULL:
-            add_gradient_rows(rows, x, dy, lanes, shift, sums, width, wanted)
-            return
     sum_rows(rows, x, dy, lanes, shift, s, q)
     flush(<const real*> s, wanted, sums, sums + 2 * width)
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)

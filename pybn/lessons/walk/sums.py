@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.lessons.walk.way import SPARE, Call, Plan, at
+from pybn.lessons.walk.way import Call, Plan, at
 
 
 def shift(call: Call, way: Plan) -> np.ndarray:
@@ -18,9 +18,7 @@ def shift(call: Call, way: Plan) -> np.ndarray:
 
 
 def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """The two sums of each lane: of d = x - `around` and of d², or of dy and dy d; 0 where masked.
-
-    They are added in float32; of a gradient, eight rows of dy or four of dy d are, and these sums in float64.
+    """The two sums of each lane, added in float32: of d = x - `around` and of d², or of dy and dy d; 0 where masked.
 
     A lane is a place in a row.  With features last all of a small batch is one row, and each element has a lane of its
     own, (rows of x, features); else the lanes are the elements of each feature's run, (features, inner).
@@ -31,16 +29,12 @@ def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tupl
     g = d if dy is None else np.where(keep, np.reshape(dy, call.x.shape), np.float32(0))
     if way.by_rows:
         return g[:, :, 0], (g * d)[:, :, 0]
-    if dy is not None and not call.keep.all():
-        return eight_by_eight(g), eight_by_eight(g * d)
-    if dy is not None and (call.outer > 8 or g[0].size < SPARE):
-        return column_sums(g, 8, np.float64), column_sums(g * d, 4, np.float64)
     return column_sums(g, 8 if dy is None else 4), column_sums(g * d, 8 if dy is None else 4)
 
 
-def column_sums(values: np.ndarray, most: int, dtype: Any = None) -> np.ndarray:
-    """The sum over the first axis: eight rows at a time by pairs, then four, then each; these are added in `dtype`."""
-    total, row = np.zeros_like(values[0], dtype), 0
+def column_sums(values: np.ndarray, most: int) -> np.ndarray:
+    """The sum over the first axis in the type of `values`: eight rows at a time by pairs, then four, then each."""
+    total, row = np.zeros_like(values[0]), 0
     for height in (8, 4, 1):
         while height <= most and row + height <= len(values):
             some = values[row : row + height]
@@ -49,11 +43,6 @@ def column_sums(values: np.ndarray, most: int, dtype: Any = None) -> np.ndarray:
             total = total + some[0]
             row += height
     return total
-
-
-def eight_by_eight(values: np.ndarray) -> np.ndarray:
-    """Each eight rows in their own type, and these sums in float64."""
-    return np.sum([column_sums(values[row : row + 8], 4) for row in range(0, len(values), 8)], axis=0, dtype=np.float64)
 
 
 def totals(way: Plan, lanes: np.ndarray) -> np.ndarray:
