@@ -106,6 +106,7 @@ FLOORS = {
         "pybn.study.adapters.roles",
         "pybn.study.adapters.functions",
         "pybn.study.adapters.meeting",
+        "pybn.study.adapters.settings",
         "pybn.study.adapters.gradients",
         "pybn.study.adapters.layers",
         "pybn.study.adapters.operations",

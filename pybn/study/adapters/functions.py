@@ -25,7 +25,7 @@ class CourseFunctions:
     spatial_backward: Callable[..., Any] | None = None
 
 
-WAY_OUT = "say forward=a function (x, gamma, beta, bn_param) -> (out, cache) that calls it"
+WAY_OUT = "hand in a function (x, gamma, beta, bn_param) -> (out, cache) that calls it"
 
 
 class Foreign:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from pybn.study.adapters import trying
 from pybn.study.adapters.making import NotMade, Optimizer, required
-from pybn.study.adapters.meeting import Met
 from pybn.study.adapters.names import NAMES, bare, kin, means
 from pybn.study.adapters.places import Place, arrays_of, get, members, numbers_of, parsed, put, shown
 from pybn.study.adapters.roles import FEATURES, batch, find_gradients
 from pybn.study.adapters.running import STEP, method
+from pybn.study.adapters.settings import MetWithSettings
 
 
-class MetWithGradients(Met):
+class MetWithGradients(MetWithSettings):
     """A class that was met, with its gradients."""
+
+    def _checks(self) -> list[Callable[[], None]]:
+        return [*super()._checks(), self._check_gradients]
 
     def _check_gradients(self) -> None:
         """One backward, and where its gradients are."""

@@ -225,11 +225,15 @@ class Function:
     def not_judged(self) -> tuple[NotJudged, ...]:
         """A record for each part that rests on what could not be done."""
         return tuple(
-            NotJudged(part, reason, f"say {remedy}", setting if setting != "backward" else "call")
+            NotJudged(part, reason, _way_out(remedy), setting if setting != "backward" else "call")
             for setting, reason, remedy in self.adapted.records
             for part in self.parts
             if part in RESTS_ON[setting]
         )
+
+
+def _way_out(remedy: str) -> str:
+    return remedy if remedy.startswith("hand in") else f"say {remedy}"
 
 
 _FORWARDS = ("training", "statistics", "test", "spatial")
