@@ -47,6 +47,7 @@ extensions = [
     "pybn_check",
     "pybn_lessons",
     "pybn_anchors",
+    "pybn_noscript",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "_templates", "README.md"]
 suppress_warnings = ["myst.header"]  # the changelog is included below a title of its own

@@ -18,6 +18,7 @@ __all__ = ["Cosine", "LearningRate", "Schedule", "checked", "from_context", "rat
 
 #: The learning rate of a step, by how many were taken before it: 0 for the first.
 Schedule: TypeAlias = Callable[[int], float]
+#: What an optimizer takes: a number, or a function of the step.
 LearningRate: TypeAlias = float | Schedule
 
 PERIOD_PARAM = "cosine_schedule_steps"

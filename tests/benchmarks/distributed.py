@@ -2,7 +2,7 @@
 
     python tests/benchmarks/distributed.py halves [--dtype float32] [--threads N] [--shapes TEXT ...]
     python tests/benchmarks/distributed.py dask
-    python tests/benchmarks/distributed.py steps [--ranks N ...]
+    python tests/benchmarks/distributed.py steps [--ranks N ...] [--rounds N]
 
 halves: the time of `batch_norm_gradient_sums` and of `batch_norm_gradient_from_sums` over that of
 `batch_norm_gradient`.  Where the fused operation sums and writes a tile of features while it is in the caches, the
@@ -140,7 +140,7 @@ def started(ranks: int) -> float:
 
 def steps(options: argparse.Namespace) -> None:
     """A line for each number of ranks."""
-    found = [[started(ranks) for ranks in (0, *options.ranks)] for _ in range(3)]
+    found = [[started(ranks) for ranks in (0, *options.ranks)] for _ in range(options.rounds)]
     alone, *others = np.array(found).T
     print(f"dense {HIDDEN}, twice, batches of {BATCH}; one process: {np.median(alone) * 1e3:.2f} ms a step")
     for ranks, each in zip(options.ranks, others, strict=True):
@@ -159,6 +159,7 @@ def main() -> None:
     commands.add_parser("dask").set_defaults(do=on_dask)
     command = commands.add_parser("steps")
     command.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    command.add_argument("--rounds", type=int, default=3)
     command.set_defaults(do=steps)
     command = commands.add_parser("one-rank")
     command.add_argument("--alone", action="store_true")

@@ -62,3 +62,11 @@ def test_behind_the_plan_no_line_knows_python(site):
         if int(score) and room:
             yellow.add(room)
     assert {"entry", "general"} <= yellow <= {"entry", "ordinary", "general", "pool", "threads", "busy"}
+
+
+def test_without_javascript_a_lesson_can_be_read_and_says_why_formulas_look_so(site, opened):
+    page = opened((site / "gallery" / "plot_01_momentum.html").as_uri(), java_script_enabled=False)
+    assert "as they were typed" in page.locator("p.noscript").inner_text()
+    folded = page.locator("details.folded").first
+    folded.locator("summary").click()
+    assert folded.locator("pre").is_visible()

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from pybn.study.adapters.functions import CourseFunctions, from_names, from_operations, one_pixel
+from pybn.study.adapters.functions import CourseFunctions, course_forward, from_names, from_operations, one_pixel
 from pybn.study.adapters.layers import LAYER, NAMEABLE, Adapted, Function
-from pybn.study.adapters.modes import Override
+from pybn.study.adapters.modes import Override, codes_of
 from pybn.study.adapters.names import NAMES
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.adapters.operations import CourseOperations
@@ -79,7 +79,7 @@ def course_functions(
             "build=lambda features: ... says how layers are made"
         )
     if callable(implementation):
-        return CourseFunctions(forward=implementation)
+        return CourseFunctions(forward=course_forward(implementation))
     raise TypeError(
         "an implementation must be a function, a class, a module, a mapping or have pybn's operations, "
         f"got {type(implementation).__name__}"
@@ -107,16 +107,34 @@ def from_class(
     given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
     name = layer.__name__.lower()
     if images if images is not None else "2d" in name or "spatial" in name:
-        return _of_images(Adapted(layer, dims=4, **given))
+        return _of_images(_met_with_images(layer, given) or Adapted(layer, dims=4, **given))
     flat = Adapted(layer, dims=2, **given)
     if "dims" in flat.maker.takes:
         spatial = Adapted(layer, dims=4, **given)
         return CourseFunctions(*_pair(flat), None, *_pair(spatial, ("spatial",), ("spatial",)))
-    if acquainted and images is None and not flat.works and not flat.records:
-        of_images = Adapted(layer, dims=4, **given)
-        if of_images.works:
-            return _of_images(of_images)
+    of_images = _met_with_images(layer, given) if acquainted and images is None else None
+    if of_images and not flat.works:
+        return _of_images(of_images)
+    if of_images and (of_images.normalizes or (_speaks_of_images(layer) and not of_images.channels_last)):
+        return CourseFunctions(*_pair(flat), None, *_pair(of_images, ("spatial",), ("spatial",)))
     return CourseFunctions(*_pair(flat))
+
+
+def _met_with_images(layer: type, given: Mapping[str, Any]) -> Adapted | None:
+    """The class on images, (n, c, h, w) or (n, h, w, c), in the order in which it normalizes each channel.
+
+    None where it runs on neither; the course's order where it runs on both and normalizes in none.
+    """
+    first = Adapted(layer, dims=4, **given)
+    if first.works and first.normalizes:
+        return first
+    last = Adapted(layer, dims=4, channels_last=True, **given)
+    return last if last.works and last.normalizes else first if first.works else last if last.works else None
+
+
+def _speaks_of_images(layer: type) -> bool:
+    """Whether a class has code for four axes: it counts them, or names three of them."""
+    return any(const in (4, (0, 2, 3), (0, 1, 2)) for code in codes_of(layer) for const in code.co_consts)
 
 
 def _pair(adapted: Adapted, forward=("training", "statistics", "test"), backward=("backward",)) -> tuple[Any, Any]:

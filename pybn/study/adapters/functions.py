@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+
+from pybn.study.adapters.names import NEGATIVE, POSITIVE, bare, means
+from pybn.study.adapters.not_judged import NotJudged
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,50 @@ class CourseFunctions:
     alternative_backward: Callable[..., Any] | None = None
     spatial_forward: Callable[..., Any] | None = None
     spatial_backward: Callable[..., Any] | None = None
+
+
+WAY_OUT = "hand in a function (x, gamma, beta, bn_param) -> (out, cache) that calls it"
+
+
+class Foreign:
+    """A forward of another interface: it is not called, and nothing of it is judged."""
+
+    def __init__(self, function: Callable[..., Any], takes: str) -> None:
+        self.function, self.__name__ = function, getattr(function, "__name__", "forward")
+        reason = f"{self.__name__} takes ({takes}), and not (x, gamma, beta, bn_param)"
+        parts = ("training", "statistics", "test", "backward", "alternative", "spatial")
+        self.not_judged = tuple(NotJudged(part, reason, WAY_OUT, "call") for part in parts)
+
+    def __call__(self, *_: Any) -> Any:
+        """Nothing: a wrong call would blame the student."""
+        raise TypeError(self.not_judged[0].reason)
+
+
+def course_forward(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or `Foreign` where its parameters are not four, or the last is a setting and no bn_param."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a compiled function does not say
+        return function
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return function
+    places = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    wanted = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+    fourth = places[3] if len(places) > 3 else None
+    setting = fourth is not None and (isinstance(fourth.default, bool | int | float) or _is_setting(fourth.name))
+    if fourth is None or len(wanted) > 4 or setting or any(each.name not in map(_name, places[:4]) for each in wanted):
+        return Foreign(function, ", ".join(each.name for each in parameters))
+    return function
+
+
+def _name(parameter: inspect.Parameter) -> str:
+    return parameter.name
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a fourth parameter is a number or an average, and cannot be bn_param."""
+    roles = ("eps", "momentum", "running_mean", "running_var", "gamma", "beta")
+    return len(name) > 1 and (any(means(name, role) for role in roles) or bare(name) in (*POSITIVE, *NEGATIVE))
 
 
 COURSE = {
@@ -52,7 +100,12 @@ def from_names(
             f"it has {', '.join(own[:12]) or 'no functions or classes of its own'}. Hand in one of these classes or "
             "functions itself, or say names={'forward': '...', 'backward': '...'}"
         )
-    return CourseFunctions(**functions)
+    return CourseFunctions(**_of_the_course(functions))
+
+
+def _of_the_course(functions: Mapping[str, Any]) -> dict[str, Any]:
+    forwards = {role: function for role, function in functions.items() if role.endswith("forward") and function}
+    return {**functions, **{role: course_forward(function) for role, function in forwards.items()}}
 
 
 def _is_own(held: Any, table: Mapping[str, Any]) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters.gradients import MetWithGradients
 from pybn.study.adapters.making import NotMade
-from pybn.study.adapters.meeting import Met, returned
 from pybn.study.adapters.names import NAMES, bare
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.adapters.places import Place, as_array, get, is_tensor, parsed, put
 from pybn.study.adapters.roles import FEATURES
-from pybn.study.adapters.running import Run
+from pybn.study.adapters.running import USUAL, Run
 
 LAYER = "_layer"  # where an adapted class lives in bn_param, so that a second step meets the same object
 KEYS = ("running_mean", "running_var")
@@ -21,7 +21,7 @@ NAMEABLE: tuple[str, ...] = ("gamma", "beta", *KEYS, "dgamma", "dbeta", "eps", "
 NAMEABLE += ("forward", "backward")
 
 
-class Adapted(Met):
+class Adapted(MetWithGradients):
     """The course's forward and backward of a class that was met."""
 
     def forward(self, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: dict[str, Any]) -> Any:
@@ -29,6 +29,7 @@ class Adapted(Met):
         if self.runner is None:
             raise NotMade("; ".join(reason for _, reason, _ in self.records))
         training = bn_param["mode"] == "train"
+        self.runner.settings.update({role: bn_param[role] for role in USUAL if bn_param.get(role) is not None})
         given = {key: bn_param[key] for key in KEYS if bn_param.get(key) is not None}
         layer = bn_param.get(LAYER)
         fresh = layer is None and not given
@@ -40,7 +41,7 @@ class Adapted(Met):
         self._write(layer, {"gamma": gamma, "beta": beta})
         before = self._averages(layer)
         run = self.runner.forward(layer, x, training)
-        run.averages = before
+        run.averages, run.settings = before, dict(self.runner.settings)
         self._store(layer, before, bn_param)
         return self._course_out(run.out), run
 
@@ -126,7 +127,7 @@ class Adapted(Met):
             self.set_rate(run.layer)
         before = self._parameters(run.layer)
         result = self.runner.backward(run, dout)
-        whole = returned(result, dout.shape[1])
+        whole = self.answer(result, dout.shape, run.layer)
         if whole is not None:
             dx, dgamma, dbeta = whole
             return self.runner.plain(dx), *self._like_parameters(run.layer, dgamma, dbeta)
@@ -147,6 +148,7 @@ class Adapted(Met):
         assert self.runner is not None
         now = self._averages(run.layer)
         self._write(run.layer, run.averages)
+        self.runner.settings.update(run.settings)
         again = self.runner.forward(run.layer, run.rows, True)
         self._write(run.layer, now)
         return again
@@ -183,7 +185,7 @@ class Adapted(Met):
         held = [None if place is None else get(run.layer, place) for place in places]
         wanted = [run.x, *(each for each in held if each is not None and each.requires_grad)]
         assert self.runner is not None
-        cotangent = torch.tensor(np.array(dout.T if self.runner.columns else dout))
+        cotangent = torch.tensor(np.array(self.runner.laid(dout)))
         found = list(torch.autograd.grad(run.out, wanted, cotangent, retain_graph=True, allow_unused=True))
         dx = found.pop(0)
         gradients = [found.pop(0) if each is not None and each.requires_grad else None for each in held]
@@ -208,21 +210,30 @@ class Function:
         self.adapted, self.call, self.parts = adapted, call, parts
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
-        self.counts_the_new = adapted.maker.default_below("momentum", 0.5)
+        self.counts_the_new = adapted.maker.default_below("momentum", 0.5) or adapted.argument_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:
         """The call itself."""
         return self.call(*arguments)
 
     @property
+    def seen(self) -> tuple[tuple[str, str, str], ...]:
+        """Code, part and name of the slips that the adapter's own settings hide from the verdict."""
+        return tuple(each for each in self.adapted.seen if each[1] in self.parts)
+
+    @property
     def not_judged(self) -> tuple[NotJudged, ...]:
         """A record for each part that rests on what could not be done."""
         return tuple(
-            NotJudged(part, reason, f"say {remedy}", setting if setting != "backward" else "call")
+            NotJudged(part, reason, _way_out(remedy), setting if setting != "backward" else "call")
             for setting, reason, remedy in self.adapted.records
             for part in self.parts
             if part in RESTS_ON[setting]
         )
+
+
+def _way_out(remedy: str) -> str:
+    return remedy if remedy.startswith("hand in") else f"say {remedy}"
 
 
 _FORWARDS = ("training", "statistics", "test", "spatial")

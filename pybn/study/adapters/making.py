@@ -16,7 +16,30 @@ from pybn.study.adapters.places import is_tensor, walk
 
 
 class NotMade(Exception):
-    """A constructor or a call that wants something which nobody here can give; the message says what."""
+    """A constructor or a call that wants something which nobody here can give; the message says what.
+
+    remedy is the argument that mends it.
+    """
+
+    def __init__(self, message: str, remedy: str = "build=lambda features: the layer, ready for its first batch"):
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class Optimizer:
+    """Stands for the optimizer that a layer is handed: any method takes a step of 1 against the gradient.
+
+    What a parameter loses in a backward is its gradient then.
+    """
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, parameter: Any, gradient: Any, *_: Any) -> Any:
+        """The parameter after the step."""
+        return parameter - gradient
 
 
 def required(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -47,6 +70,16 @@ class Maker:
             if _is_module(layer):
                 layer.to(_torch_dtype(dtype))
         return layer
+
+    def asked(self) -> list[tuple[str, str, Any]]:
+        """What the constructor and the methods that set a layer up may be handed: method, parameter, default."""
+        methods = [getattr(self.kind, name) for name in NAMES["setup"] if callable(getattr(self.kind, name, None))]
+        found = [("", each.name, each.default) for each in self.parameters.values()]
+        for method in methods if self.needs_setup else []:
+            found += [
+                (method.__name__, each.name, each.default) for each in inspect.signature(method).parameters.values()
+            ]
+        return found
 
     def default_below(self, role: str, bound: float) -> bool:
         """Whether the constructor's own default of a setting lies between 0 and a bound."""
@@ -88,6 +121,8 @@ class Maker:
             return (features,) if self.dims == 2 else (features, 4, 5)
         if means(name, "learning_rate"):
             return 0.0
+        if "optim" in bare(name):
+            return Optimizer()
         if not has_features:
             return features
         raise NotMade(f"the constructor asks for {name!r}")
@@ -103,7 +138,7 @@ class Maker:
     def _for_setup(self, name: str, features: int) -> Any:
         if "shape" in bare(name):
             return (features,) if bare(name) in NAMES["shape"] and self.dims == 2 else self._shape(features)
-        return None if "opt" in bare(name) else features
+        return Optimizer() if "opt" in bare(name) else features
 
     def _shape(self, features: int) -> tuple[int, ...]:
         return (features,) if self.dims == 2 else (features, 4, 5)

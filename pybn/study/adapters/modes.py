@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -32,6 +33,7 @@ class Mode:
     other_forward: str = ""  # a method that is forward in test mode
     override: Callable[[Any, bool], Any] | None = None
     to_be_tried: bool = False  # it is a mode only if it makes a difference
+    decided: bool = True  # the values are known, and not only the name
 
     @property
     def ways(self) -> list[str]:
@@ -40,6 +42,19 @@ class Mode:
         found += [f"the module's {name}" for name in self.variables] + [".".join(each) for each in self.shared]
         found += [self.other_forward] * bool(self.other_forward)
         return found + ["train() and eval()"] * bool(self.methods) + ["mode="] * bool(self.override)
+
+    def unswitched(self, layer: Any) -> str:
+        """The class's own eval() or train() that leaves the layer's flag as it was; "" where both do what they say."""
+        if self.methods is None or type(layer).__module__.partition(".")[0] == "torch":
+            return ""
+        flags = {place: values for place, values in self.attributes.items() if isinstance(get(layer, place), bool)}
+        for index, name in ((1, "eval()"), (0, "train()")):
+            for place, values in flags.items():
+                put(layer, place, values[1 - index])
+            self.methods[index](layer)
+            if any(get(layer, place) != values[index] for place, values in flags.items()):
+                return name if callable(getattr(layer, name[:-2], None)) else "the method that sets the mode"
+        return ""
 
     @contextlib.contextmanager
     def applied(self, layer: Any, training: bool) -> Iterator[dict[str, Any]]:
@@ -77,10 +92,10 @@ def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -
     if override is not None:
         return _named(layer, override, parameters, kind)
     for name, parameter in parameters.items():
-        if _is_mode(name):
+        if _is_mode(name) and not isinstance(parameter.default, Enum):
             mode.flags[name] = values_for(name, parameter.default, kind)
     for place, held in walk(layer):
-        if isinstance(held, bool | int | str) and _is_mode(place[-1]) and _switch(held):
+        if isinstance(held, bool | int | str) and not isinstance(held, Enum) and _is_mode(place[-1]) and _switch(held):
             mode.attributes[place] = values_for(place[-1], held, kind)
     mode.methods = _methods(layer)
     if not (mode.flags or mode.attributes or mode.methods):
@@ -102,7 +117,7 @@ def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -
 
 def _shared(kind: type) -> dict[tuple[str, str], tuple[Any, Any]]:
     """Modes that a global object or dict holds for all layers, of those that the class's methods name."""
-    used = {name for code in codes_of(kind) for name in (*code.co_names, *_strings(code.co_consts))}
+    used = {name for code in codes_of(kind) for name in (*code.co_names, *strings(code.co_consts))}
     holders = {name: held for name, held in _globals(kind).items() if name in used and not isinstance(held, ModuleType)}
     return {
         (name, entry): values_for(entry, _entry(held, entry), kind)
@@ -126,14 +141,15 @@ def _set_entry(holder: Any, name: str, value: Any) -> None:
 def _named(layer: Any, name: str, parameters: Mapping[str, Any], kind: type) -> Mode:
     """The one way that a teacher named: a parameter of forward, a method for test mode, or an attribute."""
     if name in parameters:
-        return Mode(flags={name: values_for(name, parameters[name].default, kind)})
+        default = parameters[name].default
+        return Mode(flags={name: values_for(name, default, kind)}, decided=not isinstance(default, str | Enum))
     if callable(getattr(layer, name, None)):
         return Mode(other_forward=name)
     place = tuple(name.split("."))
     held = get(layer, place)
     if held is None:
         raise LookupError(f"mode={name!r} is neither a parameter of forward nor a method or attribute")
-    return Mode(attributes={place: values_for(place[-1], held, kind)})
+    return Mode(attributes={place: values_for(place[-1], held, kind)}, decided=not isinstance(held, str | Enum))
 
 
 def _is_mode(name: Any) -> bool:
@@ -150,14 +166,14 @@ def values_for(name: Any, default: Any, kind: type) -> tuple[Any, Any]:
     if bare(name) in WORDED and not isinstance(default, bool):
         if isinstance(default, int) and default in (0, 1):
             return 1, 0
-        words = [const for code in codes_of(kind) for const in _strings(code.co_consts)]
+        words = [const for code in codes_of(kind) for const in strings(code.co_consts)]
         words += [default] if isinstance(default, str) else []
         train = next((word for word in words if word.lower() in TRAIN_WORDS), "train")
         return train, next((word for word in words if word.lower() in TEST_WORDS), "test")
     return (False, True) if bare(name) in NEGATIVE else (True, False)
 
 
-def _strings(constants: Any) -> list[str]:
+def strings(constants: Any) -> list[str]:
     """Strings among a function's constants, and in their tuples."""
     flat = [each for const in constants for each in (const if isinstance(const, tuple | frozenset) else (const,))]
     return [each for each in flat if isinstance(each, str)]
@@ -222,4 +238,4 @@ def _no_gradient() -> contextlib.AbstractContextManager[Any]:
     return torch.no_grad() if torch is not None else contextlib.nullcontext()
 
 
-__all__ = ["Mode", "Override", "codes_of", "find_mode", "values_for"]
+__all__ = ["Mode", "Override", "codes_of", "find_mode", "strings", "values_for"]

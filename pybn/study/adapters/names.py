@@ -74,3 +74,9 @@ def bare(name: object) -> str:
 def means(name: object, role: str) -> bool:
     """Whether this name stands in the list of the role."""
     return bare(name) in NAMES[role]
+
+
+def kin(gradient: object, parameter: object) -> bool:
+    """Whether a gradient's name says whose it is: d_weight, weight_grad; weight itself; any name around a long one."""
+    own, its = bare(parameter), bare(gradient)
+    return bool(own) and (its == own or its in _gradients((own,)) or (len(own) > 2 and own in its))

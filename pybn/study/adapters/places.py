@@ -1,12 +1,14 @@
 """Where an object keeps its numbers: attributes, entries of dicts and lists, attributes of objects it holds.
 
 A place is a path of steps, ("stats", "mean") or ("params", 0).  Reading gives NumPy arrays, writing
-keeps what is there: its shape, and whether it is a tensor, a parameter or an array.
+keeps what is there: its shape, and whether it is a tensor, a parameter or an array.  A tuple that
+holds numbers is replaced by a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -39,7 +41,9 @@ def members(value: Any) -> Mapping[Any, Any]:
     """What an object, a dict or a list holds, by step."""
     if isinstance(value, dict):
         return value if len(value) <= WIDTH else {}
-    if isinstance(value, list):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    if isinstance(value, list | tuple):
         return dict(enumerate(value)) if len(value) <= WIDTH else {}
     own = getattr(value, "__dict__", {}) | _slots(value)
     if all(name in own for name in _MODULE_STORES):
@@ -62,11 +66,11 @@ def walk(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> 
     """Every leaf that can be written, nearest first."""
     deeper: list[tuple[Any, Any]] = []
     for step, held in members(value).items():
-        if is_tensor(held) or isinstance(held, np.ndarray | bool | int | float | str | np.generic | None):
+        if is_tensor(held) or isinstance(held, np.ndarray | bool | int | float | str | np.generic | Enum | None):
             yield (step,), held
             if is_tensor(held) and held.is_leaf and held.grad is not None:
                 yield (step, "grad"), held.grad
-        elif not isinstance(held, type | FunctionType | MethodType | ModuleType | tuple) and id(held) not in seen:
+        elif not isinstance(held, type | FunctionType | MethodType | ModuleType) and id(held) not in seen:
             deeper.append((step, held))
     if depth > 1:
         for step, held in deeper:
@@ -77,10 +81,10 @@ def walk(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> 
 def get(value: Any, place: Place) -> Any:
     """What stands at a place; None where there is nothing."""
     for step in place:
-        if isinstance(value, dict | list):
+        if isinstance(value, dict | list) or (isinstance(value, tuple) and isinstance(step, int)):
             try:
                 value = value[step]
-            except (KeyError, IndexError):
+            except (KeyError, IndexError, TypeError):
                 return None
         else:
             value = getattr(value, step, None) if isinstance(step, str) else None
@@ -106,6 +110,8 @@ def put(owner: Any, place: Place, value: Any) -> None:
 def _exists(owner: Any, place: Place) -> bool:
     """Whether the last step is there, be it None: nothing new is made in somebody's object."""
     holder, step = get(owner, place[:-1]), place[-1]
+    if isinstance(holder, tuple) and isinstance(step, int):
+        return step < len(holder)
     if isinstance(holder, dict | list):
         return step in members(holder)
     return isinstance(step, str) and hasattr(holder, step)
@@ -116,12 +122,22 @@ def _store(owner: Any, place: Place, new: Any) -> None:
     try:
         if is_tensor(get(owner, place)) and type(get(owner, place)).__name__ == "Parameter":
             get(owner, place).data = new
+        elif isinstance(holder, tuple):
+            _store(owner, place[:-1], _replaced(holder, place[-1], new))
         elif isinstance(holder, dict | list):
             holder[place[-1]] = new
         else:
             setattr(holder, place[-1], new)
     except Exception as error:  # whatever a setter of theirs does
         raise NotSet(f"{shown(place)} cannot be set: {type(error).__name__}") from error
+
+
+def _replaced(holder: tuple[Any, ...], step: Any, new: Any) -> tuple[Any, ...]:
+    """A tuple of the same kind with one element changed."""
+    named = hasattr(holder, "_fields")
+    index = holder._fields.index(step) if named and isinstance(step, str) else step  # type: ignore[attr-defined]
+    elements = [*holder[:index], new, *holder[index + 1 :]]
+    return type(holder)(*elements) if named else tuple(elements)
 
 
 def _like(value: Any, before: Any) -> Any:
@@ -155,10 +171,15 @@ def parsed(text: str) -> Place:
     return tuple(int(step) if step.isdigit() else step for step in text.split("."))
 
 
-def arrays_of(owner: Any, size: int) -> dict[Place, np.ndarray]:
-    """Copies of all arrays with this many elements."""
+def arrays_of(owner: Any, size: int | None = None) -> dict[Place, np.ndarray]:
+    """Copies of all arrays, of those with this many elements."""
     found = {place: as_array(held) for place, held in walk(owner) if hasattr(held, "shape")}
-    return {place: array for place, array in found.items() if array is not None and array.size == size}
+    return {place: array for place, array in found.items() if array is not None and size in (None, array.size)}
+
+
+def written(before: Mapping[Place, np.ndarray], after: Mapping[Place, np.ndarray]) -> list[Place]:
+    """The places whose array is new or has changed."""
+    return [p for p, array in after.items() if p not in before or not np.array_equal(before[p], array)]
 
 
 def numbers_of(owner: Any) -> dict[Place, float]:
@@ -168,7 +189,7 @@ def numbers_of(owner: Any) -> dict[Place, float]:
     return {**of_class, **own}
 
 
-def visible(owner: Any, limit: int = 12) -> str:
-    """The names of what an object holds, for a message."""
-    names = [str(step) for step in members(owner) if not str(step).startswith("__")]
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "") if names else "no attributes"
+def switches_of(owner: Any, limit: int = 12) -> str:
+    """What may be a mode of an object, for a message: truth values, texts, members of an Enum."""
+    names = [shown(place) for place, held in walk(owner) if isinstance(held, bool | str | Enum)]
+    return ", ".join(names[:limit]) or "none"

@@ -10,17 +10,18 @@ training output is eps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pybn.study.adapters.names import NAMES, bare
-from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, members, numbers_of, parsed
+from pybn.study.adapters.names import NAMES, bare, kin
+from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, members, numbers_of, parsed, written
 
 FEATURES = 6  # no other size of the trial batch is 6
-COUNT = 9
+COUNT = 8  # two images of 2 x 2 positions: each axis is longer than 1
 ARRAYS, NUMBERS = ("gamma", "beta", "running_mean", "running_var"), ("eps", "momentum")
 CLOSE = 1e-4  # float32 keeps 1e-6 of a number; two roles differ by more than 1e-2
 
@@ -31,6 +32,8 @@ def batch(seed: int = 0) -> np.ndarray:
     means, deviations = np.array([3.0, -2.0, 0.7, 5.0, -4.0, 1.5]), np.array([0.3, 2.0, 0.8, 0.5, 1.2, 3.0])
     return means + deviations * random.normal(size=(COUNT, FEATURES))
 
+
+UNABLE = (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 Trial = Callable[[Mapping[Place, Any], bool], tuple[np.ndarray, Any]]
 """Make a layer, write to these places, call forward (True: in training); its output (n, d) and the layer."""
@@ -123,7 +126,7 @@ def _effect(trial: Trial, place: Place) -> str:
     first, move = random.uniform(1.0, 2.0, FEATURES), random.uniform(0.5, 1.5, FEATURES)
     try:
         outs = [trial({place: first + times * move}, True)[0] for times in range(3)]
-    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+    except UNABLE:
         return "other"
     one, two = outs[1] - outs[0], outs[2] - outs[1]
     size = np.abs(outs[1]).max()
@@ -149,12 +152,41 @@ def _averages(trial: Trial, layer: Any, roles: Roles) -> None:
         ]
         if found:
             roles.places[role] = found[0]
+    _read_in_test(trial, layer, roles)
     missing = roles.missing("running_mean", "running_var")
     if len(missing) == 1:  # one of them is known: the only other array that training moves is the other, of what it may
         taken = set(roles.places.values())
         moved = [each for each in arrays_of(layer, FEATURES) if each not in taken and _moves(trial, each)]
         if len(moved) == 1:
             roles.places[missing[0]] = moved[0]
+
+
+def _read_in_test(trial: Trial, layer: Any, roles: Roles) -> None:
+    """What test mode alone reads: averages that do not move as averages do."""
+    for place in sorted(arrays_of(layer, FEATURES), key=len):
+        missing = roles.missing("running_mean", "running_var")
+        if not missing:
+            return
+        if place in roles.places.values() or _effect(trial, place) != "none":
+            continue
+        role = _role_in_test(trial, place)
+        if role in missing:
+            roles.places[role] = place
+
+
+def _role_in_test(trial: Trial, place: Place) -> str:
+    """What a number a feature is to test mode: "running_mean" shifts every row alike, "running_var" scales; ""."""
+    first, move = np.linspace(1.0, 2.0, FEATURES), np.linspace(1.5, 0.5, FEATURES)
+    try:
+        outs = [trial({place: first + times * move}, False)[0] for times in range(3)]
+    except UNABLE:
+        return ""
+    one, two = outs[1] - outs[0], outs[2] - outs[1]
+    size = np.abs(outs[1]).max()
+    if not np.isfinite(outs).all() or np.abs(one).max() <= CLOSE * size:
+        return ""
+    alike = np.ptp(one, 0).max() <= CLOSE * size and np.abs(two - one).max() <= CLOSE * size
+    return "running_mean" if alike else "running_var"
 
 
 def _moves(trial: Trial, place: Place) -> bool:
@@ -169,7 +201,7 @@ def kept_part(trial: Trial, place: Place, settings: Mapping[Place, Any] | None =
     none = float("nan"), np.zeros(FEATURES)
     try:
         layers = [trial({**(settings or {}), place: each}, True)[1] for each in old]
-    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+    except UNABLE:
         return none
     new = [np.ravel(array) for layer in layers if (array := as_array(get(layer, place))) is not None]
     if len(new) < 2 or any(each.size != FEATURES for each in new):
@@ -222,7 +254,7 @@ def _changes(trial: Trial, place: Place, before: np.ndarray) -> bool:
     """Whether a large value there makes the training output smaller in every feature."""
     try:
         after, _ = trial({place: 2.0}, True)
-    except (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+    except UNABLE:
         return False
     return bool(np.isfinite(after).all() and np.all(np.ptp(after, 0) < 0.999 * np.ptp(before, 0)))
 
@@ -233,49 +265,73 @@ def _changes(trial: Trial, place: Place, before: np.ndarray) -> bool:
 def find_gradients(
     layer: Any, before: Mapping[Place, np.ndarray], roles: Roles, right: Mapping[str, np.ndarray]
 ) -> dict[str, Place]:
-    """Where backward has left dgamma and dbeta: what appeared or changed, by name, by its parameter, by value."""
-    after = arrays_of(layer, FEATURES)
-    parameters = [roles.places.get(role) for role in ("gamma", "beta")]
-    changed = [
-        place
-        for place, array in after.items()
-        if (place not in before or not np.array_equal(before[place], array)) and place not in parameters
-    ]
+    """Where backward has left dgamma and dbeta, of what appeared or changed: by their parameters' names, or usual ones.
+
+    Values alone do not tell whose gradient it is: whoever has the two swapped would be put right by it.  What
+    has no name for it is taken where the order in which the layer holds them says the same as the values.
+    """
+    everything = arrays_of(layer)
+    parameters = dict(zip(("dgamma", "dbeta"), (roles.places.get(role) for role in ("gamma", "beta")), strict=True))
+    new = [place for place in written(before, everything) if place not in parameters.values()]
+    changed = [place for place in new if everything[place].size == FEATURES]
     found: dict[str, Place] = {}
-    for role, parameter in zip(("dgamma", "dbeta"), parameters, strict=True):
-        named = [place for place in changed if _is_gradient_of(place, role, parameter)]
-        if named:
-            found[role] = min(named, key=lambda place: _order(place, role))
-    for role, value in right.items():
-        equal = [place for place in changed if np.allclose(after[place].ravel(), value, rtol=CLOSE, atol=CLOSE)]
-        if role not in found and equal:
-            found[role] = min(equal, key=len)
-    for role, parameter in zip(("dgamma", "dbeta"), parameters, strict=True):
-        named = [place for place in before if place not in after and _is_gradient_of(place, role, parameter)]
-        if role not in found and named:  # of another shape than it had
-            found[role] = min(named, key=lambda place: _order(place, role))
+    for places in (changed, new):  # of another size: one that was not summed is there all the same
+        for tells in (_is_of_parameter, _is_gradient_of):
+            for role, parameter in parameters.items():
+                free = [place for place in places if place not in found.values() and tells(place, role, parameter)]
+                if role not in found and free:
+                    found[role] = min(free, key=functools.partial(_order, role))
+    for role, parameter in parameters.items():
+        gone = [place for place in before if place not in everything and _is_gradient_of(place, role, parameter)]
+        if role not in found and gone:  # summed over everything: no array any more
+            found[role] = min(gone, key=functools.partial(_order, role))
     rest = [place for place in changed if place not in found.values()]
-    if len(found) == 1 and len(changed) == 2 and rest:
+    if len(found) == 1 and len(rest) == 1:
         found["dbeta" if "dgamma" in found else "dgamma"] = rest[0]
-    return found
+    return found or _by_value_and_order(rest, everything, list(parameters.values()), right)
+
+
+def _by_value_and_order(rest, everything, parameters, right) -> dict[str, Place]:
+    """Two places whose values are the two gradients, in the order of the parameters."""
+    equal = {
+        role: [place for place in rest if np.allclose(everything[place].ravel(), value, rtol=CLOSE, atol=CLOSE)]
+        for role, value in right.items()
+    }
+    held = list(everything)
+    if not all(equal.values()) or any(parameter not in held for parameter in parameters):
+        return {}
+    found = {role: min(places, key=len) for role, places in equal.items()}
+    order = [held.index(found[role]) for role in ("dgamma", "dbeta")]
+    own = [held.index(parameter) for parameter in parameters]
+    return found if (order[0] < order[1]) == (own[0] < own[1]) else {}
+
+
+def _is_of_parameter(place: Place, role: str, parameter: Place | None) -> bool:
+    """By the name of its own parameter: grads["scale"], d_scale, scale.grad, grads[0] beside params[0]."""
+    if parameter is None:
+        return False
+    last = bare(place[-1])
+    if last in ("grad", "gradient", "g") and place[:-1] in (parameter, parameter[:-1]) and len(place) > 1:
+        return True
+    inside = len(place) > 1 and bare(place[-2]).startswith(("grad", "d_param", "dparam"))
+    if inside and isinstance(place[-1], int):
+        return bool(place[-1] == parameter[-1])
+    named = (
+        parameter[-2]
+        if len(parameter) > 1 and bare(parameter[-1]) in ("value", "data", "values", "array")
+        else parameter[-1]
+    )
+    return kin(place[-1], named)
 
 
 def _is_gradient_of(place: Place, role: str, parameter: Place | None) -> bool:
-    """By its own name; as grads["gamma"]; as gamma.grad; as grads[0] beside params[0]."""
+    """By a usual name: dgamma, grads["gamma"]."""
     last = bare(place[-1])
-    if last in NAMES[role]:
-        return True
     inside = len(place) > 1 and bare(place[-2]).startswith(("grad", "d_param", "dparam"))
-    if inside and last in NAMES[role[1:]]:
-        return True
-    if parameter is None:
-        return False
-    if last in ("grad", "gradient", "g") and place[:-1] in (parameter, parameter[:-1]) and len(place) > 1:
-        return True
-    return inside and isinstance(place[-1], int) and place[-1] == parameter[-1]
+    return last in NAMES[role] or (inside and last in NAMES[role[1:]])
 
 
-def _order(place: Place, role: str) -> tuple[int, int]:
+def _order(role: str, place: Place) -> tuple[int, int]:
     names = NAMES[role]
     return names.index(bare(place[-1])) if bare(place[-1]) in names else len(names), len(place)
 

@@ -14,6 +14,8 @@ from pybn.study.adapters.modes import Mode
 from pybn.study.adapters.names import NAMES, bare, means
 from pybn.study.adapters.places import Place, as_array, get, members
 
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # (n, c, h, w) as (n, h, w, c), and back
+USUAL = {"eps": 1e-5, "momentum": 0.9}
 STEP = 1.0  # a learning rate that leaves the gradient as the difference of before and after
 
 
@@ -28,6 +30,24 @@ class Run:
     cache: Any = None  # of a forward that returns (out, cache)
     used: bool = False  # a backward has been called
     averages: dict[str, np.ndarray | None] = field(default_factory=dict)  # as they were before it
+    settings: dict[str, Any] = field(default_factory=dict)  # eps and momentum that it was handed
+
+
+def parameters_of(call: Callable[..., Any] | None) -> list[str]:
+    """What a method is handed, as it is called."""
+    return [] if call is None else list(inspect.signature(call).parameters)
+
+
+def settings_of(call: Callable[..., Any]) -> dict[str, str]:
+    """eps and momentum among the parameters of a forward, by role: numbers, or without a default."""
+    found: dict[str, str] = {}
+    for each in inspect.signature(call).parameters.values():
+        number = isinstance(each.default, int | float) and not isinstance(each.default, bool)
+        for role in USUAL:
+            if means(each.name, role) and (number or each.default is each.empty):
+                found.setdefault(role, each.name)
+    first = next(iter(inspect.signature(call).parameters), "")
+    return {role: name for role, name in found.items() if name != first}
 
 
 def method(layer: Any, role: str, named: str = "") -> Callable[..., Any] | None:
@@ -40,14 +60,19 @@ def method(layer: Any, role: str, named: str = "") -> Callable[..., Any] | None:
 
 
 class Runner:
-    """Calls layers of one kind: torch says whether they take tensors, columns whether examples are columns."""
+    """Calls layers of one kind: torch says whether they take tensors, columns whether examples are columns.
+
+    channels_last says whether images are (n, h, w, c).
+    """
 
     def __init__(self, *, torch: bool, mode: Mode, forward: str = "", backward: str = "", output: Place = ()) -> None:
-        self.torch, self.mode, self.columns = torch, mode, False
+        self.torch, self.mode, self.columns, self.channels_last = torch, mode, False, False
         self.forward_name, self.backward_name, self.output = forward, backward, output
+        self.arguments: dict[str, str] = {}  # eps and momentum where forward itself is handed them
+        self.settings = dict(USUAL)  # what they are to be
 
     def forward(self, layer: Any, x: np.ndarray, training: bool) -> Run:
-        """Call forward in a mode."""
+        """Call forward in a mode, with the settings that it takes."""
         call = method(layer, "forward", self.forward_name)
         if call is None:
             raise NotMade(f"there is no method {', '.join(NAMES['forward'][:4])}")
@@ -55,7 +80,8 @@ class Runner:
             call = getattr(layer, self.mode.other_forward)
         rows = np.array(x)  # who writes into x has it otherwise when the forward is made again
         given = self._given(x)
-        with default_dtype(x.dtype), self.mode.applied(layer, training) as flags:
+        with default_dtype(x.dtype), self.mode.applied(layer, training) as switches:
+            flags = {**{name: self.settings[role] for role, name in self.arguments.items()}, **switches}
             wanted = [each.name for each in required(call)][1:]
             unknown = [name for name in wanted if name not in flags]
             if unknown and call is not layer:
@@ -66,9 +92,15 @@ class Runner:
             return Run(layer, out[0], given, rows, out[1])
         return Run(layer, self._output(layer) if out is None else out, given, rows)
 
+    def laid(self, array: np.ndarray) -> np.ndarray:
+        """The course's array with its axes in the layer's order."""
+        if self.channels_last and array.ndim == 4:
+            return array.transpose(TO_LAST)
+        return array.T if self.columns else array
+
     def _given(self, array: np.ndarray) -> Any:
         """x as the layer wants it, and not a copy: who writes into it is found out."""
-        array = array.T if self.columns else array
+        array = self.laid(array)
         if not self.torch:
             return array
         import torch
@@ -88,6 +120,8 @@ class Runner:
         array = as_array(value)
         if array is None:
             return value
+        if self.channels_last and array.ndim == 4:
+            return array.transpose(TO_FIRST)
         return array.T if self.columns and array.ndim == 2 else array
 
     def backward(self, run: Run, dout: np.ndarray) -> Any:

@@ -6,9 +6,11 @@ import argparse
 import importlib
 import importlib.util
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,10 +46,27 @@ def run(arguments: Sequence[str], check: Check, check_file: Check, conventions: 
             _in_here(check, module, functions, settings) if options.here else check_file(module, functions, **settings)
         )
     except (AttributeError, ImportError, TypeError, ValueError, OSError, NoVerdict) as error:
-        print(f"pybn check: no verdict: {error}", file=sys.stderr)
+        print(f"pybn check: no verdict: {in_shell(str(error))}", file=sys.stderr)
         return 2
+    report = replace(report, remarks=tuple(replace(each, rule=in_shell(each.rule)) for each in report.remarks))
     print(json.dumps(report.to_dict(), indent=2) if options.json else report.text)
     return status(report)
+
+
+def in_shell(text: str) -> str:
+    """A way out in Python's words as the command's own option."""
+    text = re.sub(r"names=\{(.*?)\}", lambda held: f"--names {_options(held[1])}", text)
+    text = re.sub(r"build=lambda (\w+): ", r"--build FILE:FUNCTION, a function (\1) -> ", text)
+    text = re.sub(r"mode=a function", "--mode FILE:FUNCTION, a function", text)
+    text = re.sub(
+        r"mode='([^']*)'", lambda held: f"--mode {held[1] if ' ' not in held[1] else f'NAME, {held[1]}'}", text
+    )
+    return text.replace("Hand in one of these classes or functions itself", "Name one of these as FILE:NAME")
+
+
+def _options(pairs: str) -> str:
+    """'gamma': 'W', 'beta': '...' as gamma=W,beta=..."""
+    return ",".join(f"{role}={name}" for role, name in re.findall(r"'([^']*)': '([^']*)'", pairs)) or "ROLE=NAME,..."
 
 
 def status(report: Report) -> int:

@@ -70,6 +70,7 @@ class Guest:
             "name": str(getattr(function, "__name__", "")),
             "not_judged": records,
             "of_images": bool(getattr(function, "of_images", False)),
+            "seen": [list(each) for each in getattr(function, "seen", ())],
             "counts_the_new": bool(getattr(function, "counts_the_new", False)),
         }
 
@@ -236,12 +237,8 @@ def _option(value: str | None, module: ModuleType) -> Any:
 
 
 def _without_class(listed: Mapping[str, Any]) -> dict[str, Any]:
-    """The functions that were named one by one; a class in the first place is adapted."""
-    return {role: each for role, each in listed.items() if not (role == "forward" and not _is_function(each))}
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value) and not isinstance(value, type)
+    """The functions that were named one by one; what stands in the first place is adapted."""
+    return {role: each for role, each in listed.items() if role != "forward"}
 
 
 def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:

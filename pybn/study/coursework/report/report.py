@@ -51,6 +51,7 @@ class Verdict:
     status: str
     points: float
     possible: float
+    unjudged: float = 0.0  # points of a part that could not be judged: neither given nor taken
 
     @property
     def ok(self) -> bool:
@@ -89,6 +90,11 @@ class Report:
         return sum(verdict.possible for verdict in self.parts.values())
 
     @property
+    def unjudged(self) -> float:
+        """Points of the parts that could not be judged."""
+        return sum(verdict.unjudged for verdict in self.parts.values())
+
+    @property
     def text(self) -> str:
         """The whole report in plain words, no line longer than `WIDTH` but where a name is."""
         blocks = [_filled(line) for line in (*(f"{each}." for each in self.said), *self._summary())]
@@ -96,7 +102,7 @@ class Report:
             blocks += ["", _block(f"{number}. ", f"{parts}: {found.what}.", _rest(found))]
         if self.remarks:
             blocks.append("")
-        blocks += [_block("- ", f"{NAMES[found.part]}: {found.what}.", _remedy(found)) for found in self.remarks]
+        blocks += [_block("- ", f"{parts}: {found.what}.", _remedy(found)) for found, parts in self._remarked_once()]
         return "\n".join(blocks)
 
     def __str__(self) -> str:
@@ -110,7 +116,10 @@ class Report:
         right = by_status.pop("right", ["nothing yet"])
         lines = [f"Right: {', '.join(right)}."]
         lines += [f"{status.capitalize()}: {', '.join(parts)}." for status, parts in by_status.items()]
-        return [*lines, f"{self.points:g} of {self.possible:g} points."]
+        if not self.unjudged:
+            return [*lines, f"{self.points:g} of {self.possible:g} points."]
+        judged = f"{self.points:g} of {self.possible:g} points judged" if self.possible else "No points judged"
+        return [*lines, f"{judged}; {self.unjudged:g} not judged."]
 
     def _told_once(self) -> list[tuple[Finding, str]]:
         """The first finding of each slip, and all parts that show it: one line of code may serve two of them."""
@@ -119,13 +128,20 @@ class Report:
             slips.setdefault((found.code, found.what), []).append(found)
         return [(group[0], self._parts(group)) for group in slips.values()]
 
+    def _remarked_once(self) -> list[tuple[Finding, str]]:
+        """Each remark once: what keeps several parts from being judged is one reason with one way out."""
+        groups: dict[tuple[str, str, str], list[Finding]] = {}
+        for found in self.remarks:
+            groups.setdefault((found.code, found.what, found.rule), []).append(found)
+        return [(group[0], _and([NAMES[found.part] for found in group])) for group in groups.values()]
+
     def _parts(self, group: list[Finding]) -> str:
         """The parts with the student's own functions; a function that several share is named once, after them."""
         shown = list(dict.fromkeys(self._part(found) for found in group))
         before = {each.rpartition(" (")[2] for each in shown}
         if len(before) == 1 and shown[0].endswith(")"):
             shown = [each.rpartition(" (")[0] for each in shown[:-1]] + shown[-1:]
-        return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+        return _and(shown)
 
     def _part(self, found: Finding) -> str:
         """The part, and the student's own function."""
@@ -139,6 +155,7 @@ class Report:
             "ok": self.ok,
             "points": self.points,
             "possible": self.possible,
+            "unjudged": self.unjudged,
             "seconds": round(self.seconds, 3),
             "parts": {
                 part: {
@@ -164,7 +181,8 @@ class Report:
             for found, parts in self._told_once()
         )
         remarks = "".join(
-            f"<li>{html.escape(NAMES[found.part])}: {html.escape(found.what)}.</li>" for found in self.remarks
+            f"<li>{html.escape(parts)}: {html.escape(found.what)}.{_html(_remedy(found))}</li>"
+            for found, parts in self._remarked_once()
         )
         return f"<table><tr><th>part</th><th>verdict</th><th>points</th></tr>{rows}</table><ol>{said}</ol>" + (
             f"<p>Beside that</p><ul>{remarks}</ul>" if remarks else ""
@@ -190,8 +208,14 @@ def make_report(
 def _verdict(part: str, findings: list[Finding], possible: float) -> Verdict:
     kinds = {each.kind for each in findings}
     status = next((status for kind, status in _STATUSES.items() if kind in kinds), "right")
-    possible = 0.0 if status == "not judged" else possible  # it costs no points and gives none
+    if status == "not judged":  # it costs no points and gives none
+        return Verdict(part, status, 0.0, 0.0, possible)
     return Verdict(part, status, possible * SHARES.get(status, 0.0), possible)
+
+
+def _and(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _rest(found: Finding) -> list[tuple[str, str]]:
@@ -226,4 +250,4 @@ def _filled(text: str, indent: str = "") -> str:
 
 
 def _html(rows: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<br>{html.escape(name)}: {html.escape(value)}" for name, value in rows)
+    return "".join(f"<br>{html.escape(f'{name}: ' if name else '')}{html.escape(value)}" for name, value in rows)

@@ -162,6 +162,12 @@ _OUTPUT: _Slips = {
     ("mistake", "inference", "only training moves the averages"): {
         "averages-move-in-test": "the averages are updated in test mode as well",
     },
+    ("mistake", "inference", "eval() asks for the averages, train() for the batch's statistics"): {
+        "mode-not-switched": "{name} leaves the layer in its mode; the rest is judged with its flag set",
+    },
+    ("mistake", "averages", "averages are floats: a step moves them by less than 1"): {
+        "averages-of-integers": "{name} {are} an array of integers: what a step adds is cut off",
+    },
     ("mistake", "inference", _TEST): {
         "batch-statistics-in-test": "mean and variance are the test batch's: a row's result depends on its neighbours",
         "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",

@@ -104,6 +104,11 @@ class Student:
         return gathered(self.functions.values())
 
     @property
+    def seen(self) -> tuple[tuple[str, str, str], ...]:
+        """Code, part and name of slips that an adapter has seen and its own settings hide."""
+        return tuple(each for function in self.functions.values() for each in getattr(function, "seen", ()))
+
+    @property
     def images_alone(self) -> bool:
         """Whether the 2-D pair is the 4-D one on images of one pixel: then neither can vouch for the other."""
         return bool(getattr(self.functions.get("forward"), "of_images", False))

@@ -1,0 +1,119 @@
+"""Getting acquainted with a class's settings: what could not be set or read, and is told so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pybn.study.adapters.meeting import Met
+from pybn.study.adapters.names import NAMES
+from pybn.study.adapters.places import NotSet, as_array, get, parsed, put, switches_of
+from pybn.study.adapters.roles import ARRAYS, FEATURES, NUMBERS, batch, described
+from pybn.study.adapters.running import parameters_of
+
+AVERAGES = ("running_mean", "running_var")
+SETTINGS = {"gamma": "parameters", "beta": "parameters", "eps": "epsilon", "momentum": "momentum"}
+
+
+class MetWithSettings(Met):
+    """A class that was met, with what could not be set in it."""
+
+    def _checks(self) -> list[Callable[[], None]]:
+        return [*super()._checks(), self._check_settings, self._check_mode]
+
+    def _holds(self, role: str, text: str) -> bool:
+        """Whether what a teacher named is there, be it after the first forward."""
+        held = get(self._trial({}, True)[1], parsed(text))
+        return as_array(held) is not None if role in ARRAYS else isinstance(held, int | float)
+
+    def _check_settings(self) -> None:
+        assert self.runner is not None
+        _, layer = self._trial({}, True)
+        unheld = {role for role, text in self.names.items() if role in ARRAYS + NUMBERS and not self._holds(role, text)}
+        for role in sorted(unheld):
+            self.roles.places.pop(role, None)
+            reason = f"names= says {role} is {self.names[role]!r}; the class has {', '.join(described(layer))}"
+            self._record(SETTINGS.get(role, "averages"), reason, "names={...} anew")
+        for role in NUMBERS:  # what the first forward makes cannot be set before it
+            if role in self.roles.places and get(self._fresh(), self.roles.places[role]) is None:
+                del self.roles.places[role]
+        self._read_back(layer)
+        for setting, roles in (("parameters", ("gamma", "beta")), ("averages", ("running_mean", "running_var"))):
+            told = unheld | {role for role in roles for _, reason, _ in self.records if reason.startswith(f"{role}: ")}
+            missing = [role for role in self.roles.missing(*roles) if role not in told]
+            if missing:
+                self._record(setting, *self._looked_for(missing, layer))
+        for role in NUMBERS:
+            taken = role in self.roles.places or role in self.maker.takes or role in self.runner.arguments
+            if not taken and role not in unheld:
+                self._record("epsilon" if role == "eps" else role, *self._fixed(role))
+
+    def _read_back(self, layer: Any) -> None:
+        """Write to every place once: what does not keep it is not set in a judged call either."""
+        for role, place in list(self.roles.places.items()):
+            held = as_array(get(layer, place)) if role in ARRAYS else None
+            if role in AVERAGES and held is not None and held.dtype.kind in "iu":
+                self.seen.append(("averages-of-integers", "statistics", role))
+            try:
+                put(layer, place, 0.25 if held is None else held + 0.25)
+            except NotSet as reason:
+                del self.roles.places[role]
+                self._record(SETTINGS.get(role, "averages"), f"{role}: {reason}", f"names={{{role!r}: '...'}}")
+
+    def _looked_for(self, missing: list[str], layer: Any) -> tuple[str, str]:
+        wanted = "; ".join(f"{role}: {', '.join(NAMES[role][:4])}, ..." for role in missing)
+        reason = f"{' and '.join(missing)} not found. Looked for {wanted}; the class has {', '.join(described(layer))}"
+        return reason, "names={" + ", ".join(f"{role!r}: '...'" for role in missing) + "}"
+
+    def _fixed(self, role: str) -> tuple[str, str]:
+        word = {"eps": "eps", "momentum": "momentum"}[role]
+        value = self._fixed_epsilon() if role == "eps" else None
+        shown_value = f" at {value:.3g}" if value is not None else ""
+        return f"{word} is fixed{shown_value} in the class, and judged as it is", f"names={{{role!r}: '...'}}"
+
+    def _fixed_epsilon(self) -> float | None:
+        """The eps written into the class, from the output of features with small variances."""
+        if "gamma" not in self.roles.places:
+            return None
+        assert self.runner is not None
+        x = (batch() - batch().mean(0)) * 10.0 ** -np.arange(FEATURES)
+        layer = self.maker.make(FEATURES, {"gamma": np.ones(FEATURES), "beta": np.zeros(FEATURES)})
+        out = self._rows(self.runner.forward(layer, self._shaped(x), True).out)
+        gain = as_array(get(layer, self.roles.places["gamma"]))
+        variance, spread = x.var(0), (out / (1.0 if gain is None else gain.ravel())).var(0)
+        found = variance / spread - variance
+        usable = found[(variance < found) & np.isfinite(found)]
+        return float(np.median(usable)) if usable.size > 1 and np.ptp(usable) < 0.05 * usable.max() else None
+
+    def _check_mode(self) -> None:
+        assert self.runner is not None
+        mode = self.runner.mode
+        if unswitched := mode.unswitched(self._fresh()):
+            self.seen.append(("mode-not-switched", "test", unswitched))
+        if (mode.ways and not mode.to_be_tried) or self._modes_differ():
+            return
+        name, layer = self.runner.forward_name or "forward", self._trial({}, True)[1]
+        takes = ", ".join(parameters_of(self._call(layer)))
+        has = f"{name} takes {takes}; switches of the layer: {switches_of(layer)}"
+        reason = f"no way found to ask for test mode: {has}"
+        setting = "phase" if self._uses_averages() else "mode"
+        self._record(setting, reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
+
+    def _modes_differ(self) -> bool:
+        """Whether torch.no_grad() makes a difference to the output."""
+        places = [self.roles.places[role] for role in ("running_mean", "running_var") if role in self.roles.places]
+        if len(places) < 2:
+            return False
+        settings = {place: np.linspace(1.0, 2.0, FEATURES) for place in places}
+        trained, tested = (self._trial(settings, training)[0] for training in (True, False))
+        return not np.allclose(trained, tested, rtol=1e-3)
+
+    def _uses_averages(self) -> bool:
+        """Whether a layer that is told nothing normalizes with its averages, as if in test mode."""
+        place = self.roles.places.get("running_mean")
+        if place is None:
+            return False
+        first, second = (self._trial({place: np.full(FEATURES, value)}, True)[0] for value in (0.0, 1.0))
+        return not np.allclose(first, second, rtol=1e-3)
