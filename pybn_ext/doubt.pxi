@@ -10,8 +10,10 @@
 cdef enum:
     TASTED = 64  # elements looked at of each feature in runs, at the most; of others it is SAMPLES
 
-# What is taken away may be so many times the largest dx.  With 2, one outlier of 32 elements left 5.4 units.
-cdef const double MOST = 1.25
+# What is taken away may be so many times the largest dx: of the elements that were tasted, and of those that were looked
+# at.  With 2, one outlier of 32 elements left 5.4 units; with 1.25 for both, one of 100 000 such features as many.
+cdef const double MOST_TASTED = 1.25
+cdef const double MOST = 1
 
 
 cdef void find_least(const Call* call, const Features* f) noexcept nogil:
@@ -29,7 +31,7 @@ cdef void find_least(const Call* call, const Features* f) noexcept nogil:
         size = fabs(factor[c])
         taken = fabs(first[c]) * each + fabs(second[c]) * furthest
         # Products of less than 1e-30 have lost digits, and then the sums say little.
-        least[c] = (taken if taken > 1e-15 else 1e-15) / MOST * size
+        least[c] = (taken if taken > 1e-15 else 1e-15) / MOST_TASTED * size
         least[c] = least[c] if (taken <= 1e37) & (variance[c] >= 1e-30) & (size > 0) else NAN
 
 
@@ -242,7 +244,7 @@ cdef inline bint is_doubtful(
     cdef double slope = fabs(f.second[c] / n * f.inverse[c])  # of dscale, which is in deviations
     return not (
         (centre + slope * furthest <= MOST * largest)
-        & (centre + slope * unseen <= MOST * largest)
+        & (centre + slope * unseen <= MOST * largest)  # so that to see the rest does not change the answer
         & (largest >= 1e-25)
         & (largest <= 1e37)
         & (f.variance[c] >= 1e-30)

@@ -110,6 +110,7 @@ def test_the_gradient_has_the_compiled_bits():
         ("call", "SAMPLES", way.SAMPLES),
         ("threads", "SERIAL", way.SERIAL),
         ("doubt", "TASTED", backward.TASTED),
+        ("doubt", "double MOST_TASTED", backward.MOST_TASTED),
         ("doubt", "double MOST", backward.MOST),
     ],
 )

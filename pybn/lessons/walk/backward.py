@@ -11,7 +11,8 @@ from pybn.lessons.walk.sums import column_sums
 from pybn.lessons.walk.way import FEW_ELEMENTS, SPARE, Call, Plan, at
 
 TASTED = 64  # elements of each feature that are looked at first where they lie in runs, at the most
-MOST = 1.25  # what is taken away may be so many times the largest dx
+MOST_TASTED = 1.25  # what is taken away may be so many times the largest dx, of these few
+MOST = 1.0  # and of all
 UNIT = 1.1920929e-07  # of float32, at 1
 
 
@@ -58,7 +59,7 @@ def doubt(call: Call, way: Plan, known: Known, variance: np.ndarray, dx: np.ndar
     factor = np.abs(known.inverse if scale is None else np.asarray(scale, np.float64) * known.inverse)
     # No x is further from its mean than sqrt(n) deviations.
     taken = np.abs(known.first) * (1 / call.count) + np.abs(known.second) * (1 / np.sqrt(call.count))
-    least = np.maximum(taken, 1e-15) / MOST * factor
+    least = np.maximum(taken, 1e-15) / MOST_TASTED * factor
     if call.inner >= SPARE and call.keep.all():
         lanes = min(call.inner, TASTED) // SPARE * SPARE
         largest = np.abs(dx[: TASTED // lanes, :, :lanes]).max(axis=(0, 2))
