@@ -10,8 +10,8 @@
 cdef enum:
     TASTED = 64  # elements looked at of each feature in runs, at the most; of others it is SAMPLES
 
-# What is taken away may be so many times the largest dx: of the elements that were tasted, and of those that were looked
-# at.  With 2, one outlier of 32 elements left 5.4 units; with 1.25 for both, one of 100 000 such features as many.
+# What is taken away may be so many times the largest dx: of the elements that were tasted, and of those looked at.
+# With 2, one outlier of 32 elements left 5.4 units; with 1.25 for both, one of 100 000 such features as many.
 cdef const double MOST_TASTED = 1.25
 cdef const double MOST = 1
 
