@@ -68,7 +68,10 @@ cdef void sum_tile(const Call* call, const real* x, const Features* f, const rea
 cdef void sum_low_tile(
     const Call* call, const real* x, const Features* f, Py_ssize_t lanes, const real* shift
 ) noexcept nogil:
-    """Rows so few that what they add up to in x's own type is all there is."""
+    """Rows so few that what they add up to in x's own type is all there is.
+
+    Through float64 lanes, as where there are more, images of 4 x 4 to 7 x 7 took 1.04 to 1.17 of the time.
+    """
     cdef real s_room[TILE_LANES + 2 * SPARE]
     cdef real q_room[TILE_LANES + 2 * SPARE]
     cdef real* s = <real*> next_line(s_room)

@@ -52,9 +52,25 @@ cdef void plan_cut(const Call* call, Cut* cut) noexcept nogil:
         if cut.inners == 1:
             cut.outers = (call.outer - 1) // larger(1, PART // (features * call.inner)) + 1
     cut.groups = (call.features + features - 1) // features
-    cut.reach = features * ((call.outer - 1) // cut.outers + 1) * ((call.inner - 1) // cut.inners + 1)
-    cut.reach = (cut.reach + SPARE - 1) // SPARE * SPARE
+    cut.reach = (smaller(PART, size_of(call)) + SPARE - 1) // SPARE * SPARE
+    if call.operation == INFERENCE:
+        plan_as_it_lies(call, cut)
     cut.slots = smaller(1 if size_of(call) < SERIAL else threads_now(), cut.groups * cut.outers * cut.inners)
+
+
+cdef void plan_as_it_lies(const Call* call, Cut* cut) noexcept nogil:
+    """For y of features that are known, unless more constants than y would be made.
+
+    Inference of (4096, 512) in columns took 1.6 of the time, of (32, 256, 14, 14) 1.5.
+    """
+    cdef Py_ssize_t features = smaller(call.features, larger(1, PART // call.inner))
+    if call.inner < SHORTEST and call.features * call.inner > PART // SPARE:
+        return
+    cut.inners = (call.inner + PART - 1) // PART
+    cut.outers = call.outer
+    if cut.inners == 1:
+        cut.outers = (call.outer - 1) // larger(1, PART // (features * call.inner)) + 1
+    cut.groups = (call.features + features - 1) // features
 
 
 cdef inline Part part_of(const Call* call, const Cut* cut, Py_ssize_t index) noexcept nogil:
@@ -283,6 +299,8 @@ cdef void execute_parts(Call* call) noexcept nogil:
     if call.operation == TRAINING or call.operation == GRADIENT:
         cut.operation = INFERENCE if call.operation == TRAINING else GRADIENT_FROM_SUMS
         cut.backwards = True
+        if call.operation == TRAINING:
+            plan_as_it_lies(call, cut)
         run(slot_task, call, cut.slots, False)
 
 

@@ -195,3 +195,11 @@ def test_without_dask_it_says_what_to_install(monkeypatch):
 def test_no_progress_is_shown_unless_asked_for(capsys):
     pybn.distributed.moments(da.ones((8, 2), chunks=2))
     assert capsys.readouterr() == ("", "")
+
+
+def test_blocks_of_one_row(tmp_path):
+    x = np.arange(6.0).reshape(3, 2)
+    np.save(tmp_path / "x.npy", x)
+    found = pybn.distributed.from_npy(tmp_path / "x.npy", 1)
+    assert found.chunks[0] == (1, 1, 1)
+    np.testing.assert_array_equal(found.compute(scheduler="synchronous"), x)

@@ -404,3 +404,9 @@ def test_an_error_that_cannot_be_put_in_words_is_heard_all_the_same():
 
     heard = (WorkerFailedError, "the worker of rank 1 failed: Speechless")
     assert Simulated(3).run(fail) == [heard, (Speechless, None), heard]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_team_of_nobody_is_refused(size):
+    with pytest.raises(ValueError, match=f"size must be 1 or more, got {size}"):
+        Simulated(size)

@@ -135,3 +135,9 @@ def test_bad_momentum(value, error, word):
 def test_an_epsilon_beyond_float64_is_refused_as_infinity_is(kernels, value):
     with pytest.raises(ValueError, match="epsilon must be finite, got an int beyond float64"):
         kernels.batch_norm_training(np.ones((2, 3)), None, None, epsilon=value)
+
+
+def test_a_mask_has_no_size_along_the_features(kernels):
+    """Not even the features' own, be it two; and the shape that is wanted is told."""
+    with pytest.raises(ValueError, match=r"shape \(3,\), or \(3, 1\), .* got \(3, 2\)"):
+        kernels.moments(np.ones((3, 2)), mask=np.ones((3, 2), bool))
