@@ -264,7 +264,7 @@ class Met:
     def _shaped(self, rows: np.ndarray) -> np.ndarray:
         if self.dims == 2:
             return rows
-        return np.ascontiguousarray(rows.reshape(2, 2, COUNT // 4, FEATURES).transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(rows.reshape(2, 4, 3, FEATURES).transpose(0, 3, 1, 2))
 
     def _laid(self, array: np.ndarray) -> np.ndarray:
         """An input as the layer wants it, before there is a runner."""
