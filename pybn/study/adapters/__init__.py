@@ -115,6 +115,8 @@ def from_class(
     of_images = _met_with_images(layer, given) if acquainted and images is None else None
     if of_images and not flat.works:
         return _of_images(of_images)
+    if of_images and of_images.channels_last and of_images.raises_backward:
+        of_images = None  # rows of features, which numpy happens to broadcast over images
     if of_images and (of_images.normalizes or (_speaks_of_images(layer) and not of_images.channels_last)):
         return CourseFunctions(*_pair(flat), None, *_pair(of_images, ("spatial",), ("spatial",)))
     return CourseFunctions(*_pair(flat))

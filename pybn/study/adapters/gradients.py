@@ -40,6 +40,7 @@ class MetWithGradients(MetWithSettings):
             self._record("backward", str(reason), "names={'backward': '...'}, or a function (dout, cache) of your own")
             return
         except Exception as error:
+            self.raises_backward = True
             self._blame_backward(error, layer)
             return  # else the student's: it is told when it is judged
         if self.answer(result, dout.shape, layer) is not None or out.shape != rows.shape:
@@ -130,6 +131,7 @@ class MetWithGradients(MetWithSettings):
         self.learns = all(not np.array_equal(before[p], after[p]) for p in places if p is not None)
         return self.learns
 
+    raises_backward = False  # on the trial's batch
     learns = False
     rate: Place | None = None  # where the layer keeps the learning rate of its own steps
 

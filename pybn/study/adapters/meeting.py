@@ -26,8 +26,8 @@ from pybn.study.adapters.places import (
     switches_of,
     written,
 )
-from pybn.study.adapters.roles import COUNT, FEATURES, Roles, batch, find_roles
-from pybn.study.adapters.running import TO_LAST, Runner, method, settings_of
+from pybn.study.adapters.roles import COUNT, FEATURES, NUMBERS, Roles, batch, find_roles
+from pybn.study.adapters.running import TO_LAST, Runner, method, parameters_of, settings_of
 
 AROUND = "hand in functions (x, gamma, beta, bn_param) and (dout, cache) around the layer"
 
@@ -156,7 +156,8 @@ class Met:
             backward=self.names.get("backward", ""),
             output=parsed(self.names["output"]) if "output" in self.names else (),
         )
-        self.runner.arguments, self.runner.channels_last = settings_of(call), self.channels_last
+        named = {role: self.names[role] for role in NUMBERS if self.names.get(role) in parameters_of(call)}
+        self.runner.arguments, self.runner.channels_last = settings_of(call) | named, self.channels_last
 
     other_forward = ""  # a method that is forward in test mode, found by trying
 
@@ -263,7 +264,7 @@ class Met:
     def _shaped(self, rows: np.ndarray) -> np.ndarray:
         if self.dims == 2:
             return rows
-        return np.ascontiguousarray(rows.reshape(2, 2, COUNT // 4, FEATURES).transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(rows.reshape(2, 4, 3, FEATURES).transpose(0, 3, 1, 2))
 
     def _laid(self, array: np.ndarray) -> np.ndarray:
         """An input as the layer wants it, before there is a runner."""

@@ -21,7 +21,7 @@ from pybn.study.adapters.names import NAMES, bare, kin
 from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, members, numbers_of, parsed, written
 
 FEATURES = 6  # no other size of the trial batch is 6
-COUNT = 8  # two images of 2 x 2 positions: each axis is longer than 1
+COUNT = 24  # two images of 4 x 3 positions: no axis is 1, and none as long as another
 ARRAYS, NUMBERS = ("gamma", "beta", "running_mean", "running_var"), ("eps", "momentum")
 CLOSE = 1e-4  # float32 keeps 1e-6 of a number; two roles differ by more than 1e-2
 

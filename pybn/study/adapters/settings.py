@@ -31,7 +31,8 @@ class MetWithSettings(Met):
     def _check_settings(self) -> None:
         assert self.runner is not None
         _, layer = self._trial({}, True)
-        unheld = {role for role, text in self.names.items() if role in ARRAYS + NUMBERS and not self._holds(role, text)}
+        named = {role: text for role, text in self.names.items() if role in ARRAYS + NUMBERS}
+        unheld = {role for role, text in named.items() if not self._holds(role, text)} - set(self.runner.arguments)
         for role in sorted(unheld):
             self.roles.places.pop(role, None)
             reason = f"names= says {role} is {self.names[role]!r}; the class has {', '.join(described(layer))}"

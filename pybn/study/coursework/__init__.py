@@ -26,7 +26,7 @@ from pybn.study.coursework.output.edges import backward_edges, habits, judge_edg
 from pybn.study.coursework.output.inference import judge_test, judge_test_of
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
-from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, finding, not_judged
+from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Said, merged, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
 from pybn.study.coursework.student.student import ROLES, Student
@@ -186,9 +186,9 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
         others = [each for findings in found.values() for each in findings]
         right = not any(each.kind in DEPARTURES for each in others)
         found["spatial"] = judge_spatial(student, same_layer=student.images_alone, others_right=right).findings
-    for code, part, name in student.seen:
-        if part in found and code not in {each.code for each in found[part]}:
-            found[part].insert(0, finding(code, part, name=name))
+    for part in found:
+        seen = [Said(code, name) for code, where, name in student.seen if where == part]
+        found[part] = merged(part, seen) + found[part]
     for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found

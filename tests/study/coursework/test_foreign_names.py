@@ -110,6 +110,13 @@ class Layer:
 """
 
 
+def test_both_averages_of_integers_are_one_finding():
+    name, edits, _ = SLIPS["integers"]
+    report = said(name, *edits)
+    assert [found.code for found in report.findings] == ["averages-of-integers"], report.text
+    assert "running_mean and running_var are kept in integers" in report.text
+
+
 def test_a_class_without_a_forward_is_told_its_methods_once():
     report = check_batch_norm(last_class(NO_FORWARD))
     assert not report.findings
@@ -132,6 +139,14 @@ def test_an_unjudged_part_is_no_full_mark():
     assert "names= says running_mean is 'nowhere'" in report.text
     assert f"{report.points:g} of {report.possible:g} points judged; {report.unjudged:g} not judged." in report.text
     assert report.parts["statistics"].status == "not judged"
+
+
+def test_a_setting_of_forward_may_be_named():
+    """As an argument of forward, where its name tells nothing."""
+    edits = [("momentum=0.9", "held=0.9"), ("momentum * self", "held * self"), ("(1 - momentum)", "(1 - held)")]
+    report = said("settings_of_forward", *edits, names={"momentum": "held"})
+    assert report.ok, report.text
+    assert "momentum" not in report.text.partition("convention")[2]
 
 
 @pytest.mark.parametrize(("name", "attribute"), [("text_mode", "stand"), ("enum_and_tuple", "now")])

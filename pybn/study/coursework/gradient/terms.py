@@ -76,7 +76,9 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
     best = min(readings, key=_weight, default=[])
     if not readings:
         best = [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
-    if training is not None and _weight(best) >= UNCERTAIN and any(f.kind == "mistake" for f in training.findings):
+    # After a wrong forward a half power of the deviation is that forward's root taken twice or not at all.
+    unsure = _weight(best) >= UNCERTAIN or any(f.code == "deviation-powers" and ".5 " in f.what for f in best)
+    if training is not None and unsure and any(f.kind == "mistake" for f in training.findings):
         return [finding("dx-open", role, evidence)]
     return best
 

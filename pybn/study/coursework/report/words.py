@@ -166,7 +166,7 @@ _OUTPUT: _Slips = {
         "mode-not-switched": "{name} leaves the layer in its mode; the rest is judged with its flag set",
     },
     ("mistake", "averages", "averages are floats: a step moves them by less than 1"): {
-        "averages-of-integers": "{name} {are} an array of integers: what a step adds is cut off",
+        "averages-of-integers": "{name} {are} kept in integers: what a step adds is cut off",
     },
     ("mistake", "inference", _TEST): {
         "batch-statistics-in-test": "mean and variance are the test batch's: a row's result depends on its neighbours",
