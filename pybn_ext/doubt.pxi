@@ -188,7 +188,7 @@ cdef Py_ssize_t look_closer(
             if looks == until:
                 if still_doubtful(call, f, begin, number, lanes, &closer, <double*> squares, False) == 0:
                     return 0
-                until += smaller(3 * until, MOST_LOOKS)
+                until += smaller(until // 2, MOST_LOOKS)
             look(call, x, at + done, smaller(lanes, number * inner - done), &closer)
             looks += 1
             done += lanes
