@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["pybn/bridges/torch.py"]
+collect_ignore = [] if find_spec("torch") else ["pybn/bridges/tensors.py", "pybn/bridges/torch.py"]

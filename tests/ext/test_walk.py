@@ -9,7 +9,7 @@ import pytest
 from pybn.lessons import walk
 from pybn.lessons.walk import backward, forward, way
 
-ext = pytest.importorskip("pybn_ext", reason="pybn_ext is not built", exc_type=ImportError)
+ext = pytest.importorskip("pybn_ext", reason="pybn_ext is not built")
 
 ROOMS = Path(__file__).parents[2] / "pybn_ext"
 EPSILON = 1e-3
