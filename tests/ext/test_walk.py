@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pybn.lessons import walk
-from pybn.lessons.walk import backward, forward, way
+from pybn.lessons.walk import way
 
 ext = pytest.importorskip("pybn_ext", reason="pybn_ext is not built")
 
