@@ -9,7 +9,7 @@ from tests.support import arrays, checks, oracle
 from tests.support.hard import ROWS, families, layouts
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", arrays.NAMES)
 @pytest.mark.parametrize("name", list(families(np.random.default_rng(0), 2, 1)))
@@ -40,7 +40,7 @@ def behind_its_own_forward_pass(kernels, x, dy, scale, where):
     checks.assert_dx(dx, x, dy, *true, scale, epsilon=1e-5, units=4 + 2, **where)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", list(families(np.random.default_rng(0), 2, 1)))
 def test_every_digit_of_dx_from_the_sums_of_parts(kernels, rng, name, masked):
@@ -75,7 +75,7 @@ def in_two_parts(kernels, whole, parts, across, scale, axis, masked):
     checks.assert_dx(np.concatenate(dx, across), x, dy, mean, variance, scale, kernels=kernels, **where[0])
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", ["y", "100 + noise"])
 @pytest.mark.parametrize("shape", [(70_001, 3), (2_500, 33), (2, 3, 40_000), (3, 70, 400)], ids=str)
 def test_large(kernels, rng, name, shape):

@@ -15,7 +15,7 @@ from tests.support.students.manners import RIGHT, SLIPS, functions
 from tests.support.students.names import NEUTRAL
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("manner", RIGHT)
 def test_a_right_manner_is_not_accused(manner):
     report = check_batch_norm(**functions(manner))

@@ -31,7 +31,7 @@ def check(solution, *wrong):
     return check_batch_norm(solution, convention="keras")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("wrong", VARIANTS)
 def test_functions_with_a_cache(wrong):
     assert said(check(functions({wrong}), wrong)) == {number(wrong)}
@@ -71,7 +71,7 @@ def assert_pair(pair, report):
     assert not report.ok or "20a" in pair
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("pair", SAMPLE, ids="-".join)
 def test_some_pairs(pair):
     assert_pair(pair, check(functions(pair), *pair))

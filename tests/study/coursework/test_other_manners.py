@@ -23,14 +23,14 @@ def codes(report):
     return list(dict.fromkeys(found.code for found in report.findings))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", functions.RIGHT)
 def test_right_functions_are_right(name):
     report = check_batch_norm(run(functions.RIGHT[name]))
     assert report.ok, report.text
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", classes.RIGHT)
 def test_right_classes_are_right(name):
     report = checked_class(name, classes.RIGHT[name])
