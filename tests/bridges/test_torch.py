@@ -253,7 +253,7 @@ def test_a_converted_network_trains_as_it_did(generator):
 
 def test_a_subclass_of_pytorchs_layer_is_left_alone():
     class Own(torch.nn.BatchNorm1d):
-        pass
+        """Somebody's own."""
 
     assert type(bridge.convert(Own(3))) is Own
     synced = bridge.convert(torch.nn.SyncBatchNorm(3))

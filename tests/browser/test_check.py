@@ -19,7 +19,7 @@ def server_of(folder):
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
-            pass
+            """No line for each file that is asked for."""
 
     return http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
 

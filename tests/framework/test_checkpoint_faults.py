@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -83,11 +84,8 @@ def interrupt_at_every_line(path):
     outcomes = []
     for line in range(1, 10_000):
         ctx = a_context(1)
-        try:
-            with InterruptedAtLine(line) as interrupt:
-                load_checkpoint(ctx, path)
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt), InterruptedAtLine(line) as interrupt:
+            load_checkpoint(ctx, path)
         assert state(ctx) in (before, after), f"half loaded after an interrupt at line {line}"
         outcomes.append(state(ctx) == after)
         load_checkpoint(ctx, path)  # and nothing holds the context back from the next change

@@ -1,5 +1,6 @@
 """A stranger's file in a process of its own: the verdict stands, whatever the file does."""
 
+import contextlib
 import os
 import threading
 
@@ -57,12 +58,10 @@ def test_what_is_odd_and_right_is_right(name, file, capfd):
 
 @pytest.mark.parametrize("name", hostile.CHEATS)
 def test_a_cheat_changes_no_verdict_and_not_the_next_one(name, file):
-    try:
-        report = check_file(file(hostile.WRONG_BACKWARD + hostile.CHEATS[name]))
-    except NoVerdict:
-        pass  # who breaks what asks it is not judged, and is no success
-    else:
-        assert report.parts["backward"].status in ("wrong", "fails"), report.text
+    status = "not judged"
+    with contextlib.suppress(NoVerdict):  # who breaks what asks it is not judged, and is no success
+        status = check_file(file(hostile.WRONG_BACKWARD + hostile.CHEATS[name])).parts["backward"].status
+    assert status in ("wrong", "fails", "not judged")
     assert check_batch_norm(einsum_forward, einsum_backward).ok
     assert not np.array_equal([1], [2])
 

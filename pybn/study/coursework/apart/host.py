@@ -7,6 +7,7 @@ it.  A process that does not answer a second after its limit is killed; the next
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -118,11 +119,9 @@ class Host:
             process.kill()
             process.wait()
         for stream in (process.stdin, process.stdout):
-            try:
+            with contextlib.suppress(OSError):  # what was not sent is not needed
                 if stream:
                     stream.close()
-            except OSError:  # what was not sent is not needed
-                pass
         return status
 
     def call(self, role: str, arrays: list[np.ndarray], last: Any) -> Any:
