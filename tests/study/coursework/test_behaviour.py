@@ -1,11 +1,13 @@
 """What a function does beside its arithmetic: hang, raise, print, return other things, keep state."""
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -479,3 +481,32 @@ def test_a_first_step_that_needs_averages():
     report = check_batch_norm(forward, staged_backward)
     assert [found.code for found in report.findings] == ["first-step-fails"]
     assert "KeyError: 'running_mean'" in report.text
+
+
+class Held:
+    """Something that a call holds when it fails."""
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_what_a_failed_call_held_is_free_at_once(chained):
+    """After a MemoryError the next call needs the memory; no collector may have to come by first."""
+    held = []
+
+    def fails():
+        mine = Held()
+        held.append(weakref.ref(mine))
+        raise MemoryError
+
+    def fails_again():
+        try:
+            fails()
+        except MemoryError:
+            raise ValueError("in its place")
+
+    gc.disable()
+    try:
+        outcome = run(fails_again if chained else fails, limit=20)
+        assert outcome.failure == "raised"
+        assert held[0]() is None
+    finally:
+        gc.enable()

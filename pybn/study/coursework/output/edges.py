@@ -43,6 +43,8 @@ def _kept_state(student: Student, training: Judged) -> list[Finding]:
     first, again = training.steps[0], train(student, LARGE_EPSILON)
     fresh = [_fresh(student) for _ in range(2)]
     for before, after in ((first, again), fresh):
+        if after.failure and not before.failure:
+            return [finding("state-kept", "training", f"the second call {after.failure.message}")]
         for name, shown in (("out", "out"), ("mean", "running_mean"), ("variance", "running_var")):
             if not _same(getattr(before, name), getattr(after, name)):
                 return [finding("state-kept", "training", f"{shown} differs at the second call")]

@@ -125,6 +125,7 @@ class _Call(threading.Thread):
         except BaseException as error:  # SystemExit too: it must not end the teacher's process
             self.message = described(error)  # here, within the limit
             self.error = error
+            _let_go(error)
 
     def interrupt(self) -> None:
         """Raise TimeIsUp in the thread unless it is done."""
@@ -132,6 +133,14 @@ class _Call(threading.Thread):
             if not self.done.is_set():
                 self.interrupted = True
                 _set_exception(self.ident, TimeIsUp)
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what the failed calls held: an error holds their frames, and after a MemoryError the next call needs it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__context__
 
 
 def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
