@@ -501,7 +501,7 @@ def test_what_a_failed_call_held_is_free_at_once(chained):
         try:
             fails()
         except MemoryError:
-            raise ValueError("in its place")
+            raise ValueError("in its place")  # noqa: B904  (it is chained by itself)
 
     gc.disable()
     try:
