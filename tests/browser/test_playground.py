@@ -254,8 +254,10 @@ def test_lessons_open_it_at_their_setting(site, opened):
         (path,) = (site / "gallery").glob(f"{lesson}*.html")
         page = opened(path.as_uri())
         page.locator("a[href*='playground.html#']").first.click()
+        page.wait_for_load_state()  # the click returns before the new page's script has run
         settings.add(page.locator("#pg-sentence").inner_text())
     assert len(settings) == 5
+    assert "" not in settings
 
 
 def test_the_page_is_small(site):
