@@ -96,8 +96,10 @@ cdef extern from *:
     }
     #endif
     #if defined(PYBN_STREAM)
+    #define pybn_streams 1
     #define pybn_stream_end() _mm_sfence()
     #else
+    #define pybn_streams 0
     #define PYBN_STREAM(to, value) (*(to) = (value))
     #define pybn_stream_end() ((void) 0)
     #endif
@@ -107,6 +109,7 @@ cdef extern from *:
     void stream_floats "PYBN_STREAM"(floats* to, floats value) noexcept nogil
     void stream_doubles "PYBN_STREAM"(doubles* to, doubles value) noexcept nogil
     void stream_end "pybn_stream_end"() noexcept nogil
+    const bint streams "pybn_streams"  # whether there is a way past the caches
     floats kept_floats "pybn_kept_floats"(floats value, const unsigned char* keep) noexcept nogil
     doubles kept_doubles "pybn_kept_doubles"(doubles value, const unsigned char* keep) noexcept nogil
     floats chosen_floats "pybn_chosen_floats"(floats value, floats other, const unsigned char* keep) noexcept nogil
