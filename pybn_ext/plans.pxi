@@ -105,7 +105,7 @@ cdef void plan_channels(Call* call) noexcept nogil:
 
 cdef inline bint sweeps(const Call* call) noexcept nogil:
     """Whether nothing is summed, and runs are long enough that their ends do not count."""
-    if call.operation != INFERENCE or call.keep != NULL or call.by_rows:
+    if call.operation != INFERENCE or call.by_rows:
         return False
     return call.inner == 1 or call.inner * item_of(call) >= SHORT
 
