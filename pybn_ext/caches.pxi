@@ -94,7 +94,7 @@ cdef bint choose_way(Call* call) noexcept:
         return False
     call.stream = moved > larger(larger(border.inside, third_level), SMALL_CACHES)  # until it is known
     # Where the border is known to a quarter, either will do.
-    return not (trying or at_rest() or 4 * border.outside <= 5 * border.inside and border.inside)
+    return not (trying or at_rest() or 0 < 4 * border.outside <= 5 * border.inside)
 
 
 cdef void try_ways(Call* call, double* took) noexcept nogil:

@@ -86,10 +86,12 @@ cdef extern from *:
     }
     /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
     #if defined(PYBN_VECTORS) && defined(__SSSE3__)
+    #define pybn_picks 1
     #define pybn_pick_16(to, from, places) \
         _mm_storeu_si128((__m128i *) (to), _mm_shuffle_epi8( \
             _mm_loadu_si128((const __m128i *) (from)), _mm_loadu_si128((const __m128i *) (places))))
     #else
+    #define pybn_picks 0
     static void pybn_pick_16(unsigned char *to, const unsigned char *from, const unsigned char *places) {
         int i;
         for (i = 0; i < 16; i++) to[i] = from[places[i]];
@@ -117,6 +119,7 @@ cdef extern from *:
     void pick_16 "pybn_pick_16"(
         unsigned char* to, const unsigned char* source, const unsigned char* places
     ) noexcept nogil
+    const bint picks "pybn_picks"  # whether that is one instruction
     int reaches "pybn_reaches"(floats value, float least) noexcept nogil
     doubles widened "pybn_widened"(const float* x) noexcept nogil  # as many elements as fit
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
@@ -177,6 +180,11 @@ cdef inline const vector* seek(const vector* start, Py_ssize_t bytes) noexcept n
     return <const vector*> (<const char*> start + bytes)
 
 
+cdef inline Py_ssize_t piece_of(Py_ssize_t lanes, Py_ssize_t most) noexcept nogil:
+    """How many of the lanes to take at once, so that what is left is not less than a vector."""
+    return most if lanes >= most + SPARE else lanes
+
+
 cdef inline Py_ssize_t to_line(const void* y) noexcept nogil:
     """Bytes from y to the next cache line."""
     return -<Py_ssize_t> (<uintptr_t> y) & (LINE - 1)
@@ -189,9 +197,11 @@ cdef inline void* next_line(void* p) noexcept nogil:
 
 cdef extern from *:
     """
-    static const unsigned char pybn_ones_then_zeros[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const unsigned char pybn_ones_then_zeros[48] = {
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     """
-    const unsigned char* ones_then_zeros "pybn_ones_then_zeros"  # SPARE of each
+    const unsigned char* ones_then_zeros "pybn_ones_then_zeros"  # SPARE of each, and of ones again
 
 
 cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:

@@ -13,7 +13,7 @@ from tests.support.fresh import run_python
 
 operations = pybn_ext._operations
 NEVER = sys.maxsize
-LARGE = (3000, 257)  # 3 MB in float32: more than the smallest caches, and rests everywhere
+LARGE = (5000, 257)  # 5 MB in float32, more than the second level of any core; and rests everywhere
 
 
 def past():
@@ -30,7 +30,12 @@ def fix():
 
 @pytest.fixture
 def measured(fix):
+    """On one thread: several may be found to wait for each other, and then nothing is tried for a while."""
+    before = pybn_ext.get_num_threads()
+    pybn_ext.set_num_threads(1)
     fix(-1)
+    yield
+    pybn_ext.set_num_threads(before)
 
 
 def training(shape=LARGE, **keywords):
