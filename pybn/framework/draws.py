@@ -36,11 +36,11 @@ def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
     It is tried on a copy: whatever is wrong with it is raised here.
     """
     attempt = copy.deepcopy(rng.bit_generator)
-    kind = saved["bit_generator"]
-    if kind != attempt.state["bit_generator"]:
+    kind, ours = saved["bit_generator"], attempt.state["bit_generator"]
+    if kind != ours:
         raise ValueError(
-            f"random numbers of the kind {kind!r} cannot go on in a Context with {attempt.state['bit_generator']}: make "
-            "it with a Generator of that kind, or load with restore_rng=False and draw others"
+            f"random numbers of the kind {kind!r} cannot go on in a Context with {ours}: make it with a Generator of "
+            "that kind, or load with restore_rng=False and draw others"
         )
     attempt.state = saved
     return attempt.state
