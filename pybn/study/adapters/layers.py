@@ -210,6 +210,7 @@ class Function:
         self.adapted, self.call, self.parts = adapted, call, parts
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
+        self.own = adapted.own["eps"], adapted.own["momentum"]  # settings written into the class
         self.counts_the_new = adapted.maker.default_below("momentum", 0.5) or adapted.argument_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:

@@ -548,7 +548,7 @@ SLIPS = [
             ("batch_mean = np.mean(x, axis=0)", "batch_mean = np.mean(x)"),
             ("batch_var = np.var(x, axis=0)", "batch_var = np.var(x)"),
         ],
-        {"training": {"global-mean", "global-variance"}, "statistics": {"global-stored"}},
+        {"training": {"global-mean", "global-variance"}, "statistics": {"global-mean", "global-variance"}},
     ),
     (
         "dvar dmean",
@@ -638,7 +638,7 @@ SLIPS = [
     (
         "one dict",
         [("v=((x-mu)**2).sum(axis=0)/N", "v=np.sqrt(((x-mu)**2).sum(axis=0)/N)")],
-        {"training": {"deviation-under-root"}, "statistics": {"deviation-stored"}},
+        {"training": {"deviation-under-root"}, "statistics": {"deviation-under-root"}},
     ),
     (
         "one dict",
@@ -875,7 +875,7 @@ SLIPS = [
     (
         "grad names",
         [("np.mean(np.square(diff), axis=0)", "np.mean(np.square(diff))")],
-        {"training": {"global-variance"}, "statistics": {"global-stored"}},
+        {"training": {"global-variance"}, "statistics": {"global-variance"}},
     ),
     ("grad names", [('eps = p["eps"]', "eps = 1e-8")], {"training": {"epsilon-fixed"}, "test": {"epsilon-fixed"}}),
     (

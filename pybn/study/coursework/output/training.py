@@ -23,12 +23,15 @@ from pybn.study.coursework.output.fit import (
     common,
     explanations,
     line,
+    some_features,
 )
 from pybn.study.coursework.output.names import departures, formula_findings
 from pybn.study.coursework.report.findings import DEPARTURES, Finding, failed, finding, first_difference
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import LARGE_EPSILON, SMALL_EPSILON, Probe
 from pybn.study.coursework.student.student import Step, Student
 
+UNEXPLAINED = known("unexplained-output")
 PROBES = (LARGE_EPSILON, SMALL_EPSILON)
 
 # Formulas with more departures than this are chance: two odd numbers (3 each), or six slips.
@@ -63,7 +66,25 @@ def judge_training(student: Student) -> Judged:
     broken = next((step.failure for step in steps if step.failure), None)
     if broken:
         return Judged([failed("training", student.name("forward"), broken)], steps=steps)
-    return judge_output("training", PROBES, steps, [probe.out for probe in PROBES], TRAINING)
+    judged = judge_output("training", PROBES, steps, [probe.out for probe in PROBES], TRAINING)
+    if [each.code for each in judged.findings] == [UNEXPLAINED]:
+        judged.findings = _of_order(student, judged) or _of_features(judged) or judged.findings
+    return judged
+
+
+def _of_order(student: Student, judged: Judged) -> list[Finding]:
+    """Whether the rows come out as other numbers where they stand in another order."""
+    turned = train(student, PROBES[0].turned()).out
+    out, evidence = judged.steps[0].out, judged.findings[0].evidence
+    if turned is None or agree(turned[::-1], out, SINGLE):
+        return []
+    return [finding("row-order", "training", evidence, name="out")]
+
+
+def _of_features(judged: Judged) -> list[Finding]:
+    """Whether some features are right."""
+    some = some_features([step.out for step in judged.steps], [probe.out for probe in PROBES])
+    return [finding("some-features", "training", judged.findings[0].evidence, name="out", **some)] if some else []
 
 
 def train(student: Student, probe: Probe) -> Step:
@@ -123,7 +144,7 @@ def unexplained(part: str, probe: Probe, out: np.ndarray, right: np.ndarray) -> 
     means = first_difference("the mean of each feature: ", out.mean(0), right.mean(0))
     spreads = first_difference("the standard deviation of each feature: ", out.std(0), right.std(0))
     evidence = "; ".join(filter(None, [first_difference(names.get(part, "out"), out, right), means, spreads]))
-    return finding("unexplained-output", part, evidence)
+    return finding(UNEXPLAINED, part, evidence)
 
 
 def _row_findings(part: str, probes: Sequence[Probe], outs: Sequence[np.ndarray]) -> list[Finding]:

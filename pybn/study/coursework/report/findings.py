@@ -36,6 +36,7 @@ class Finding:
     evidence: str = ""
     example: str = ""
     quantity: str = ""
+    function: str = ""  # the key of the function at fault, where it is not the part's own
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strings, for JSON."""
@@ -79,12 +80,12 @@ class Said:
 
 
 def merged(part: str, said: Iterable[Said]) -> list[Finding]:
-    """The findings, what was said of two things said once: its first evidence is kept for each."""
-    same: dict[str, list[Said]] = {}
+    """The findings, what was said of two things in the same words said once: its first evidence is kept for each."""
+    same: dict[tuple[str, str], list[Said]] = {}
     for each in said:
-        same.setdefault(each.code, []).append(each)
+        same.setdefault((each.code, repr(sorted(each.values.items()))), []).append(each)
     findings = []
-    for code, group in same.items():
+    for (code, _), group in same.items():
         name = " and ".join(dict.fromkeys(each.name for each in group if each.name))
         evidence = "; ".join(dict.fromkeys(each.evidence for each in group if each.evidence))
         findings.append(finding(code, part, evidence, name=name, **group[0].values))

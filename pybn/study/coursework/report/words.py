@@ -96,6 +96,8 @@ _OUTPUT: _Slips = {
         "mean-for-variance": "the mean stands where the variance belongs",
         "mean-not-squared": "the mean is taken off the mean of x^2 as it is, and not squared: E[x^2] - E[x]",
         "absolute-deviation": "the mean absolute distance stands where the variance belongs",
+        "variance-about-whole": "distances are taken from the mean of the whole array and not of the feature",
+        "mean-of-n-1": "the mean is a sum divided by n - 1, and not by n",
         "variance-about-average": "distances are taken from the moving average and not from the mean of the batch",
         "sample-variance": "the sample variance, divided by n - 1, normalizes the batch",
         "variance-not-averaged": "the squared distances are summed and not divided by n",
@@ -122,7 +124,7 @@ _OUTPUT: _Slips = {
         "square-under-root": "the variance is squared under the root",
         "multiplied-by-deviation": "it is multiplied by the deviation and not divided by it",
         "not-divided": "it is not divided by the deviation at all",
-        "variance-zero": "every feature is divided by sqrt(eps): what stands for the variance is 0, as of one element",
+        "variance-zero": "what stands for the variance is 0, as of one element, and sqrt(eps) divides every feature",
         "one-denominator": "every feature is divided by the same number, {value:.6g}",
     },
     ("mistake", "normalize", "every variance is positive or zero, and eps is added to it before the root"): {
@@ -154,6 +156,13 @@ _OUTPUT: _Slips = {
         "offset-before-scale": "beta is added before the division by the deviation",
         "offset-subtracted": "beta is subtracted",
     },
+    ("mistake", "normalize", "every feature is treated alike, and by itself"): {
+        "some-features": "{name} {are} right in {right} alone, and {rest} in the others",
+    },
+    ("mistake", "normalize", "a statistic is used when all rows have gone into it: their order changes nothing"): {
+        "row-order": "{name} depend{s} on the order of the rows: a loop uses something before it is finished",
+        "rows-so-far": "row i of {name} is made of rows up to i alone: sums are used in the loop that makes them",
+    },
     ("mistake", "normalize", "out = gamma * (x - mean) / sqrt(variance + eps) + beta, for each feature"): {
         "output-constant": "out does not depend on x",
         "input-returned": "x comes back, as it is or with gamma and beta: it is not normalized",
@@ -165,6 +174,12 @@ _OUTPUT: _Slips = {
     ("mistake", "inference", "eval() asks for the averages, train() for the batch's statistics"): {
         "mode-not-switched": "{name} leaves the layer in its mode; the rest is judged with its flag set",
     },
+    ("mistake", "interface", "a layer makes its parameters and averages once, and keeps them from call to call"): {
+        "made-anew": "{name} {are} made anew at each call: nothing that is learnt stays",
+    },
+    ("mistake", "inference", "a layer that trains takes the batch's statistics, and one in test mode the averages"): {
+        "modes-swapped": "the modes are swapped: training uses the averages, test mode the batch's own and moves them",
+    },
     ("mistake", "averages", "averages are floats: a step moves them by less than 1"): {
         "averages-of-integers": "{name} {are} kept in integers: what a step adds is cut off",
     },
@@ -173,6 +188,7 @@ _OUTPUT: _Slips = {
         "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",
         "batch-variance-in-test": "the variance is the test batch's, and not the average that training stored",
         "averages-exchanged": "running_mean and running_var stand in each other's place",
+        "last-batch-in-test": "{name} of the last training batch {are} used, and not the averages",
         "test-after-update": "the averages are first updated with the test batch, and the result is used",
     },
     ("follows", "inference", _TEST): {
@@ -188,6 +204,7 @@ _AVERAGES: _Slips = {
         "momentum-rule": "{name} keep{s} {keep:.4g} of the old average and take{s} {take:.4g} of the new statistic",
         "averages-keep-apart": "{name} do not keep alike: {keep:.4g} of the old mean, {take:.4g} of the old variance",
         "averages-never-updated": "{name} {are} never updated, or not stored where test mode finds it",
+        "old-forgotten": "{name} forget{s} the old average: {take:.4g} of the new statistic is all that stays",
         "averages-overwritten": "{name} {are} overwritten by the last batch",
         "averages-updated-twice": "{name} {are} updated twice in one step",
         "averages-decay-from-other": "{name} decay{s} from the other average: the two names are mixed up",
@@ -197,6 +214,9 @@ _AVERAGES: _Slips = {
         "other-statistic-stored": "{name} average{s} the other statistic: mean and variance are mixed up",
         "divided-by-features-stored": "what {name} average{s} is divided by the number of features and not of rows",
         "median-stored": "{name} average{s} the median",
+        "nothing-taken": "{name} take{s} nothing of the batch: {keep:.4g} of the old is kept, and 0 is added",
+        "averages-alike": "running_mean and running_var hold the same: one is stored in the place of the other",
+        "average-mixed": "{name} {are} {formula}",
         "unexplained-average": "{name} {do} not hold the right numbers, and by no rule that this check knows",
         "debiased": "the start is taken out of the averages, which {convention} rule does not do",
     },
@@ -221,6 +241,8 @@ _AVERAGES: _Slips = {
         "deviation-stored": "running_var keeps the standard deviation and not the variance{used}",
         "inverse-deviation-stored": "running_var keeps one over the standard deviation{used}",
         "variance-squared-stored": "running_var keeps the square of the variance{used}",
+        "hat-variance-stored": "running_var keeps the variance of x_hat, which is nearly 1, and not of x",
+        "bessel-twice": "n/(n - 1) multiplies the averaged variance twice",
         "output-variance-stored": "running_var keeps the variance of the output and not of x",
     },
     ("epsilon", "averages", _STORED): {
@@ -244,6 +266,7 @@ _AVERAGES: _Slips = {
     },
     ("remark", "averages", "a convention is not a mistake; say which one you use"): {
         "follows-convention": "the averages follow {convention} convention, in momentum and variance alike",
+        "averages-cumulative": "the averages are plain means over all batches so far: the k-th moves them by 1/k",
         "momentum-of-pytorch": "momentum is the share of the new statistic, as in PyTorch; {rest}",
     },
 }
@@ -260,10 +283,10 @@ _BACKWARD: _Slips = {
         "dx-factor": "all of dx is {factor} times what it must be",
         "dx-sign": "dx has the wrong sign",
         "diagonal-only": "only the derivative's diagonal is there: what each row does to the others is left out",
+        "both-paths-factor": "the paths through mean and variance are {factor} times what they must be",
         "deviation-powers": "sqrt(variance + eps) has the wrong power in dx: off by {detail}",
         "gradient-terms": "the terms of dx do not have the weights that they must have",
         "unexplained-dx": "dx differs, and by no slip that this check knows",
-        "dx-open": "dx is neither the book's nor your own forward's; more can be told when the forward is right",
     },
     ("mistake", "dvariance", _DX): {
         "variance-path-missing": "the path through the variance is missing in dx",
@@ -282,6 +305,7 @@ _BACKWARD: _Slips = {
     },
     ("mistake", "dx_hat", "every term of a backward pass is a product with dout, once"): {
         "dout-ignored": "dx does not depend on dout: the derivative of y itself comes back",
+        "gradient-for-scale": "{wrong} stands in dx where gamma belongs",
         "not-linear": "dx is not proportional to dout: twice the dout must give twice the dx",
     },
     ("mistake", "dx", "features do not meet in batch normalization: sums go over the batch only"): {
@@ -313,6 +337,9 @@ _BACKWARD: _Slips = {
     ("mistake", "dbeta", "the loss is summed already: a parameter's gradient adds up over the rows"): {
         "gradients-averaged": "{name} {are} averaged over the batch and not summed",
     },
+    ("waits", "dx", _GRADIENT): {
+        "dx-open": "dx is neither the book's nor your own forward's; more can be told when the forward is right",
+    },
     ("follows", "dx", _GRADIENT): {
         "follows-forward": "dx is the book's formula on your own x_hat: it is right as soon as the forward is",
         "follows-forward-epsilon": "dx is the book's with your own denominator: right as soon as the forward is",
@@ -326,6 +353,7 @@ _BACKWARD: _Slips = {
     ("mistake", "dgamma", _DGAMMA): {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
         "dscale-from-averages": "dgamma is made of x normalized with the moving averages, not the batch's statistics",
+        "x-hat-taken-back": "x_hat is taken back from the output as {formula}",
         "dscale-of-line": "dgamma is made of a multiple of x_hat with something added, and not of x_hat",
         "dscale-from-y": "dgamma is made of the output y and not of x_hat",
         "dscale-from-dout": "dgamma is the sum of dout alone",
@@ -342,11 +370,14 @@ _BACKWARD: _Slips = {
         "parameter-missing": "{name} {are} {detail}",
         "offset-from-x_hat": "dbeta is what dgamma must be: dout is multiplied by x_hat before it is summed",
         "parameter-ignores-dout": "{name} {do} not depend on dout",
+        "parameter-zero": "{name} {are} 0, whatever dout is",
         "parameter-sign": "{name} {have} the wrong sign",
         "parameter-times-scale": "{name} {are} multiplied by gamma, which stands in the forward alone",
         "parameter-factor": "{name} {have} a factor that does not belong there",
         "unexplained-parameter": "{name} differ{s}, and by no slip that this check knows",
         "gradient-matrix": "{name} {are} a (d, d) matrix product: its diagonal holds the sums, the rest mixes features",
+        "gradient-summed-over-all": "{name} {are} one number: summed over features as well as rows",
+        "gradient-summed-over-features": "{name} {have} one entry a row: summed over the features and not the rows",
         "gradient-not-summed": "{name} {are} not summed over the rows of the batch",
     },
     ("shape", "interface", "dgamma and dbeta have the shape of gamma and beta, (d,)"): {
@@ -383,6 +414,7 @@ _IMAGES: _Slips = {
         "images-dx-not-a-number": "dx of the 4-D version is not a number{detail}",
     },
     ("mistake", "images", "the sums go over batch, height and width"): {
+        "images-parameter-divided": "{name} of the 4-D version {are} divided by {factor}",
         "images-parameter": "{name} of the 4-D version differs",
     },
     ("follows", "images", "mend the forward, then this"): {
