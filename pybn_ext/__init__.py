@@ -63,8 +63,8 @@ def _bytes_moved(wanted):
     said = re.fullmatch(r"([0-9]{1,12})([KMG]?)", wanted)
     if said is None:
         raise ValueError(
-            "PYBN_PAST_CACHES must be a whole number of bytes, with K, M or G behind it for 1024, 1024**2 or 1024**3 of "
-            f"them, or 'never', got {wanted!r}; where it is not set, that is measured"
+            "PYBN_PAST_CACHES must be a whole number of bytes, with K, M or G behind it for 1024, 1024**2 or 1024**3, "
+            f"or 'never', got {wanted!r}; where it is not set, that is measured"
         )
     return min(int(said[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[said[2]], sys.maxsize)
 
