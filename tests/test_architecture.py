@@ -45,6 +45,7 @@ FLOORS = {
         "pybn.framework.hooks",
         "pybn.framework.progress",
         "pybn.framework.files",
+        "pybn.framework.draws",
         "pybn.framework.checkpoints",
         "pybn.framework.kept",
         "pybn.framework",
