@@ -121,6 +121,7 @@ FLOORS = {
         "pybn.study.coursework.report.findings",
         "pybn.study.coursework.output.candidates",
         "pybn.study.coursework.output.fit",
+        "pybn.study.coursework.output.oddities",
         "pybn.study.coursework.output.names",
         "pybn.study.coursework.output.training",
         "pybn.study.coursework.output.inference",

@@ -56,7 +56,7 @@ EDITS = [
     ("staged", [("out = va3 + beta", "out = va3")], {"training": "offset-missing"}),
     ("staged", [("out = va3 + beta", "out = va3 - beta")], {"training": "offset-subtracted"}),
     ("staged", [("out = va3 + beta", "out = va2 + beta")], {"training": "scale-missing"}),
-    ("staged", [("out = va3 + beta", "out = beta * va2 + gamma")], {"training": "offset-for-scale"}),
+    ("staged", [("out = va3 + beta", "out = beta * va2 + gamma")], {"training": "affine-exchanged"}),
     (
         "staged",
         [("va2 = xmu * invvar", "va2 = (xmu + beta) * invvar"), ("va3 + beta", "va3")],

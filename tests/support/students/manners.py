@@ -652,7 +652,7 @@ SLIPS = [
     ),
     ("one dict", [("xn=(x-mu)/std", "xn=x-mu/std")], {"training": {"mean-divided"}}),
     ("one dict", [("out=gamma*xn+beta", "out=gamma*xn+beta*xn")], {"training": {"*"}}),
-    ("one dict", [("out=gamma*xn+beta", "out=xn*beta+gamma")], {"training": {"offset-for-scale", "scale-for-offset"}}),
+    ("one dict", [("out=gamma*xn+beta", "out=xn*beta+gamma")], {"training": {"affine-exchanged"}}),
     ("one dict", [("mu=x.sum(axis=0)/N", "mu=x.sum(axis=1).sum()/N")], {"training": {"*"}, "statistics": {"*"}}),
     ("one dict", [("rm=mom*rm+(1-mom)*mu", "rm=mom*mu+(1-mom)*rm")], {"statistics": {"momentum-swapped"}}),
     ("one dict", [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*v*v")], {"statistics": {"variance-squared-stored"}}),

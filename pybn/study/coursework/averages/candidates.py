@@ -80,7 +80,7 @@ MEANS = (
     Statistic(_GLOBAL, "mean of the whole array", lambda p: _whole(p, p.x.mean())),
     Statistic("median-stored", "batch median", lambda p: np.median(p.x, axis=0)),
     Statistic(_BY_FEATURES, "(batch sum / features)", lambda p: p.x.sum(0) / len(p.mean)),
-    Statistic("mean-of-n-1", "(batch sum / (n - 1))", _more),
+    Statistic("output-mean-stored", "mean of out", lambda p: p.offset),
 )
 VARIANCES = (
     Statistic("", "batch variance", lambda p: p.variance),
@@ -186,5 +186,11 @@ FACTORS = (
     Factor("sum-stored", lambda n: n * n / (n - 1), sample=True),
     Factor("bessel-twice", lambda n: (n / (n - 1)) ** 2, sample=True),
     Factor("small-variance-stored", lambda n: (n - 1) / n),
+    Factor("statistic-divided-twice", lambda n: 1 / n),
+)
+MEAN_FACTORS = (
+    PLAIN,
+    Factor("mean-of-n-1", lambda n: n / (n - 1)),
+    Factor("sum-stored", lambda n: float(n)),
     Factor("statistic-divided-twice", lambda n: 1 / n),
 )

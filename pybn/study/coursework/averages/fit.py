@@ -16,6 +16,7 @@ import numpy as np
 from pybn.study.coursework.averages.candidates import (
     FACTORS,
     FIXED,
+    MEAN_FACTORS,
     PLAIN,
     RIGHT,
     SENSES,
@@ -154,7 +155,7 @@ def _rule(name: str, old: str, statistic: Statistic, new, probes: Sequence[Probe
                 break
             fits.append(found)
         else:
-            return _named(old, statistic, fits, probes)
+            return _named(MEAN_FACTORS if name == "mean" else FACTORS, old, statistic, fits, probes)
     return None
 
 
@@ -176,12 +177,12 @@ def _coefficients(old: np.ndarray | None, statistic: np.ndarray, new, constant: 
     return keep, take, found[-1] if constant else 0.0
 
 
-def _named(old: str, statistic: Statistic, fits, probes: Sequence[Probe]) -> Rule | None:
+def _named(factors: Sequence[Factor], old: str, statistic: Statistic, fits, probes: Sequence[Probe]) -> Rule | None:
     epsilon = _epsilon(fits, probes)
     if epsilon is None:
         return None
     keep, take = float(fits[0][0]), float(fits[0][1])
-    for factor in FACTORS:
+    for factor in factors:
         scaled = [(keep, take / factor.of(probe.count)) for (keep, take, _), probe in zip(fits, probes, strict=True)]
         sense = _sense(scaled, probes)
         if sense is not None:

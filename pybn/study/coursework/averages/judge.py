@@ -15,6 +15,7 @@ from pybn.study.coursework.averages.candidates import FIXED, RIGHT, SWAPPED, UNK
 from pybn.study.coursework.averages.fit import EPSILON_STORED, PROBES, Rule, Stored, fresh_rule, stored_rule
 from pybn.study.coursework.averages.mixture import mixture
 from pybn.study.coursework.output.fit import SINGLE, some_features
+from pybn.study.coursework.output.oddities import of_weights
 from pybn.study.coursework.output.training import Judged, train
 from pybn.study.coursework.report.findings import Said, finding, first_difference, merged
 from pybn.study.coursework.report.words import known
@@ -82,7 +83,7 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
     if all(_alike(step) for step in steps):
         return [Said("averages-alike")]
     for index, rule in enumerate((stored.mean, stored.variance)):
-        if rule is None or (rule.sense is UNKNOWN and not stored.debiased):
+        if rule is None:
             said.append(_unexplained(student, index, rule, steps))
         else:
             formula = mixture(index, PROBES[0], steps[0]) if rule.old.startswith("other") else ""
@@ -106,8 +107,15 @@ _NORMALIZED = {
 }
 
 
+# What a sum over the rows does wrong, and what it is said of where it has normalized in training.
+_OF_ROWS = {known("rows-left-out"): "the statistics", known("row-order"): "the result"}
+
+
 def _told_in_training(said: Said, training: Judged) -> Said:
     there = {each.code for each in training.findings}
+    if said.code in _OF_ROWS and there & set(_OF_ROWS):
+        (told,) = (each for each in training.findings if each.code in _OF_ROWS)
+        return replace(said, code=told.code, name=_OF_ROWS[told.code], values=dict(told.values))
     code = next((code for code in _NORMALIZED.get(said.code, ()) if code in there), said.code)
     return replace(said, code=code)
 
@@ -136,7 +144,7 @@ def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> lis
     if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)
     if rule.sense not in (RIGHT, SWAPPED) and not debiased:
-        codes.append(rule.sense.code)
+        codes.append("momentum-rule" if rule.sense is UNKNOWN else rule.sense.code)
     if rule.old.startswith("other"):
         codes.append("averages-decay-from-other")
     again = {EPSILON_STORED: ", and test mode adds eps again"}
@@ -216,7 +224,7 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     evidence = first_difference(name, got, right) + f" (old {probe.averages[index][0]:.6g}, batch {statistic[0]:.6g})"
     averages = [(each.mean, each.variance)[index] for each in steps]
     if _of_order(student, index, got):
-        return Said("row-order", name, evidence)
+        return _left_out(name, steps, evidence) or Said("row-order", name, evidence)
     some = some_features(averages, [each.averages_after(**student.rule)[index] for each in PROBES])
     if some:
         return Said("some-features", name, evidence, some)
@@ -226,6 +234,19 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     if mixed and mixture(index, PROBES[1], steps[1]):
         return Said("average-mixed", name, evidence, {"formula": mixed})
     return Said(UNKNOWN.code, name, evidence)
+
+
+def _left_out(name: str, steps, evidence: str) -> Said | None:
+    """Rows that are in no sum of what is averaged, where it is averaged by the course's rule."""
+    found, index = [], NAMES.index(name)
+    for probe, step in zip(PROBES, steps, strict=True):
+        new, old = (step.mean, step.variance)[index], probe.averages[index]
+        taken = (new - probe.momentum * old) / (1 - probe.momentum)
+        centre = (step.mean - probe.momentum * probe.averages[0]) / (1 - probe.momentum)
+        found.append(of_weights(taken, (probe.x - centre) ** 2 if index else probe.x))
+    if not all(found):
+        return None
+    return Said("rows-left-out", name, evidence, {"rows": found[0]})
 
 
 def _of_order(student: Student, index: int, got: np.ndarray) -> bool:

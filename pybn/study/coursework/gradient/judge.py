@@ -30,6 +30,8 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     broken = next((each.failure for each in found if each.failure), None)
     if broken:
         return Judged([failed(role, student.name(role), broken)])
+    if ("order", role) in student.habits:
+        return Judged([finding("gradients-order", role, place=student.habits["order", role])])
     odd = _not_numbers(role, found, training) or not_linear(role, _gradients(student, role, PROBES[0]), found[0])
     own = None if training.right or training.trivial else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
@@ -54,7 +56,7 @@ def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarra
 
 def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrices: Matrices, own) -> list[Finding]:
     if any(each.dx is None for each in found):
-        return [finding("dx-missing", role, student.habits.get(("dx shape", role), ""))]
+        return [finding("dx-missing", role, detail=student.habits.get(("dx shape", role), "None"))]
     by_book = all(agree(each.dx, probe.dx, SINGLE) for each, probe in zip(found, PROBES, strict=True))
     if training.right:
         return [] if by_book else _explain_dx(role, found, matrices, None)
@@ -69,6 +71,8 @@ def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrice
 
 def _explain_dx(role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
     evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
+    if training is not None and not training.formula:  # nothing to measure it in
+        return [finding("dx-open", role, evidence)]
     measured = matrices.get()
     if any(each is None for each in measured):
         return [finding("unexplained-dx", role, evidence)]

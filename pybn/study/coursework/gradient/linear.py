@@ -22,14 +22,15 @@ def not_linear(role: str, call: Callable[[np.ndarray], Gradients], found: Gradie
     dy = PROBES[0].dy
     if found.dx is None or np.isnan(found.dx).any() or agree(found.dx, PROBES[0].dx, SINGLE):
         return []
-    zero, double = call(np.zeros_like(dy)), call(2 * dy)
-    if zero.dx is None or double.dx is None:
+    zero, double, turned = call(np.zeros_like(dy)), call(2 * dy), call(-dy)
+    if zero.dx is None or double.dx is None or turned.dx is None:
         return []
     size = np.abs(found.dx).max()
     if np.abs(zero.dx).max() > SINGLE * size and np.abs(double.dx - found.dx).max() <= SINGLE * size:
         return [finding("dout-ignored", role, f"with dout = 0, dx[0, 0] is {zero.dx[0, 0]:.6g}")]
     if agree(double.dx, 2 * found.dx, SINGLE):
-        return []
+        evidence = f"dx[0, 0] is {found.dx[0, 0]:.6g} for dout and {turned.dx[0, 0]:.6g} for -dout"
+        return [] if agree(turned.dx, -found.dx, SINGLE) else [finding("not-linear", role, evidence)]
     evidence = f"dx[0, 0] is {found.dx[0, 0]:.6g} for dout and {double.dx[0, 0]:.6g} for 2 dout"
     wrong = _for_scale(found.dx)
     return [finding("gradient-for-scale" if wrong else "not-linear", role, evidence, wrong=wrong)]

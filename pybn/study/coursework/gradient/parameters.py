@@ -17,6 +17,7 @@ import numpy as np
 from pybn.study.coursework.gradient.fit import DIFFERENCES, ROUNDING, Backward, Factor, Matrices, factor
 from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.fit import EXACT, SINGLE, some_features
+from pybn.study.coursework.output.oddities import rows_in_words
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
 from pybn.study.coursework.report.words import known
@@ -176,6 +177,9 @@ def _explain(student: Student, role, name, yours, right, own: Own, matrices: Mat
         line = _line(weights) if weights and name == "dgamma" else ""
         if line:
             return Said("dscale-of-line", name, f"{evidence}; {line}")
+        rows = _rows_left_out(weights, PROBES[0], name)
+        if rows:
+            return Said("rows-left-out", name, evidence, {"rows": rows})
         return Said("some-features" if some else "unexplained-parameter", name, evidence, some)
     code, value = _code(name, source, found)
     return Said(code, name, evidence, {"value": value, "wrong": "gamma", "right": "x_hat"})
@@ -265,6 +269,16 @@ def _taken_back(weights: Sequence[np.ndarray], training: Judged) -> str:
 def _by_averages(probe: Probe, mean, variance) -> np.ndarray:
     """x normalized with averages where the batch's own statistics belong."""
     return (probe.x - mean) / np.sqrt(np.abs(variance) + probe.epsilon)
+
+
+def _rows_left_out(weights: Sequence[np.ndarray], probe: Probe, name: str) -> str:
+    """The rows whose dout is in no sum, where all others are as they must be."""
+    right = probe.normalized.T if name == "dgamma" else np.ones_like(probe.x.T)
+    if not weights:
+        return ""
+    there = np.abs(weights[0]).max(0) > ROUNDING
+    alike = np.allclose(weights[0][:, there], right[:, there], rtol=1e-6)
+    return rows_in_words(there) if alike and there.any() and not there.all() else ""
 
 
 def _line(weights: Sequence[np.ndarray]) -> str:

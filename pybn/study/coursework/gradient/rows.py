@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pybn.study.coursework.gradient.fit import ROUNDING, Backward
+from pybn.study.coursework.output.oddities import rows_in_words
 from pybn.study.coursework.output.training import PROBES
 from pybn.study.coursework.report.findings import Finding, finding
 from pybn.study.coursework.student.probes import Probe
@@ -20,7 +21,20 @@ def seen_at_once(role: str, matrices: Sequence[Backward], evidence: str) -> list
     """The finding, where there is one; evidence is what differs."""
     if _diagonal(matrices[0].dx):
         return [finding("diagonal-only", role, evidence)]
-    return _so_far(role, matrices, evidence) or _of_rows(role, matrices, evidence)
+    return _so_far(role, matrices, evidence) or _of_rows(role, matrices, evidence) or _places(role, matrices, evidence)
+
+
+def _places(role: str, matrices: Sequence[Backward], evidence: str) -> list[Finding]:
+    """Right rows in places that are not theirs, or zeros in the place of some."""
+    measured, right = matrices[0].dx, _book_matrix(PROBES[0])
+    size = ROUNDING * np.abs(right).max()
+    near = np.abs(measured[:, :, None] - right[:, None]).max((0, 3)) <= size  # row of theirs, row of the book
+    if near.any(0).all() and near.any(1).all() and not near.diagonal().all():
+        return [finding("rows-reordered", role, evidence, name="dx")]
+    there = np.abs(measured).max((0, 2)) > size
+    if there.any() and not there.all() and near.diagonal()[there].all():
+        return [finding("rows-left-out", role, evidence, name="dx", rows=rows_in_words(there))]
+    return []
 
 
 def _diagonal(matrices: np.ndarray) -> bool:

@@ -43,6 +43,8 @@ _MISSING: dict[tuple[bool, ...], str] = {
     (True, False, True): known("mean-path-missing"),
     (True, False, False): known("statistics-constant"),
     (False, True, True): known("direct-path-missing"),
+    (False, True, False): known("mean-path-alone"),
+    (False, False, True): known("variance-path-alone"),
     (False, False, False): known("dx-zero"),
 }
 # A term that does not belong there -> the sum or the factor that was left out.

@@ -205,7 +205,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     if got.failure:
         return _not_run(student, "backward", "spatial_backward", got.failure)
     if got.dx is None:
-        return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
+        return [finding("dx-missing", "spatial", detail=student.habits.get(("dx shape", "spatial"), "None"))]
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
     if np.isnan(got.dx).any():
         return [_not_a_number(got.dx, own)]

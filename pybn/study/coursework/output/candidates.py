@@ -147,6 +147,8 @@ BOTH = known("batch-statistics-in-test")
 TRAINING_SPREADS = (
     Candidate("", lambda p, step: p.variance),
     Candidate("variance-uncentred", lambda p, step: (p.x**2).mean(0)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.variance, p.epsilon)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.variance, p.epsilon**2)),  # max(deviation, eps)
     Candidate("epsilon-twice", lambda p, step: p.variance + p.epsilon),  # and once more: sqrt(variance + eps) + eps
     Candidate("mean-not-squared", lambda p, step: (p.x**2).mean(0) - p.mean),
     Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p)) * p.count / len(p.mean)),
@@ -195,6 +197,8 @@ def _updated(p: Probe, index: int, keep: float) -> Array:
 TEST_SPREADS = (
     Candidate("", lambda p, step: p.averages[1]),
     Candidate(VARIANCE, lambda p, step: p.variance),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.averages[1], p.epsilon)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.averages[1], p.epsilon**2)),
     Candidate("epsilon-twice", lambda p, step: p.averages[1] + p.epsilon),
     Candidate("mean-for-variance", lambda p, step: p.averages[0]),
     Candidate(VARIANCE, lambda p, step: (p.x**2).mean(0)),

@@ -28,7 +28,8 @@ LARGE_SCALE, LOST_AT_SCALE = 1e5, 5e-9
 
 def judge_edges(student: Student, training: Judged, *, sample: bool = False) -> list[Finding]:
     """What ordinary batches do not show of the training forward; sample: it averages the sample variance."""
-    findings = _kept_state(student, training)
+    told = {each.code for each in training.findings}
+    findings = [each for each in _kept_state(student, training) if each.code not in told]
     if not training.right:
         return findings
     one_pass = _large_mean(student, training)
@@ -197,6 +198,7 @@ _SAID = {
         *(known(code) for code in ("position-statistics", "instance-statistics", "wrong-axes", "variance-apart")),
     },
     known("gradient-shape"): {
+        known("gradients-order"),
         known("parameter-missing"),
         known("parameter-follows-forward"),
         known("gradient-matrix"),

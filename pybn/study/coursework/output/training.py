@@ -23,9 +23,9 @@ from pybn.study.coursework.output.fit import (
     common,
     explanations,
     line,
-    some_features,
 )
 from pybn.study.coursework.output.names import departures, formula_findings
+from pybn.study.coursework.output.oddities import oddities, rows_left_out, same
 from pybn.study.coursework.report.findings import DEPARTURES, Finding, failed, finding, first_difference
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import LARGE_EPSILON, SMALL_EPSILON, Probe
@@ -68,23 +68,22 @@ def judge_training(student: Student) -> Judged:
         return Judged([failed("training", student.name("forward"), broken)], steps=steps)
     judged = judge_output("training", PROBES, steps, [probe.out for probe in PROBES], TRAINING)
     if [each.code for each in judged.findings] == [UNEXPLAINED]:
-        judged.findings = _of_order(student, judged) or _of_features(judged) or judged.findings
+        judged.findings = _by_more_calls(student, judged) or judged.findings
     return judged
 
 
-def _of_order(student: Student, judged: Judged) -> list[Finding]:
-    """Whether the rows come out as other numbers where they stand in another order."""
-    turned = train(student, PROBES[0].turned()).out
-    out, evidence = judged.steps[0].out, judged.findings[0].evidence
-    if turned is None or agree(turned[::-1], out, SINGLE):
+def _by_more_calls(student: Student, judged: Judged) -> list[Finding]:
+    """What an unexplained output is when it is asked for once more, and of the rows in another order."""
+    probe, out, evidence = PROBES[0], judged.steps[0].out, judged.findings[0].evidence
+    again, turned = train(student, probe).out, train(student, probe.turned()).out
+    if not same(out, again):
+        return [finding("state-kept", "training", "out differs at the second call")]
+    if turned is None or same(out, turned[::-1]):
         return []
-    return [finding("row-order", "training", evidence, name="out")]
-
-
-def _of_features(judged: Judged) -> list[Finding]:
-    """Whether some features are right."""
-    some = some_features([step.out for step in judged.steps], [probe.out for probe in PROBES])
-    return [finding("some-features", "training", judged.findings[0].evidence, name="out", **some)] if some else []
+    left = [rows_left_out(each, step.out) for each, step in zip(PROBES, judged.steps, strict=True)]
+    if all(left):
+        return [finding("rows-left-out", "training", evidence, name="the statistics", rows=left[0])]
+    return [finding("row-order", "training", evidence, name="the result")]
 
 
 def train(student: Student, probe: Probe) -> Step:
@@ -118,7 +117,9 @@ def judge_output(
             right = [line(probe.x, out, tolerance) for probe, out in zip(probes, rights, strict=True)]
             judged.findings = formula_findings(part, judged.formula, probes, found, right, tolerance)
             return judged
-    judged.findings = _row_findings(part, probes, outs) or [unexplained(part, probes[0], outs[0], rights[0])]
+    unknown = unexplained(part, probes[0], outs[0], rights[0])
+    odd = oddities(part, outs, rights, probes, unknown.evidence) if unknown.code == UNEXPLAINED else []
+    judged.findings = _row_findings(part, probes, outs) or odd or [unknown]
     return judged
 
 

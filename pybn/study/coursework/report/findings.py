@@ -36,11 +36,12 @@ class Finding:
     evidence: str = ""
     example: str = ""
     quantity: str = ""
+    values: tuple[tuple[str, str], ...] = ()  # what its words were filled with, but for a name
     function: str = ""  # the key of the function at fault, where it is not the part's own
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strings, for JSON."""
-        return dict(self.__dict__)
+        return {key: value for key, value in self.__dict__.items() if key != "values"}
 
 
 _QUANTITIES = {"training": "out", "test": "out", "backward": "dx", "alternative": "dx"}
@@ -58,6 +59,7 @@ def finding(code: str, part: str, evidence: str = "", *, name: str = "", **value
         where=place(part, name if text.step in ("dgamma", "dbeta") and name in ("dgamma", "dbeta") else text.step),
         rule=text.rule.format(**words),
         evidence=evidence,
+        values=tuple((key, str(value)) for key, value in values.items()),
         quantity=name or (text.step if text.step in ("dgamma", "dbeta") else _QUANTITIES.get(part, "")),
     )
 

@@ -87,6 +87,8 @@ _OUTPUT: _Slips = {
         "global-mean": "one mean for the whole array is subtracted",
         "median-for-mean": "the median is subtracted",
         "divided-by-features": "sums over the rows are divided by the number of features and not of rows",
+        "statistics-mixed": "batch and average are mixed: {formula}",
+        "centre-mixed": "what is subtracted from x is {formula}",
         "wrong-centre": "what is subtracted from x (or added at the end) is not the mean",
         "row-statistics": "each row is normalized with its own mean and variance (layer normalization's axis)",
     },
@@ -131,6 +133,7 @@ _OUTPUT: _Slips = {
         "not-a-number": "the output is not a number",
     },
     ("epsilon", "normalize", _DENOMINATOR): {
+        "epsilon-as-floor": "eps is a least value, max(variance, eps), and is not added",
         "epsilon-outside": "eps is outside the root: sqrt(variance) + eps",
         "epsilon-on-quotient": "eps is added to the quotient and not to the variance",
         "epsilon-on-inverse": "eps is added to 1 / sqrt(variance) and not to the variance",
@@ -143,6 +146,7 @@ _OUTPUT: _Slips = {
         "epsilon-unknown": "beside the variance stands {value:.4g}, which is not eps",
     },
     ("mistake", "affine", _AFFINE): {
+        "affine-exchanged": "gamma and beta stand in each other's place",
         "affine-missing": "gamma and beta are not applied: x_hat itself comes back",
         "scale-missing": "gamma is not applied",
         "scale-negated": "the sign is turned: minus gamma multiplies x_hat",
@@ -155,6 +159,14 @@ _OUTPUT: _Slips = {
         "offset-inside-scale": "beta is inside the scale: gamma * (x_hat + beta)",
         "offset-before-scale": "beta is added before the division by the deviation",
         "offset-subtracted": "beta is subtracted",
+    },
+    ("mistake", "normalize", "y is a straight line in x, for each feature: nothing is cut off or rounded"): {
+        "output-clipped": "{name} is cut off at {bounds}",
+        "output-rounded": "out is rounded to {decimals} decimals",
+    },
+    ("mistake", "normalize", "every row of the batch goes into each sum, and each has its own result"): {
+        "rows-left-out": "{rows} left out of {name}",
+        "rows-reordered": "the rows of {name} are in another order than those of dout",
     },
     ("mistake", "normalize", "every feature is treated alike, and by itself"): {
         "some-features": "{name} {are} right in {right} alone, and {rest} in the others",
@@ -243,6 +255,7 @@ _AVERAGES: _Slips = {
         "variance-squared-stored": "running_var keeps the square of the variance{used}",
         "hat-variance-stored": "running_var keeps the variance of x_hat, which is nearly 1, and not of x",
         "bessel-twice": "n/(n - 1) multiplies the averaged variance twice",
+        "output-mean-stored": "running_mean keeps the mean of the output and not of x",
         "output-variance-stored": "running_var keeps the variance of the output and not of x",
     },
     ("epsilon", "averages", _STORED): {
@@ -274,7 +287,7 @@ _AVERAGES: _Slips = {
 # Section 3, the chain rule after Algorithm 1.
 _BACKWARD: _Slips = {
     ("failure", "dx", "dx has the shape of x"): {
-        "dx-missing": "dx is missing or of a wrong shape",
+        "dx-missing": "dx is missing or of a wrong shape: {detail}",
     },
     ("mistake", "dx", _DX): {
         "dx-zero": "dx is zero",
@@ -289,11 +302,13 @@ _BACKWARD: _Slips = {
         "unexplained-dx": "dx differs, and by no slip that this check knows",
     },
     ("mistake", "dvariance", _DX): {
+        "variance-path-alone": "only the path through the variance is in dx: the direct one and the mean's are missing",
         "variance-path-missing": "the path through the variance is missing in dx",
         "variance-path-sign": "the path through the variance has the wrong sign",
         "variance-path-factor": "the path through the variance is {factor} times what it must be",
     },
     ("mistake", "dmean", _DX): {
+        "mean-path-alone": "only the path through the mean is in dx: the direct one and the variance's are missing",
         "mean-path-missing": "the path through the mean is missing in dx",
         "mean-path-sign": "the path through the mean has the wrong sign",
         "mean-path-factor": "the path through the mean is {factor} times what it must be",
@@ -306,7 +321,7 @@ _BACKWARD: _Slips = {
     ("mistake", "dx_hat", "every term of a backward pass is a product with dout, once"): {
         "dout-ignored": "dx does not depend on dout: the derivative of y itself comes back",
         "gradient-for-scale": "{wrong} stands in dx where gamma belongs",
-        "not-linear": "dx is not proportional to dout: twice the dout must give twice the dx",
+        "not-linear": "dx is not proportional to dout: twice the dout must give twice the dx, -dout must give -dx",
     },
     ("mistake", "dx", "features do not meet in batch normalization: sums go over the batch only"): {
         "features-mixed-in-dx": "the dx of a feature depends on other features' dout",
@@ -364,6 +379,7 @@ _BACKWARD: _Slips = {
         "sample-variance-in-backward": "the backward uses the sample variance, divided by n - 1",
     },
     ("mistake", "interface", "the order is dx, dgamma, dbeta"): {
+        "gradients-order": "dx is returned in place {place}, and not first",
         "parameters-swapped": "dgamma and dbeta are in each other's place",
     },
     ("mistake", "dgamma", _SUMS): {
