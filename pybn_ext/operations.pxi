@@ -13,6 +13,7 @@
 #     ordinary  whether an input is the ordinary case
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
+#     caches    whether a large result is written past them
 #     parts     a call on numbers of 16 bits, part by part as float32
 #     narrow    and y of a part, without
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
@@ -72,6 +73,7 @@ include "entry.pxi"
 include "ordinary.pxi"
 include "general.pxi"
 include "pool.pxi"
+include "caches.pxi"
 include "parts.pxi"
 include "narrow.pxi"
 include "plans.pxi"
