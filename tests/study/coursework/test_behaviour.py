@@ -191,7 +191,7 @@ print(sys.{get}() is watcher, set(sent))
 
 @pytest.mark.parametrize("which", ["trace", "profile"])
 def test_a_caller_who_is_watched_sends_no_exception_and_stays_watched(which):
-    """Python 3.11 stands still in a traced or profiled frame while one is on its way: under coverage, under cProfile."""
+    """Python 3.11 stands still in a frame that is traced (coverage) or profiled while one is on its way."""
     program = WATCHED_CALLER.format(set=f"set{which}", get=f"get{which}")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == ["3", "hung", "True {(None, None)}"]

@@ -247,7 +247,7 @@ def _end_others(before: set[threading.Thread]) -> int:
         for thread in mine:
             if _runs_own_code(thread):
                 _set_exception(thread.ident, SystemExit)
-            # One that is on its way out, perhaps since that look, must not be hit in Python's own last lines of a thread.
+            # One on its way out, perhaps since that look, must not be hit in Python's own last lines of a thread.
             if not _runs_own_code(thread):
                 _set_exception(thread.ident, None)
         sys.setswitchinterval(BETWEEN_INTERRUPTS)
