@@ -138,6 +138,7 @@ VARIANCES = (
         "mean squared distance from the whole array's mean",
         lambda p: ((p.x - p.x.mean()) ** 2).mean(0),
     ),
+    Statistic("mean-not-averaged", "mean squared distance from the sum", lambda p: ((p.x - p.x.sum(0)) ** 2).mean(0)),
     Statistic("mean-of-n-1", "mean squared distance from (sum / (n - 1))", lambda p: ((p.x - _more(p)) ** 2).mean(0)),
     Statistic("hat-variance-stored", "variance of x_hat", lambda p: p.variance / (p.variance + p.epsilon)),
     Statistic("variance-squared-stored", "squared batch variance", lambda p: p.variance**2, lambda v, e: v**2),

@@ -97,7 +97,8 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
 
 # What is averaged, and what of the same numbers has normalized in training: one slip, told as that.
 _NORMALIZED = {
-    known("sum-stored"): (known("variance-not-averaged"),),
+    known("sum-stored"): (known("variance-not-averaged"), known("mean-not-averaged")),
+    known("variance-uncentred"): (known("not-centred"),),
     known("global-stored"): (known("global-variance"), known("global-mean")),
     known("divided-by-features-stored"): (known("divided-by-features"),),
     known("deviation-stored"): (known("deviation-under-root"),),
@@ -140,6 +141,9 @@ def _apart(stored: Stored) -> list[Said]:
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
     if rule.sense.code == "momentum-rule" and abs(rule.take) < 1e-6 and rule.old == "own" and not debiased:
         return [Said("nothing-taken", name, _evidence(name, rule), {"keep": _shown(rule.keep)})]
+    if rule.sense is UNKNOWN and rule.statistic.code == "global-stored":  # any number is a multiple of it
+        added = _shown(rule.take * float(rule.statistic.of(PROBES[0])[0]))
+        return [Said("constant-added", name, "", {"keep": _shown(rule.keep), "added": f"{added:.4g}"})]
     codes = [rule.statistic.code, rule.factor.code]
     if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)

@@ -156,7 +156,10 @@ def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> li
         return [finding("gradient-terms", role, evidence)]
     there = [present[term] or term in spoken for term in range(3)]
     left = [None if term in spoken else factors[term] for term in range(3)]
-    return [*said, *_missing(role, there, evidence), *_factors(role, left, evidence, ratios)]
+    of_factors = _factors(role, left, evidence, ratios)
+    if not there[0]:  # of a - b only b is left, or its other sign
+        of_factors = [each for each in of_factors if each.code not in (*_SIGN.values(), "dx-sign")]
+    return [*said, *_missing(role, there, evidence), *of_factors]
 
 
 def _left_out(role, terms, foreign: str, present, evidence: str) -> Finding:
@@ -249,6 +252,8 @@ def _epsilon_factors(role, factors: Sequence[Factor | None], evidence) -> list[F
 
 def _overall(role, common: Factor, evidence) -> list[Finding]:
     """A factor that all of dx has: each of its parts is a slip of its own."""
+    if common.deviation and common.constant != "1" and not (common.scale or common.offset):
+        return [finding("dx-factor", role, evidence, factor=_written(common))]
     codes: list[tuple[str, dict]] = []
     if common.sign < 0:
         codes.append(("dx-sign", {}))

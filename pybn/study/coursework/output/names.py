@@ -46,6 +46,9 @@ def formula_findings(
     if first.form is None and first.centre.code == "mean-not-subtracted" and np.isclose(first.constant, 1, rtol=1e-4):
         return [finding("input-returned", part, evidence)]
     codes = [*_sources(first), *_denominator(formula, probes, tolerance), *_affine(first)]
+    if {code for code, _ in codes} >= {"variance-uncentred", "mean-not-subtracted"}:
+        together = ("variance-uncentred", "mean-not-subtracted")
+        codes = [("not-centred", {}), *(each for each in codes if each[0] not in together)]
     codes = list({code: (code, values) for code, values in codes}.values())
     # What is missing in the root stands there instead.
     if first.shift.code == "epsilon-on-quotient" or first.spread.code == "epsilon-as-floor":
