@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, ModuleType
 from typing import Any
 
 from pybn.study.adapters.functions import CourseFunctions, course_forward, from_names, from_operations, one_pixel
@@ -67,6 +67,7 @@ def course_functions(
     """
     if isinstance(implementation, CourseFunctions):
         return implementation
+    warm_up(implementation)
     if hasattr(implementation, "batch_norm_training"):
         return from_operations(implementation)
     if isinstance(implementation, Mapping | ModuleType):
@@ -103,7 +104,6 @@ def from_class(
     unknown = sorted(set(names or {}) - set(NAMEABLE))
     if unknown:
         raise ValueError(f"names may hold {', '.join(NAMEABLE)}, got {', '.join(unknown)}")
-    warm_up()
     given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
     name = layer.__name__.lower()
     if images if images is not None else "2d" in name or "spatial" in name:
@@ -155,12 +155,43 @@ def _of_images(adapted: Adapted) -> CourseFunctions:
     return CourseFunctions(flat, Function(adapted, backward, ("backward",)) if backward else None, None, *spatial)
 
 
-def warm_up() -> None:
-    """The first gradient of PyTorch imports for seconds; that must not count against a student's time."""
+def warm_up(implementation: Any) -> None:
+    """Have PyTorch import what its first gradient needs: that must not count against a student's time.
+
+    For a number's gradient, which the adapter asks for, that is little; for an array's, as a student may ask for in a
+    backward of his own, PyTorch 2.13 imports sympy and 480 other modules, half a second and more on a busy machine.
+    """
     torch = sys.modules.get("torch")
-    if torch is not None:
-        x = torch.ones(2, requires_grad=True)
-        torch.autograd.grad((x * x).sum(), [x])
+    if torch is None:
+        return
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad((x * x).sum(), [x])
+    if any({"backward", "grad"} & set(code.co_names) for code in _codes_beside(implementation)):
+        torch.autograd.grad(x * x, [x], torch.ones(2))
+
+
+def _codes_beside(implementation: Any) -> Iterator[CodeType]:
+    """The code of all functions and classes of the file or the table that this comes from."""
+    module = implementation if isinstance(implementation, ModuleType) else inspect.getmodule(implementation)
+    table = implementation if isinstance(implementation, Mapping) else vars(module) if module else {}
+    own = [implementation, *(held for held in table.values() if getattr(held, "__module__", "") == module_name(table))]
+    for held in own:
+        if inspect.isclass(held):
+            yield from codes_of(held)
+        elif isinstance(getattr(held, "__code__", None), CodeType):
+            yield from _with_inner(held.__code__)
+
+
+def module_name(table: Mapping[str, Any]) -> str:
+    """What a module's functions have as their `__module__`."""
+    return str(table.get("__name__", ""))
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _with_inner(const)
 
 
 def operations(implementation: Any) -> Any:

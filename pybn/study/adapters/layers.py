@@ -117,6 +117,8 @@ class Adapted(MetWithGradients):
     def backward(self, dout: np.ndarray, run: Run) -> Any:
         """The course's backward: dx, dgamma, dbeta."""
         assert self.runner is not None
+        if self.suspected:
+            raise NotMade("; ".join(reason for _, reason, _ in self.records))
         if not self.has_own_backward():
             return self._autograd(dout, run)
         if run.used:

@@ -155,7 +155,7 @@ def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFun
     given = {"names": names, "build": build, "mode": mode}
     if not inspect.isclass(implementation):
         return course_functions(implementation, **given)
-    adapters.warm_up()
+    adapters.warm_up(implementation)
     met = sandbox.run(lambda: course_functions(implementation, **given), limit=ACQUAINTANCE * limit)
     if met.failure == "raised" and isinstance(met.error, TypeError | ValueError):
         raise met.error

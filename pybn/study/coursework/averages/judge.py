@@ -46,8 +46,9 @@ FOLLOWS, CUMULATIVE = known("follows-convention"), known("averages-cumulative")
 
 def measure_statistics(student: Student, training: Judged) -> Stored | None:
     """The rules of what a training step stores; None where the forward stores nothing because it fails."""
-    if any(step.failure and step.mean is None for step in training.steps):
-        return None
+    for step, probe in zip(training.steps, PROBES, strict=True):
+        if step.failure and (step.mean is None or np.array_equal(step.mean, probe.averages[0])):
+            return None
     return fresh_rule(student, stored_rule(PROBES, training.steps))
 
 
@@ -175,10 +176,20 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
         return _by_pytorch(stored)
     if sample and SWAPPED not in senses:
         return [_follows("paper")]
-    said = _swapped(stored, RIGHT)
+    said = [] if _one_of_pytorch(stored) else _swapped(stored, RIGHT)
     if sample:
         said.append(Said("sample-variance-averaged", NAMES[1], _evidence(NAMES[1], variance)))
     return said
+
+
+def _one_of_pytorch(stored: Stored) -> bool:
+    """Whether one average counts PyTorch's way, and the other is wrong and keeps as much: that tells nothing."""
+    rules = stored.mean, stored.variance
+    others = [rule for rule in rules if rule is None or rule.sense is not SWAPPED]
+    if len(others) != 1:
+        return False
+    kept = 1 - PROBES[0].momentum
+    return all(rule is None or (rule.sense is not RIGHT and np.isclose(rule.keep, kept, atol=1e-3)) for rule in others)
 
 
 def _by_pytorch(stored: Stored) -> list[Said]:

@@ -31,6 +31,8 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
         return Judged([finding("not-judged", role, message=f"{student.name('forward')} gave no cache")])
     found = [_gradients(student, role, probe)(probe.dy) for probe in PROBES]
     broken = next((each.failure for each in found if each.failure), None)
+    if broken and not training.right and "not have been used in the graph" in broken.message:
+        return Judged([finding("parameter-follows-forward", role, name="dgamma or dbeta", parameter="it")])
     if broken:
         return Judged([failed(role, student.name(role), broken)])
     if ("order", role) in student.habits:

@@ -366,7 +366,7 @@ _BACKWARD: _Slips = {
     },
     ("follows", "dgamma", _GRADIENT): {
         "dscale-follows-forward": "dgamma is made of your own x_hat: it is right as soon as the forward is",
-        "parameter-follows-forward": "{name} {are} None because the forward does not use {parameter}",
+        "parameter-follows-forward": "{name} {are} not there because the forward does not use {parameter}",
     },
     ("mistake", "dgamma", _DGAMMA): {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
