@@ -107,7 +107,11 @@ def from_class(
     given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
     name = layer.__name__.lower()
     if images if images is not None else "2d" in name or "spatial" in name:
-        return _of_images(_met_with_images(layer, given) or Adapted(layer, dims=4, **given))
+        met = _met_with_images(layer, given) or Adapted(layer, dims=4, **given)
+        flat = Adapted(layer, dims=2, **given)
+        if met.normalizes or not flat.normalizes:
+            return _of_images(met)
+        return CourseFunctions(*_pair(flat), None, *_pair(met, ("spatial",), ("spatial",)))
     flat = Adapted(layer, dims=2, **given)
     if "dims" in flat.maker.takes:
         spatial = Adapted(layer, dims=4, **given)
@@ -135,8 +139,17 @@ def _met_with_images(layer: type, given: Mapping[str, Any]) -> Adapted | None:
 
 
 def _speaks_of_images(layer: type) -> bool:
-    """Whether a class has code for four axes: it counts them, or names three of them."""
-    return any(const in (4, (0, 2, 3), (0, 1, 2)) for code in codes_of(layer) for const in code.co_consts)
+    """Whether a class has code for four axes: it counts them, names three of them, or changes their order."""
+    codes = list(codes_of(layer))
+    counts = any(const in (4, (0, 2, 3), (0, 1, 2)) for code in codes for const in code.co_consts)
+    moves = {"transpose", "permute", "moveaxis", "swapaxes"}
+    return counts or any(moves & set(code.co_names) and {2, 3} <= _numbers(code) for code in codes)
+
+
+def _numbers(code: CodeType) -> set[int]:
+    """Whole numbers among a function's constants, and in their tuples."""
+    flat = [each for const in code.co_consts for each in (const if isinstance(const, tuple) else (const,))]
+    return {each for each in flat if isinstance(each, int)}
 
 
 def _pair(adapted: Adapted, forward=("training", "statistics", "test"), backward=("backward",)) -> tuple[Any, Any]:

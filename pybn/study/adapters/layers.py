@@ -77,6 +77,8 @@ class Adapted(MetWithGradients):
             place = self.roles.places.get(role)
             if place is None or value is None:
                 continue
+            if role == "gamma" and self.roles.base:
+                value = value - self.roles.base
             if isinstance(value, np.ndarray):
                 value = value.reshape(self._shape_of(layer, role, place, value))
             put(layer, place, value)

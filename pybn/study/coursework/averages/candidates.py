@@ -127,6 +127,7 @@ VARIANCES = (
         _BY_FEATURES, "(sum of squared distances / features)", lambda p: ((p.x - p.mean) ** 2).sum(0) / len(p.mean)
     ),
     Statistic("absolute-deviation", "mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0)),
+    Statistic("absolute-deviation", "squared mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0) ** 2),
     Statistic(_DEVIATION, "root of the mean of x^2", lambda p: np.sqrt((p.x**2).mean(0))),
     Statistic("other-statistic-stored", "batch mean", lambda p: p.mean),
     Statistic(_GLOBAL, "variance of the whole array", lambda p: _whole(p, p.x.var())),

@@ -78,11 +78,17 @@ def judge_statistics(
     return Judged(merged("statistics", said), steps=training.steps)
 
 
+OTHER = known("other-statistic-stored")
+
+
 def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -> list[Said]:
     """Departures that no convention explains, and the rules that nothing explains."""
     said = []
     if all(_alike(step) for step in steps):
         return [Said("averages-alike")]
+    rules = stored.mean, stored.variance
+    if all(each is not None and each.old == "other" and each.statistic.code == OTHER for each in rules):
+        return [Said("averages-stored-exchanged")]
     for index, rule in enumerate((stored.mean, stored.variance)):
         if rule is None:
             said.append(_unexplained(student, index, rule, steps))
@@ -100,6 +106,7 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
 _NORMALIZED = {
     known("sum-stored"): (known("variance-not-averaged"), known("mean-not-averaged")),
     known("variance-uncentred"): (known("not-centred"),),
+    known("variance-about-whole"): (known("global-mean"),),
     known("global-stored"): (known("global-variance"), known("global-mean")),
     known("divided-by-features-stored"): (known("divided-by-features"),),
     known("deviation-stored"): (known("deviation-under-root"),),
@@ -177,7 +184,9 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
     if sample and SWAPPED not in senses:
         return [_follows("paper")]
     said = [] if _one_of_pytorch(stored) else _swapped(stored, RIGHT)
-    if sample:
+    if (
+        sample and variance is not None and variance.sense is not RIGHT
+    ):  # beside a momentum that is right it is the paper's
         said.append(Said("sample-variance-averaged", NAMES[1], _evidence(NAMES[1], variance)))
     return said
 
@@ -240,6 +249,9 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     averages = [(each.mean, each.variance)[index] for each in steps]
     if _of_order(student, index, got):
         return _left_out(name, steps, evidence) or Said("row-order", name, evidence)
+    taken = [(a - p.momentum * p.averages[index]) / (1 - p.momentum) for a, p in zip(averages, PROBES, strict=True)]
+    if all(np.allclose(each, np.round(each), atol=1e-9) and each.any() for each in taken):
+        return Said("whole-numbers", name, evidence)
     some = some_features(averages, [each.averages_after(**student.rule)[index] for each in PROBES])
     if some:
         return Said("some-features", name, evidence, some)

@@ -77,8 +77,8 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
     best = min(readings, key=_weight, default=[])
     if not readings:
         best = [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
-    # After a wrong forward a half power of the deviation is that forward's root taken twice or not at all.
-    unsure = _weight(best) >= UNCERTAIN or any(f.code == "deviation-powers" and ".5 " in f.what for f in best)
+    # After a wrong forward powers of the deviation are that forward's root taken twice or not at all.
+    unsure = _weight(best) >= UNCERTAIN or any(f.code == "deviation-powers" for f in best)
     if training is not None and unsure and any(f.kind == "mistake" for f in training.findings):
         return [finding("dx-open", role, evidence)]
     return best
@@ -263,7 +263,9 @@ def _overall(role, common: Factor, evidence) -> list[Finding]:
         codes.append(("scale-power-in-dx", {"power": 1 + common.scale}))
     if common.offset:
         codes.append(("offset-in-dx", {}))
-    if common.deviation:
+    if common.deviation == 1:
+        codes.append(("dx-not-divided", {}))
+    elif common.deviation:
         codes.append(("deviation-power-in-dx", {"power": common.deviation - 1}))
     if common.constant == "1/n":
         codes.append(("gradients-averaged", {"name": "dx"}))
