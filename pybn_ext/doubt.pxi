@@ -53,6 +53,9 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
     cdef Py_ssize_t begin = 0, doubtful = 0, start, n, i, c
     cdef Py_ssize_t in_rows[8]
     cdef bint anew = call.stream and inner == 1  # what went past the caches is computed again, not fetched
+    cdef bint half = call.half != NEITHER  # and so is what was rounded
+    cdef float values[BAND]
+    cdef float cotangents[BAND]
     for i in range(8):
         in_rows[i] = i * BAND
     while begin < f.number:
@@ -61,19 +64,26 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
         dx = <const float*> call.y + start
         doubt = f.doubt + begin
         memset(largest, 0, n * sizeof(float))
-        if anew:
+        if anew or half:
             for i in range(TABLES):
                 for c in range(n):
                     table[i * BAND + c] = <float> f.table[i * f.reach + begin + c]
         for i in range(SAMPLES):
             check_range(start + call.samples[i], (n - 1) * inner + 1, size_of(call))
-            if anew:
+            if half:
+                pick(call, x, start + call.samples[i], n, inner, <float*> values)
+                pick(call, <const float*> call.dy, start + call.samples[i], n, inner, <float*> cotangents)
+                differentiate(
+                    <const float*> values, <const float*> cotangents, n, <const float*> table, BAND,
+                    <float*> rows + i % 8 * BAND
+                )
+            elif anew:
                 differentiate(
                     x + start + call.samples[i], <const float*> call.dy + start + call.samples[i], n,
                     <const float*> table, BAND, <float*> rows + i % 8 * BAND
                 )
             if i % 8 == 7:
-                if anew:
+                if anew or half:
                     largest_of_eight(<const float*> rows, <const Py_ssize_t*> in_rows, n, 1, <float*> largest)
                 elif inner == 1:
                     largest_of_eight(dx, &call.samples[i - 7], n, 1, <float*> largest)
@@ -115,13 +125,19 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
     cdef Py_ssize_t next_ = call.features * call.inner
     cdef Py_ssize_t doubtful = 0, c, row, at
     cdef int found
+    cdef float values[TASTED]
+    cdef float cotangents[TASTED]
     for c in range(f.number):
         found = 0
         at = (f.begin + c) * call.inner
         for row in range(runs):
             check_range(at + row * next_, lanes, size_of(call))
-            if call.stream:  # what went past the caches is computed again, not fetched
-                found |= run_would_reach(call, x, at + row * next_, lanes, f, c)
+            if call.stream or call.half != NEITHER:  # what is out of the caches, or rounded, is computed again
+                found |= run_would_reach(
+                    <const floats*> taken(call, x, at + row * next_, lanes, values),
+                    <const floats*> taken(call, <const float*> call.dy, at + row * next_, lanes, cotangents),
+                    lanes, f, c
+                )
             else:
                 found |= run_reaches(<const floats*> (<const float*> call.y + at + row * next_), lanes, f, c)
         f.doubt[c] = 1 - found
@@ -140,10 +156,8 @@ cdef inline int run_reaches(const floats* dx, Py_ssize_t lanes, const Features* 
 
 
 cdef inline int run_would_reach(
-    const Call* call, const float* x_, Py_ssize_t at, Py_ssize_t lanes, const Features* f, Py_ssize_t c
+    const floats* x, const floats* dy, Py_ssize_t lanes, const Features* f, Py_ssize_t c
 ) noexcept nogil:
-    cdef const floats* x = <const floats*> (x_ + at)
-    cdef const floats* dy = <const floats*> (<const float*> call.dy + at)
     cdef floats mean = spread(<float> f.table[c], x)
     cdef floats a = spread(<float> f.table[f.reach + c], x)
     cdef floats slope = spread(<float> f.table[2 * f.reach + c], x)
@@ -256,12 +270,16 @@ cdef inline void look(
     const Call* call, const float* x, Py_ssize_t at, Py_ssize_t lanes, Closer* closer
 ) noexcept nogil:
     cdef unsigned char keep[WIDE_LANES + LINE]
+    cdef float values[WIDE_LANES]
+    cdef float cotangents[WIDE_LANES]
+    cdef const float* dy = taken(call, <const float*> call.dy, at, lanes, cotangents)
     check_range(at, lanes, size_of(call))
+    x = taken(call, x, at, lanes, values)
     if call.keep != NULL:
         spread_keep(call, at, lanes, keep)
-        look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, True)
+        look_at(x, dy, lanes, closer, keep, True)
     else:
-        look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, False)
+        look_at(x, dy, lanes, closer, keep, False)
 
 
 cdef inline void look_at(

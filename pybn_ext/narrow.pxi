@@ -4,13 +4,12 @@ cdef enum:
     SHORTEST = 64      # elements of a run from which on it is written by itself
     LEAST_LANES = 256  # of a table, where rows follow each other; below SHORTEST, whole registers of them
 
-cdef void normalize_part(const Call* call, Cut* cut, const Part* part, Call* own) noexcept nogil:
-    """y of one part; its constants go into the room for its copy."""
-    cdef float* table = <float*> own.x
+cdef void normalize_part(const Call* call, Cut* cut, const Part* part, Call* own, float* table) noexcept nogil:
+    """y of one part; `table` is the room for its copy."""
     cdef Py_ssize_t lanes = part.number * part.inners
     cdef Py_ssize_t glue = 1, even
     if not find_part_table(own, table, cut.reach):
-        compute_part(call, cut, part, own)
+        compute_part(call, cut, part, own, table)
         return
     if own.keep != NULL:
         plan_mask(own)
@@ -65,6 +64,9 @@ cdef void normalize_rows(
     cdef Py_ssize_t rows = stretches(call, part)
     cdef Py_ssize_t length = part.outers // rows * part.number * part.inners
     cdef Py_ssize_t row, done, next_
+    if own.keep == NULL:
+        normalize_real_rows(call, part, table, reach, rows, length, period)
+        return
     for row in range(rows):
         done = 0
         while done < length:
@@ -73,11 +75,30 @@ cdef void normalize_rows(
             done += next_
 
 
+cdef inline void normalize_real_rows(
+    const Call* call, const Part* part, const float* table, Py_ssize_t reach, Py_ssize_t rows, Py_ssize_t length,
+    Py_ssize_t period
+) noexcept nogil:
+    """Rows of `length` elements, where there is no mask: rows of one period each, or one of many."""
+    cdef Py_ssize_t start = start_of(call, part, 0)
+    cdef Py_ssize_t stride = call.features * call.inner
+    cdef const uint16_t* x = <const uint16_t*> call.x + start
+    cdef uint16_t* y = <uint16_t*> call.y + start
+    check_range(start, (rows - 1) * stride + length, size_of(call))
+    if rows == 1:
+        rows, stride = length // period, period
+        length -= rows * period
+        write_half_rows(call, x + rows * period, NULL, y + rows * period, 0, 1, length, table, reach)
+        length = period
+    check_range(0, length, reach)
+    write_half_rows(call, x, NULL, y, stride, rows, length, table, reach)
+
+
 cdef inline void normalize_lanes(
     const Call* call, const Call* own, Py_ssize_t start, Py_ssize_t own_start, Py_ssize_t n, const float* table,
     Py_ssize_t reach
 ) noexcept nogil:
-    """`n` lanes from element `start` on, which is `own_start` of the part."""
+    """`n` lanes from element `start` on, which is `own_start` of the part, where there is a mask."""
     cdef unsigned char keep[SPREAD + LINE]
     cdef uint16_t original[SPREAD]
     cdef const uint16_t* x = <const uint16_t*> call.x + start
@@ -85,14 +106,11 @@ cdef inline void normalize_lanes(
     cdef Py_ssize_t done = 0, piece
     check_range(start, n, size_of(call))
     check_range(0, n, reach)
-    if own.keep == NULL:
-        normalize_halves(call, x, n, table, reach, 1, y)
-        return
     while done < n:
         piece = smaller(SPREAD, n - done)
         spread_keep(own, own_start + done, piece, keep)
         memcpy(original, x + done, piece * sizeof(uint16_t))  # y may be x
-        normalize_halves(call, original, piece, table + done, reach, 1, y + done)
+        write_half_rows(call, original, NULL, y + done, 0, 1, piece, table + done, reach)
         keep_halves(y + done, original, keep, piece)
         done += piece
 
@@ -134,11 +152,11 @@ cdef inline void normalize_run(
     cdef Py_ssize_t done = 0, piece
     check_range(start, n, size_of(call))
     if keep == NULL:
-        normalize_halves(call, x, n, constants, SPARE, 0, y)
+        write_half_run(call, x, NULL, y, n, constants, SPARE)
         return
     while done < n:
         piece = smaller(SPREAD, n - done)
         memcpy(original, x + done, piece * sizeof(uint16_t))
-        normalize_halves(call, original, piece, constants, SPARE, 0, y + done)
+        write_half_run(call, original, NULL, y + done, piece, constants, SPARE)
         keep_halves(y + done, original, keep + done, piece)
         done += piece

@@ -66,6 +66,10 @@ cdef void write_band(
     check_range(start, lanes, size_of(call))
     check_range(0, lanes, BAND)
     check_range(0, lanes, reach)
+    if real is float:
+        if call.half != NEITHER:
+            write_half_band(call, x, start, lanes, table, reach)
+            return
     if has_all_terms(call):
         differentiate(x + start, dy + start, lanes, table, reach, <real*> buffer)
     else:
@@ -73,6 +77,25 @@ cdef void write_band(
     if call.keep != NULL:
         put_back(call, source, start, lanes, <real*> buffer)
     memcpy(<real*> call.y + start, buffer, lanes * sizeof(real))
+
+
+cdef void write_half_band(
+    const Call* call, const float* x, Py_ssize_t start, Py_ssize_t lanes, const wide* table, Py_ssize_t reach
+) noexcept nogil:
+    """As `write_band`, of 16 bits and without a mask."""
+    cdef float buffer[BAND]
+    cdef float values[BAND]
+    cdef float cotangents[BAND]
+    cdef const float* dy = NULL
+    if call.dy != NULL:
+        dy = taken(call, <const float*> call.dy, start, lanes, cotangents)
+    if has_all_terms(call):
+        differentiate(taken(call, x, start, lanes, values), dy, lanes, table, reach, <float*> buffer)
+    elif dy != NULL:
+        normalize(dy, lanes, table, reach, <float*> buffer)
+    else:
+        normalize(taken(call, x, start, lanes, values), lanes, table, reach, <float*> buffer)
+    put_halves(call, <const float*> buffer, start, lanes, NULL)
 
 
 cdef void write_bands(
@@ -370,6 +393,16 @@ cdef void write_vectors(
             start += stride
 
 
+cdef inline const uint16_t* first_half(const Call* call, Py_ssize_t start) noexcept nogil:
+    """What the first constant is taken from: x, or dy where dx has no other terms."""
+    return <const uint16_t*> (call.x if call.dy == NULL or has_all_terms(call) else call.dy) + place_of(call, start)
+
+
+cdef inline const uint16_t* second_half(const Call* call, Py_ssize_t start) noexcept nogil:
+    """dy, where dx has all terms."""
+    return <const uint16_t*> call.dy + place_of(call, start) if has_all_terms(call) else NULL
+
+
 cdef void write_rows(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
     const wide* table, Py_ssize_t reach
@@ -378,6 +411,13 @@ cdef void write_rows(
     cdef Py_ssize_t size = sizeof(real)
     check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
     check_range(0, lanes, reach)
+    if real is float and wide is float:
+        if call.half != NEITHER:
+            write_half_rows(
+                call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
+                place_of(call, stride), rows, lanes, table, reach
+            )
+            return
     if in_bands(x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
         write_bands(call, x, start, stride, rows, lanes, table, reach)
     elif real is float:
@@ -413,6 +453,13 @@ cdef void write_run(
     cdef const unsigned char* keep = NULL
     check_range(start, length, size_of(call))
     check_range(start % call.inner, length, call.inner)
+    if real is float and wide is float:
+        if call.half != NEITHER:
+            write_half_run(
+                call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
+                length, table, reach
+            )
+            return
     if in_bands(x, table) or length * size < <Py_ssize_t> sizeof(floats):
         write_run_bands(call, x, start, length, table, reach)
         return
