@@ -27,19 +27,24 @@ cdef extern from *:
     #define PYBN_CHOSEN(where, words, others) (((words) & (where)) | ((others) & ~(where)))
 
     #if defined(PYBN_VECTORS) && defined(__AVX512F__)  /* gcc 12 makes two halves of the conversions */
-    #define pybn_load_bfloat16(from) \
-        ((pybn_floats) _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *) (from))), 16))
+    /* Each element to the upper half of a word: the odd places of what is picked, and 0 between them. */
+    static inline pybn_floats pybn_load_bfloat16(const uint16_t *from) {
+        const __m512i places = _mm512_set_epi16(
+            15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+        __m512i halves = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *) from));
+        return (pybn_floats) _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, places, halves);
+    }
     /* In the upper half of each word. */
     static inline __m512i pybn_rounded_bfloat16(pybn_floats value) {
         __m512i bits = (__m512i) value, up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
-        __mmask16 nan = _mm512_cmp_ps_mask((__m512) value, (__m512) value, _CMP_UNORD_Q);
         __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
-        up = _mm512_mask_add_epi32(up, odd, up, _mm512_set1_epi32(1));
-        return _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x400000));
+        return _mm512_mask_add_epi32(up, odd, up, _mm512_set1_epi32(1));
     }
     static inline void pybn_store_bfloat16(uint16_t *to, pybn_floats value) {
-        __m512i words = _mm512_srli_epi32(pybn_rounded_bfloat16(value), 16);
-        _mm256_storeu_si256((__m256i *) to, _mm512_cvtepi32_epi16(words));
+        __mmask16 nan = _mm512_cmp_ps_mask((__m512) value, (__m512) value, _CMP_UNORD_Q);
+        __m512i words = _mm512_mask_or_epi32(
+            pybn_rounded_bfloat16(value), nan, (__m512i) value, _mm512_set1_epi32(0x400000));
+        _mm256_storeu_si256((__m256i *) to, _mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
     }
     /* Halves are picked from two registers at once: half as many instructions as one by one. */
     static inline void pybn_store_two_bfloat16(uint16_t *to, pybn_floats value, pybn_floats next) {
@@ -177,12 +182,19 @@ cdef inline void store_half(uint16_t* to, floats value, Half half) noexcept nogi
 
 
 cdef inline void store_two(uint16_t* to, floats value, floats next_, Half half) noexcept nogil:
-    """Two registers, one behind the other."""
+    """Two registers, one behind the other; no NaN but such as `plain_nan` leaves, and those of bfloat16 itself."""
     if half == FLOAT16:
         store_float16(to, value)
         store_float16(to + elements(<floats*> NULL), next_)
     else:
         store_two_bfloat16(to, value, next_)
+
+
+cdef inline void plain_nans(double* values, Py_ssize_t n) noexcept nogil:
+    """Of a NaN, the first digit alone: others might be rounded up, and carry into the exponent and the sign."""
+    cdef Py_ssize_t c
+    for c in range(n):
+        values[c] = values[c] if values[c] == values[c] else NAN
 
 
 cdef inline void widen_all(const uint16_t* source, Py_ssize_t n, float* to, Half half) noexcept nogil:
@@ -206,10 +218,8 @@ cdef inline void narrow_all(const float* source, Py_ssize_t n, uint16_t* to, Hal
     cdef uint16_t rest[SPARE]
     cdef float wide[SPARE]
     cdef Py_ssize_t j
-    for j in range(n // (2 * width)):
-        store_two(to + 2 * j * width, (<const floats*> source)[2 * j], (<const floats*> source)[2 * j + 1], half)
-    if n // width % 2:
-        store_half(to + whole - width, (<const floats*> source)[n // width - 1], half)
+    for j in range(n // width):
+        store_half(to + j * width, (<const floats*> source)[j], half)
     if whole < n:
         memset(wide, 0, sizeof(wide))
         memcpy(wide, source + whole, (n - whole) * sizeof(float))
@@ -229,219 +239,3 @@ cdef void narrow_halves(const Call* call, const float* source, Py_ssize_t n, uin
         narrow_all(source, n, to, FLOAT16)
     else:
         narrow_all(source, n, to, BFLOAT16)
-
-
-# --- the numbers of a call, wherever they are --------------------------------------------------
-
-cdef enum:
-    HANDFUL = 256  # elements that are taken from memory at once, at the most
-
-cdef inline Py_ssize_t place_of(const Call* call, Py_ssize_t at) noexcept nogil:
-    """Where in memory element `at` of a part is."""
-    if call.together == call.next_stretch:  # spared: a division
-        return at
-    return at // call.together * call.next_stretch + at % call.together
-
-
-cdef inline const real* seek_element(const Call* call, const real* values, Py_ssize_t at) noexcept nogil:
-    """Where element `at` of x or dy begins; of 16 bits, too, whatever the pointer is called.  NULL where there is none.
-    """
-    if values == NULL:
-        return NULL
-    if real is float:
-        if call.half != NEITHER:
-            return <const real*> (<const uint16_t*> values + place_of(call, at))
-    return values + at
-
-
-cdef inline real value_at(const Call* call, const real* values, Py_ssize_t at) noexcept nogil:
-    if real is float:
-        if call.half == FLOAT16:
-            return one_float16((<const uint16_t*> values)[place_of(call, at)])
-        if call.half == BFLOAT16:
-            return one_bfloat16((<const uint16_t*> values)[place_of(call, at)])
-    return values[at]
-
-
-cdef inline const float* taken(
-    const Call* call, const float* values, Py_ssize_t at, Py_ssize_t n, float* room
-) noexcept nogil:
-    """Elements that lie together: as they lie there, or from 16 bits in `room`."""
-    if call.half == NEITHER:
-        return values + at
-    check_range(at, n, size_of(call))
-    widen_halves(call, <const uint16_t*> values + place_of(call, at), n, room)
-    return room
-
-
-cdef inline void copy_few(
-    const Call* call, const real* values, Py_ssize_t at, Py_ssize_t n, real* to
-) noexcept nogil:
-    """Elements that lie together."""
-    if real is float:
-        if call.half != NEITHER:
-            widen_halves(call, <const uint16_t*> values + place_of(call, at), n, to)
-            return
-    memcpy(to, values + at, n * sizeof(real))
-
-
-cdef void pick(
-    const Call* call, const real* values, Py_ssize_t at, Py_ssize_t n, Py_ssize_t step, real* to
-) noexcept nogil:
-    """At most HANDFUL of 16 bits, `step` apart."""
-    cdef uint16_t some[HANDFUL]
-    cdef const uint16_t* halves_ = <const uint16_t*> values + place_of(call, at)
-    cdef Py_ssize_t j
-    check_range(0, n, HANDFUL)
-    check_range(at, (n - 1) * step + 1, size_of(call))
-    for j in range(n):
-        some[j] = halves_[j * step]
-    if real is float:
-        widen_halves(call, some, n, to)
-
-
-cdef void put_halves(
-    const Call* call, const float* values, Py_ssize_t at, Py_ssize_t n, const unsigned char* wanted
-) noexcept nogil:
-    """Results of at most HANDFUL elements that lie together; of those that are wanted, or all where that is NULL."""
-    cdef uint16_t some[HANDFUL]
-    cdef uint16_t* y = <uint16_t*> call.y + place_of(call, at)
-    cdef Py_ssize_t j
-    check_range(0, n, HANDFUL)
-    check_range(at, n, size_of(call))
-    if wanted == NULL:
-        narrow_halves(call, values, n, y)
-        return
-    narrow_halves(call, values, n, some)
-    for j in range(n):
-        y[j] = some[j] if wanted[j] else y[j]
-
-
-# --- results of 16 bits -----------------------------------------------------------------------
-
-cdef inline floats result_of(
-    const uint16_t* x, const uint16_t* dy, floats mean, floats a, floats b, floats centre, Half half, bint gradient
-) noexcept nogil:
-    """y = (x - mean) a + b, or dx = ((dy - centre) - (x - mean) b) a."""
-    if gradient:
-        return ((load_half(dy, half) - centre) - (load_half(x, half) - mean) * b) * a
-    return (load_half(x, half) - mean) * a + b
-
-
-cdef inline void write_half_columns(
-    const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t columns,
-    const float* table, Py_ssize_t reach, Py_ssize_t step, Half half, bint gradient
-) noexcept nogil:
-    """Whole registers of some rows, which share what is loaded of the table."""
-    cdef Py_ssize_t width = elements(<floats*> NULL)
-    cdef floats m0, m1, a0, a1, b0, b1, c0, c1
-    cdef const float* here
-    cdef Py_ssize_t j = 0, row, at
-    while j < columns:
-        here = table + step * j * width
-        m0, a0, b0 = (<const floats*> here)[0], (<const floats*> (here + reach))[0], (<const floats*> (here + 2 * reach))[0]
-        c0 = (<const floats*> (here + 3 * reach))[0] if gradient else m0
-        if j + 1 == columns:
-            for row in range(rows):
-                at = row * stride + j * width
-                store_half(y + at, result_of(x + at, dy + at, m0, a0, b0, c0, half, gradient), half)
-            return
-        here += step * width
-        m1, a1, b1 = (<const floats*> here)[0], (<const floats*> (here + reach))[0], (<const floats*> (here + 2 * reach))[0]
-        c1 = (<const floats*> (here + 3 * reach))[0] if gradient else m1
-        for row in range(rows):
-            at = row * stride + j * width
-            store_two(
-                y + at,
-                result_of(x + at, dy + at, m0, a0, b0, c0, half, gradient),
-                result_of(x + at + width, dy + at + width, m1, a1, b1, c1, half, gradient),
-                half
-            )
-        j += 2
-
-
-cdef inline void write_half_rest(
-    const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t n, const float* table, Py_ssize_t reach,
-    Py_ssize_t step, Half half, bint gradient
-) noexcept nogil:
-    """Less than a register."""
-    cdef uint16_t some[2 * SPARE]
-    cdef float constants[4 * SPARE]
-    cdef Py_ssize_t i
-    memset(some, 0, sizeof(some))
-    memset(constants, 0, sizeof(constants))
-    memcpy(some, x, n * sizeof(uint16_t))
-    if gradient:
-        memcpy(<uint16_t*> some + SPARE, dy, n * sizeof(uint16_t))
-    for i in range(4 if gradient else 3):
-        memcpy(
-            <float*> constants + i * SPARE, table + i * reach, (n if step else elements(<floats*> NULL)) * sizeof(float)
-        )
-    write_half_columns(
-        some, <uint16_t*> some + SPARE, some, 0, 1, 1, <const float*> constants, SPARE, 0, half, gradient
-    )
-    memcpy(y, some, n * sizeof(uint16_t))
-
-
-cdef inline void write_half_row(
-    const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,
-    const float* table, Py_ssize_t reach, Py_ssize_t step, Half half, bint gradient
-) noexcept nogil:
-    """One row, or several at once."""
-    cdef Py_ssize_t width = elements(<floats*> NULL)
-    cdef Py_ssize_t rest = n % width
-    cdef Py_ssize_t row, at
-    write_half_columns(x, dy, y, stride, rows, n // width, table, reach, step, half, gradient)
-    if rest:
-        for row in range(rows):
-            at = row * stride + n - rest
-            write_half_rest(
-                x + at, dy + at, y + at, rest, table + step * (n - rest), reach, step, half, gradient
-            )
-
-
-cdef inline void write_half_rows_of(
-    const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t n,
-    const float* table, Py_ssize_t reach, Half half, bint gradient
-) noexcept nogil:
-    cdef Py_ssize_t row = 0
-    while row + 4 <= rows:
-        write_half_row(
-            x + row * stride, dy + row * stride, y + row * stride, stride, 4, n, table, reach, 1, half, gradient
-        )
-        row += 4
-    while row < rows:
-        write_half_row(
-            x + row * stride, dy + row * stride, y + row * stride, stride, 1, n, table, reach, 1, half, gradient
-        )
-        row += 1
-
-
-cdef void write_half_rows(
-    const Call* call, const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t stride, Py_ssize_t rows,
-    Py_ssize_t n, const float* table, Py_ssize_t reach
-) noexcept nogil:
-    """Rows of n lanes, `stride` apart, with a constant for each lane; dx where there is a dy, which is apart from it."""
-    if call.half == FLOAT16 and dy != NULL:
-        write_half_rows_of(x, dy, y, stride, rows, n, table, reach, FLOAT16, True)
-    elif call.half == FLOAT16:
-        write_half_rows_of(x, x, y, stride, rows, n, table, reach, FLOAT16, False)
-    elif dy != NULL:
-        write_half_rows_of(x, dy, y, stride, rows, n, table, reach, BFLOAT16, True)
-    else:
-        write_half_rows_of(x, x, y, stride, rows, n, table, reach, BFLOAT16, False)
-
-
-cdef void write_half_run(
-    const Call* call, const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t n, const float* table,
-    Py_ssize_t reach
-) noexcept nogil:
-    """As `write_half_rows`, elements of one feature: a register of each constant."""
-    if call.half == FLOAT16 and dy != NULL:
-        write_half_row(x, dy, y, 0, 1, n, table, reach, 0, FLOAT16, True)
-    elif call.half == FLOAT16:
-        write_half_row(x, x, y, 0, 1, n, table, reach, 0, FLOAT16, False)
-    elif dy != NULL:
-        write_half_row(x, dy, y, 0, 1, n, table, reach, 0, BFLOAT16, True)
-    else:
-        write_half_row(x, x, y, 0, 1, n, table, reach, 0, BFLOAT16, False)

@@ -34,6 +34,7 @@ cdef bint find_part_table(const Call* own, float* table, Py_ssize_t reach) noexc
             return False
         check_range(begin, f.number, reach)
         for i in range(TABLES - 1):
+            plain_nans(f.table + i * f.reach, f.number)
             for c in range(f.number):
                 table[i * reach + begin + c] = <float> f.table[i * f.reach + c]
         begin += f.number

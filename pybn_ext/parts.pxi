@@ -1,11 +1,11 @@
 # A call on numbers of 16 bits, part by part.  Each part is a call of its own, on the numbers where they lie; or, under
-# a mask, on a copy as float32 that stays in the second level cache, whose result is rounded where it belongs.  A part holds whole
-# features where as many as are worth a stretch of memory fit in; else they are cut, too, and what is asked is asked in
-# two steps, as of a batch whose parts lie in several places: the moments of each part or its sums, and with those of
-# all parts the results of each.
+# a mask, on a copy as float32 that stays in the second level cache, whose result is rounded where it belongs.  A part
+# holds whole features where as many as are worth a stretch of memory fit in; else they are cut, too, and what is asked
+# is asked in two steps, as of a batch whose parts lie in several places: the moments of each part or its sums, and with
+# those of all parts the results of each.
 
 cdef enum:
-    PART = 32768    # elements of a part: x, dy and dx take 384 KB
+    PART = 32768    # elements of a part: x, dy and dx take 192 KB, copies 384
     STRETCH = 64    # elements that lie together, of a feature or of neighbours, from which on whole features are taken
     DEEP = 256      # rows of a part where features are cut: what is kept of a part is small against it
 

@@ -79,25 +79,6 @@ cdef void write_band(
     memcpy(<real*> call.y + start, buffer, lanes * sizeof(real))
 
 
-cdef void write_half_band(
-    const Call* call, const float* x, Py_ssize_t start, Py_ssize_t lanes, const wide* table, Py_ssize_t reach
-) noexcept nogil:
-    """As `write_band`, of 16 bits and without a mask."""
-    cdef float buffer[BAND]
-    cdef float values[BAND]
-    cdef float cotangents[BAND]
-    cdef const float* dy = NULL
-    if call.dy != NULL:
-        dy = taken(call, <const float*> call.dy, start, lanes, cotangents)
-    if has_all_terms(call):
-        differentiate(taken(call, x, start, lanes, values), dy, lanes, table, reach, <float*> buffer)
-    elif dy != NULL:
-        normalize(dy, lanes, table, reach, <float*> buffer)
-    else:
-        normalize(taken(call, x, start, lanes, values), lanes, table, reach, <float*> buffer)
-    put_halves(call, <const float*> buffer, start, lanes, NULL)
-
-
 cdef void write_bands(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes,
     const wide* table, Py_ssize_t reach
@@ -391,16 +372,6 @@ cdef void write_vectors(
             write_aligned(call, start, size, table, reach, NULL, 1, False, False)
             row += 1
             start += stride
-
-
-cdef inline const uint16_t* first_half(const Call* call, Py_ssize_t start) noexcept nogil:
-    """What the first constant is taken from: x, or dy where dx has no other terms."""
-    return <const uint16_t*> (call.x if call.dy == NULL or has_all_terms(call) else call.dy) + place_of(call, start)
-
-
-cdef inline const uint16_t* second_half(const Call* call, Py_ssize_t start) noexcept nogil:
-    """dy, where dx has all terms."""
-    return <const uint16_t*> call.dy + place_of(call, start) if has_all_terms(call) else NULL
 
 
 cdef void write_rows(
