@@ -126,22 +126,19 @@ def moments(x, *, feature_axis=-1, mask=None):
 
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
-    a, b = arguments.mergeable(a, b)
-    if a.count < b.count:
+    if not (mergeable(a) and mergeable(b) and like(b[1], a[1])):
+        a, b = _general_mergeable(a, b)
+    if a[0] < b[0]:
         a, b = b, a
-    if b.count == 0:
-        return Moments(a.count, a.mean.copy(), a.variance.copy())
-    mean_a, mean_b = _flat64(a.mean), _flat64(b.mean)
-    variance_a, variance_b = _flat64(a.variance), _flat64(b.variance)
-    mean, variance = np.empty(a.mean.shape), np.empty(a.mean.shape)
-    pool_moments(
-        mean.size, a.count, mean_a, variance_a, b.count, mean_b, variance_b, mean, variance
-    )
-    return Moments(a.count + b.count, mean, variance)
+    if b[0] == 0:
+        return Moments(a[0], a[1].copy(), a[2].copy())
+    mean, variance = new_like(a[1]), new_like(a[1])
+    pool_moments(a[0], a[1], a[2], b[0], b[1], b[2], mean, variance)
+    return Moments(a[0] + b[0], mean, variance)
 
 
 cdef void pool_moments(
-    Py_ssize_t features, object count_a, cnp.ndarray a_mean, cnp.ndarray a_variance, object count_b, cnp.ndarray b_mean,
+    object count_a, cnp.ndarray a_mean, cnp.ndarray a_variance, object count_b, cnp.ndarray b_mean,
     cnp.ndarray b_variance, cnp.ndarray to_mean, cnp.ndarray to_variance
 ):
     """Exact pooling by count (Chan, Golub & LeVeque 1979); a counts no less than b."""
@@ -155,7 +152,7 @@ cdef void pool_moments(
     cdef double* variance = <double*> cnp.PyArray_DATA(to_variance)
     cdef double half
     cdef Py_ssize_t c
-    for c in range(features):
+    for c in range(cnp.PyArray_SIZE(to_mean)):
         half = mean_b[c] / 2 - mean_a[c] / 2  # the difference of two float64s may be no float64
         mean[c] = mean_a[c] + 2 * (half * part_b)
         variance[c] = (variance_a[c] * part_a + variance_b[c] * part_b) + 4 * (half * part_a) * (half * part_b)

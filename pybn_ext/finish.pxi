@@ -255,6 +255,7 @@ cdef void finish_table(const Call* call, const Features* f) noexcept nogil:
     if has_all_terms(call):
         for c in range(f.number):
             t2[c] = inverse[c] * (second[c] / n)
+        for c in range(f.number):  # in one loop with the line above, gcc finds too many pointers and makes no vectors
             # 0 times infinity: a dy that is not finite leaves no dx of its feature.
             t3[c] = first[c] / n - ((mean[c] - t0[c]) + low[c]) * t2[c] + 0 * first[c] + 0 * second[c]
     elif call.operation == INFERENCE_GRADIENT:

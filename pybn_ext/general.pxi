@@ -84,6 +84,14 @@ def _flat64(values):
     return None if values is None else np.require(values, np.float64, ("C", "A")).reshape(-1)
 
 
+def _general_mergeable(a, b):
+    """Two Moments as `mergeable` wants them."""
+    return [
+        Moments(each.count, *(np.require(values, np.float64, ("C", "A")) for values in each[1:]))
+        for each in arguments.mergeable(a, b)
+    ]
+
+
 def _general_moments(x, feature_axis, mask):
     batch = arguments.batch(x, feature_axis, mask)
     shape = batch.feature_shape

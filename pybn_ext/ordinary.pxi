@@ -177,6 +177,21 @@ cdef bint summed(object sums, object out, cnp.ndarray x, Call* call) noexcept:
     return True
 
 
+cdef bint mergeable(object moments) noexcept:
+    """Whether it is a count, and ordinary arrays of float64 of one shape."""
+    cdef object mean, variance
+    if not isinstance(moments, tuple) or PyTuple_GET_SIZE(moments) != 3:
+        return False
+    mean = <object> PyTuple_GET_ITEM(moments, 1)
+    variance = <object> PyTuple_GET_ITEM(moments, 2)
+    return (
+        small_int(<object> PyTuple_GET_ITEM(moments, 0)) >= 0
+        and ordinary(mean)
+        and cnp.PyArray_TYPE(mean) == cnp.NPY_FLOAT64
+        and like(variance, mean)
+    )
+
+
 cdef inline bint like(object array, cnp.ndarray x) noexcept:
     """Whether it is an ordinary array of x's dtype and shape."""
     cdef Py_ssize_t i

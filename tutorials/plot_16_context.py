@@ -58,8 +58,8 @@ SETTINGS = {
 # A run that ends half way, and goes on
 # -------------------------------------
 # Every 15 steps a checkpoint is written, and the last two are kept.  After half of the steps the process ends.  The
-# next one loads the newest: variables, the optimizer's memory, parameters and the global step, so the rate goes on
-# along its cosine.
+# next one loads the newest: variables, the optimizer's memory, parameters, the global step, so the rate goes on along
+# its cosine, and the random numbers, so dropout draws what it would have drawn.
 
 
 def begin(seed, folder, **changes):

@@ -87,13 +87,18 @@ class Layer(NamedTuple):
 
     def with_batch_statistics(self, x: Node) -> tuple[Node, Moments]:
         """x normalized with its own statistics, and these, known to be finite."""
+        y, batch = self.normalized(x)
+        check_finite(self.scope, batch)
+        return y, batch
+
+    def normalized(self, x: Node) -> tuple[Node, Moments]:
+        """As `with_batch_statistics`, with statistics that may be NaN: for `saw`, which looks at them itself."""
         if self.ghost_batch is None or self.batch_rows <= self.ghost_batch:  # one part, or nothing
             y, mean, variance = ops.batch_norm_training(x, self.scale_node, self.offset_node, **self.options)
             batch = Moments(self.batch_count, mean, variance)
         else:
             feature_axis, epsilon = self.options["feature_axis"], self.options["epsilon"]
             y, batch = in_parts(x, self.scale_node, self.offset_node, self.ghost_batch, feature_axis, epsilon)
-        check_finite(self.scope, batch)
         return y, batch
 
     def with_averages(self, x: Node) -> Node:
@@ -195,7 +200,7 @@ def in_mode(layer: Layer, x: Node) -> Node:
 
 def in_training(layer: Layer, x: Node) -> Node:
     """Normalize with the batch's statistics and leave word that the averages move after the step."""
-    y, batch = layer.with_batch_statistics(x)
+    y, batch = layer.normalized(x)
     layer.saw(batch)
     return y
 

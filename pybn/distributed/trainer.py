@@ -16,6 +16,7 @@ from pybn.distributed.team import Communicator, Team, WorkersDifferError
 from pybn.framework import ops
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
+from pybn.framework.draws import put_back_on_error
 from pybn.framework.graph import Node, gradient
 from pybn.framework.metrics import WeightedMean
 from pybn.framework.optimizers import Optimizer
@@ -171,13 +172,8 @@ class DataParallelTrainer(Trainer):
 @contextmanager
 def _taken_back_on_error(ctx: Context, made: bool) -> Iterator[None]:
     """Take back what a step that fails has drawn, and the variables that it `made`: not all workers came so far."""
-    drawn = ctx.rng.bit_generator.state
-    try:
-        with ctx.restored_on_error() if made else nullcontext():
-            yield
-    except BaseException:
-        ctx.rng.bit_generator.state = drawn
-        raise
+    with put_back_on_error(ctx.rng), ctx.restored_on_error() if made else nullcontext():
+        yield
 
 
 def _described(optimizer: Optimizer, step: int) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints: a context's variables and parameters in one .npz file, without pickle.
+"""Checkpoints: a context's variables, parameters and random numbers in one .npz file, without pickle.
 
 The file is written beside its place and then renamed, so a crash leaves the old one whole; it is
 read and checked completely before the context is touched.
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pybn.framework.context import Context
+from pybn.framework.draws import as_state_of, described, put_back_on_error
 from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
 from pybn.halves import bfloat16, is_bfloat16
@@ -40,11 +41,15 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
-    """Write every variable and parameter, and the global step, of ctx's store to `path`; returns the path.
+    """Write every variable and parameter, the global step and the state of `ctx.rng` to `path`; returns the path.
 
-    All values are of one moment, also while another thread trains.  A file that is there keeps its
-    mode, and a symbolic link goes on pointing where it points.  TypeError, with nothing written, where a
-    variable or a parameter could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
+    All values are of one moment, also while another thread trains; random numbers that its step has
+    drawn are gone.  A file that is there keeps its mode, and a symbolic link goes on pointing where it
+    points.  TypeError, with nothing written, where a variable, a parameter or the state of the random
+    numbers could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
+
+    Training that goes on from the file, with the batches that would have come, gives the bits of one that
+    never stopped.  A data set that shuffles with `ctx.rng` goes on with the order of its next epoch.
 
     bfloat16, for which NumPy's files have no name, is written as float32, which has each of its
     numbers; the variable's entry in the header names the type, and it comes back as bfloat16.
@@ -58,12 +63,13 @@ def save_marked(ctx: Context, target: Path, mark: str | None = None) -> None:
     """As `save_checkpoint`, with a word that `mark_of` gives back."""
     root = ctx.in_absolute_path("/")
     with root.standing_still():
-        values, step = root.values(), root.global_step
+        values, step, rng = root.values(), root.global_step, described(ctx.rng)
     for variable in values:
         if variable.dtype.kind not in _NUMBERS and not is_bfloat16(variable.dtype):
             raise TypeError(f"{variable.path} cannot be saved: a checkpoint holds numbers, not {variable.dtype}")
     arrays = {_member(i): _named_in_files(value) for i, value in enumerate(values.values())}
-    arrays[_HEADER] = np.array(json.dumps(_described(ctx, list(values)) | {"global_step": step, "mark": mark}))
+    header = _described(ctx, list(values)) | {"global_step": step, "rng": rng, "mark": mark}
+    arrays[_HEADER] = np.array(json.dumps(header))
     with replacing(target) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -78,11 +84,21 @@ def mark_of(path: Path) -> str | None:
         return None
 
 
-def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_params: Container[str] = ()) -> None:
-    """Read variables, parameters and the global step from `path` into ctx's store, all or nothing.
+def load_checkpoint(
+    ctx: Context,
+    path: str | os.PathLike[str],
+    *,
+    exclude_params: Container[str] = (),
+    restore_rng: bool = True,
+) -> None:
+    """Read variables, parameters, the global step and the random numbers from `path` into ctx's store, all or nothing.
 
     The parameters in `exclude_params` stay what they are in ctx, in every scope: a learning rate that
     is to be another one now.  A file of before there was a global step begins at 0.
+
+    `ctx.rng`, the Generator itself, is set to what it would have drawn next; with `restore_rng=False` it
+    draws what it would have drawn here, as where several runs with seeds of their own begin at one
+    checkpoint.  A file of before its state was kept leaves it as it is.
 
     Raises CheckpointError, with ctx untouched, where the file is not a whole checkpoint or ctx
     holds a variable that the file lacks or has in another shape; FileNotFoundError as usual.  After
@@ -94,7 +110,8 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_param
         header, values = _read(Path(path), existing)
         loaded, parameters, step = _contents(path, root, header, values)
         assignments = _assignments(path, existing, loaded)
-        with root.restored_on_error():
+        state = _state_of_rng(path, root, header) if restore_rng else None
+        with root.restored_on_error(), put_back_on_error(root.rng):
             for variable, array in assignments:
                 saved = loaded.pop(variable.path)
                 variable.hold(array)
@@ -104,6 +121,8 @@ def load_checkpoint(ctx: Context, path: str | os.PathLike[str], *, exclude_param
             for scope, settings in parameters:
                 scope.set_params({key: value for key, value in settings.items() if key not in exclude_params})
             root.global_step = step
+            if state is not None:
+                root.rng.bit_generator.state = state
 
 
 def _described(ctx: Context, variables: list[Variable]) -> dict[str, Any]:
@@ -247,6 +266,15 @@ def _contents(
     if len(by_path) < len(variables):
         raise _no_context(path, ValueError("it names a variable twice"))
     return by_path, parameters, step
+
+
+def _state_of_rng(path: str | os.PathLike[str], root: Context, header: dict[str, Any]) -> Any:
+    """The state that the header has for the random numbers; None where it has none."""
+    saved = header.get("rng")
+    try:
+        return None if saved is None else as_state_of(root.rng, saved)
+    except Exception as error:  # each kind of generator refuses what is none of its own in its own way
+        raise CheckpointError(f"{path} does not fit the random numbers of the context: {error}") from error
 
 
 def _typed(entry: dict[str, Any], key: str, kind: type) -> Any:

@@ -203,7 +203,7 @@ class Context:
 
     @property
     def rng(self) -> np.random.Generator:
-        """The source of first values and of dropout."""
+        """The source of first values and of dropout; a checkpoint keeps its state."""
         return self._store.rng
 
     # --- how: parameters --------------------------------------------------------------------

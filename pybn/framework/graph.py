@@ -13,6 +13,7 @@ children, so a step's whole graph is gone as soon as its loss is.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -53,7 +54,8 @@ class Node:
     @classmethod
     def with_joint_product(cls, value: Any, parents: Sequence[Node], joint: JointProduct) -> Node:
         """A node whose gradients for all parents come from one call: joint(dy) -> one for each parent."""
-        node = cls(value, *zip(parents, repeat(None)))
+        node = cls(value)
+        node.edges = tuple(zip(parents, repeat(None)))
         node.joint = joint
         return node
 
@@ -133,7 +135,10 @@ def gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = 
     (array([ 3., 12.]), array([ 6., 12.]))
     """
     found = travelling_gradient(y, nodes, dy, partial=partial)
-    return [each.astype(node.value.dtype) for each, node in zip(found, nodes, strict=True)]
+    return [
+        each if each.value.dtype == node.value.dtype else each.astype(node.value.dtype)
+        for each, node in zip(found, nodes, strict=True)
+    ]
 
 
 def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, partial: bool = False) -> list[Node]:
@@ -157,6 +162,7 @@ def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, parti
     return [arriving[node] if node in arriving else Node(np.zeros_like(node.value)) for node in nodes]
 
 
+@functools.cache  # of a dozen types; asked 20 times in a training step
 def wide(dtype: Any) -> np.dtype:
     """The type in which a gradient of `dtype` travels, and sums of it are taken: float32 or wider."""
     return np.promote_types(dtype, np.float32)

@@ -23,7 +23,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    ctx : Context whose variables, parameters and global step are saved and loaded
+    ctx : Context whose variables, parameters, global step and random numbers are saved and loaded
     directory : made by the first `save`
     keep : how many stay, 1 or more; -1 for all
 
@@ -76,7 +76,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)  # another process that saves here may have come first
         return new
 
-    def load(self, *, exclude_params: Container[str] = ()) -> Path | None:
+    def load(self, *, exclude_params: Container[str] = (), restore_rng: bool = True) -> Path | None:
         """Load the newest into the context, as `load_checkpoint` does; returns its path, None where there is none.
 
         Raises CheckpointError where the newest is damaged, and does not go back to an older one by itself.
@@ -84,7 +84,7 @@ class Checkpoints:
         there = self.paths()
         if not there:
             return None
-        load_checkpoint(self.context, there[-1], exclude_params=exclude_params)
+        load_checkpoint(self.context, there[-1], exclude_params=exclude_params, restore_rng=restore_rng)
         return there[-1]
 
     def on_step(self, loop: Loop, metrics: dict[str, float]) -> None:

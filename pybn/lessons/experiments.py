@@ -152,7 +152,9 @@ def recorded(
     data = digits(seed, batch_size)
     fresh = trainer(seed, model, learning_rate)
     loop = Loop(fresh)
-    return Run(data, fresh, loop, record.StatisticsRecorder(loop), record.DataRecorder(loop, data.whole, every))
+    # It leaves nothing behind that would tell its batches: 128 take 0.6 of the time of 64, 256 twice as long.
+    measured = InMemoryDataset(data.whole.inputs, data.whole.labels, 128)
+    return Run(data, fresh, loop, record.StatisticsRecorder(loop), record.DataRecorder(loop, measured, every))
 
 
 class BothWays(NamedTuple):

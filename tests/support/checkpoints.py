@@ -31,7 +31,7 @@ def trained(seed, steps=3):
 
 def state(ctx):
     described = {v.path: (v.value.tobytes(), v.shape, v.dtype, v.trainable, v.role) for v in ctx.variables()}
-    return described, ctx.parameters
+    return described, ctx.parameters, repr(ctx.rng.bit_generator.state)
 
 
 def refused(ctx, path, text="is not a whole checkpoint of pybn"):

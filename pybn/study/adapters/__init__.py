@@ -160,7 +160,7 @@ def warm_up() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         x = torch.ones(2, requires_grad=True)
-        torch.autograd.grad(x * x, [x], torch.ones(2))
+        torch.autograd.grad((x * x).sum(), [x])
 
 
 def operations(implementation: Any) -> Any:

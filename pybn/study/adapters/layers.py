@@ -186,7 +186,9 @@ class Adapted(MetWithGradients):
         wanted = [run.x, *(each for each in held if each is not None and each.requires_grad)]
         assert self.runner is not None
         cotangent = torch.tensor(np.array(self.runner.laid(dout)))
-        found = list(torch.autograd.grad(run.out, wanted, cotangent, retain_graph=True, allow_unused=True))
+        # A number's gradient: asked for an array's, PyTorch 2.13 imports sympy and 480 other modules for half a second.
+        loss = (run.out * cotangent).sum()
+        found = list(torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True))
         dx = found.pop(0)
         gradients = [found.pop(0) if each is not None and each.requires_grad else None for each in held]
         return self.runner.plain(dx), *self._like_parameters(run.layer, *gradients)
@@ -210,6 +212,7 @@ class Function:
         self.adapted, self.call, self.parts = adapted, call, parts
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
+        self.own = adapted.own["eps"], adapted.own["momentum"]  # settings written into the class
         self.counts_the_new = adapted.maker.default_below("momentum", 0.5) or adapted.argument_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:

@@ -57,6 +57,7 @@ class Met:
         self.seen: list[tuple[str, str, str]] = []  # code, part, name
         self.maker = Maker(kind, dims=dims, build=build)
         self.runner: Runner | None = None
+        self.own: dict[str, float | None] = dict.fromkeys(NUMBERS)  # eps and momentum where they are written into it
         self.gradients: dict[str, Place] = {}
         self.works = False  # a forward in training ran
         self.normalizes = False  # and each feature came out as its own x, shifted and scaled

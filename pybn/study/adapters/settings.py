@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from pybn.study.adapters.meeting import Met
+from pybn.study.adapters.modes import codes_of
 from pybn.study.adapters.names import NAMES
-from pybn.study.adapters.places import NotSet, as_array, get, parsed, put, switches_of
-from pybn.study.adapters.roles import ARRAYS, FEATURES, NUMBERS, batch, described
+from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, shown, switches_of
+from pybn.study.adapters.roles import ARRAYS, FEATURES, NUMBERS, UNABLE, batch, described, kept_part
 from pybn.study.adapters.running import parameters_of
 
 AVERAGES = ("running_mean", "running_var")
 SETTINGS = {"gamma": "parameters", "beta": "parameters", "eps": "epsilon", "momentum": "momentum"}
 
 
+def _small(const: Any) -> bool:
+    """Whether a number in the code may be an eps."""
+    return isinstance(const, float) and 0 < const < 0.005
+
+
 class MetWithSettings(Met):
     """A class that was met, with what could not be set in it."""
 
     def _checks(self) -> list[Callable[[], None]]:
-        return [*super()._checks(), self._check_settings, self._check_mode]
+        return [*super()._checks(), self._check_settings, self._check_mode, self._check_what_stays]
 
     def _holds(self, role: str, text: str) -> bool:
         """Whether what a teacher named is there, be it after the first forward."""
@@ -49,6 +56,7 @@ class MetWithSettings(Met):
         for role in NUMBERS:
             taken = role in self.roles.places or role in self.maker.takes or role in self.runner.arguments
             if not taken and role not in unheld:
+                self.own[role] = self._fixed_epsilon() if role == "eps" else self._fixed_momentum()
                 self._record("epsilon" if role == "eps" else role, *self._fixed(role))
 
     def _read_back(self, layer: Any) -> None:
@@ -70,12 +78,16 @@ class MetWithSettings(Met):
 
     def _fixed(self, role: str) -> tuple[str, str]:
         word = {"eps": "eps", "momentum": "momentum"}[role]
-        value = self._fixed_epsilon() if role == "eps" else None
+        value = self.own[role]
         shown_value = f" at {value:.3g}" if value is not None else ""
         return f"{word} is fixed{shown_value} in the class, and judged as it is", f"names={{{role!r}: '...'}}"
 
     def _fixed_epsilon(self) -> float | None:
-        """The eps written into the class, from the output of features with small variances."""
+        """The eps written into the class: what features with small variances show, or the one small number there."""
+        written = {const for code in codes_of(self.kind) for const in code.co_consts if _small(const)}
+        return self._measured_epsilon() or (written.pop() if len(written) == 1 else None)
+
+    def _measured_epsilon(self) -> float | None:
         if "gamma" not in self.roles.places:
             return None
         assert self.runner is not None
@@ -86,7 +98,15 @@ class MetWithSettings(Met):
         variance, spread = x.var(0), (out / (1.0 if gain is None else gain.ravel())).var(0)
         found = variance / spread - variance
         usable = found[(variance < found) & np.isfinite(found)]
-        return float(np.median(usable)) if usable.size > 1 and np.ptp(usable) < 0.05 * usable.max() else None
+        if usable.size < 2 or np.ptp(usable) > 0.05 * usable.max():
+            return None
+        return float(f"{np.median(usable):.6g}")
+
+    def _fixed_momentum(self) -> float | None:
+        """The part of the old that both averages keep alike."""
+        places = [self.roles.places.get(role) for role in AVERAGES]
+        kept = [float("nan") if place is None else kept_part(self._trial, place)[0] for place in places]
+        return float(f"{kept[0]:.6g}") if np.isclose(kept[0], kept[1], atol=1e-4) and 0 < kept[0] < 1 else None
 
     def _check_mode(self) -> None:
         assert self.runner is not None
@@ -101,6 +121,65 @@ class MetWithSettings(Met):
         reason = f"no way found to ask for test mode: {has}"
         setting = "phase" if self._uses_averages() else "mode"
         self._record(setting, reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
+
+    def _check_what_stays(self) -> None:
+        """Parameters and averages that a call makes anew; and test mode that a layer's last batch decides."""
+        written = {role: np.linspace(1.0, 2.0, FEATURES) + at for at, role in enumerate(ARRAYS)}
+        places = {role: self.roles.places[role] for role in ARRAYS if role in self.roles.places}
+        for parts, roles, training in (
+            (("training", "test"), ("gamma", "beta"), True),
+            (("statistics", "test"), AVERAGES, False),
+        ):
+            asked = {places[role]: written[role] for role in roles if role in places}
+            try:
+                _, layer = self._trial(asked, training)
+            except UNABLE:  # an untrained layer in test mode, perhaps
+                continue
+            anew = [role for role in roles if role in places and self._at_start(layer, places[role], written[role])]
+            self.seen += [("made-anew", part, role) for part in parts for role in anew]
+        told = any(setting in ("mode", "phase", "call") for setting, _, _ in self.records)
+        if len(places) == len(ARRAYS) and not told and not self.seen:
+            with contextlib.suppress(*UNABLE):  # what does not run is told when it is judged
+                self._check_last_batch({places[role]: written[role] for role in ARRAYS})
+
+    def _at_start(self, layer: Any, place: Place, value: np.ndarray) -> bool:
+        """Whether a place holds one number for all features again, where a number a feature was written."""
+        held = as_array(get(layer, place))
+        return held is not None and held.size == value.size and np.ptp(held) == 0
+
+    def _check_last_batch(self, settings: Mapping[Place, np.ndarray]) -> None:
+        """Whether test mode takes something from training, of a layer whose parameters and averages are set."""
+        assert self.runner is not None
+        runner = self.runner
+
+        def trained(*seeds: int) -> Any:
+            layer = self._fresh()
+            for seed in seeds:
+                runner.forward(layer, self._shaped(batch(seed)), True)
+            return layer
+
+        def tested(seed: int, moved: Place | None = None) -> np.ndarray:
+            layer = trained(seed)
+            for place, value in settings.items():
+                put(layer, place, value)
+            if moved is not None:
+                put(layer, moved, np.linspace(2.0, 3.0, FEATURES))
+            return self._rows(runner.forward(layer, self._shaped(batch(7)), False).out)
+
+        before = tested(5)
+        if np.allclose(before, tested(6), rtol=1e-3):
+            return
+        once, twice = (arrays_of(trained(*seeds), FEATURES) for seeds in ((6,), (5, 6)))
+        read = [
+            place for place in once if place not in settings and not np.allclose(before, tested(5, place), rtol=1e-3)
+        ]
+        last = [place for place in read if np.allclose(once[place], twice[place])]
+        if last:
+            self.seen += [("last-batch-in-test", "test", shown(place)) for place in last]
+        else:
+            what = " and ".join(map(shown, read)) or "more than what was set"
+            self._record("averages", f"test mode reads {what}, beside the averages that were found",
+                         "names={'running_mean': '...', 'running_var': '...'}")  # fmt: skip
 
     def _modes_differ(self) -> bool:
         """Whether torch.no_grad() makes a difference to the output."""

@@ -19,16 +19,17 @@ from pybn.study import adapters
 from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework import command
 from pybn.study.coursework.apart.host import Host, NoVerdict
-from pybn.study.coursework.averages.judge import CONVENTIONS, judge_statistics, measure_statistics
+from pybn.study.coursework.averages.judge import CONVENTIONS, CUMULATIVE, judge_statistics, measure_statistics
 from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images.judge import judge_spatial
 from pybn.study.coursework.output.edges import backward_edges, habits, judge_edges
-from pybn.study.coursework.output.inference import judge_test, judge_test_of
+from pybn.study.coursework.output.inference import SPEAKING, judge_test, judge_test_of, modes_swapped, without_copies
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
 from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Said, merged, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.probes import of_own
 from pybn.study.coursework.student.student import ROLES, Student
 
 __all__ = ["CONVENTIONS", "Finding", "NoVerdict", "Report", "Verdict", "check_batch_norm", "check_file", "main"]
@@ -138,7 +139,7 @@ def _valid(convention: str | None, time_limit: float) -> None:
 def _report(functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None) -> Report:
     start = time.perf_counter()
     student = Student(functions, time_limit, convention)
-    with np.errstate(all="ignore"):  # a student's NaN and infinity are findings, not our warnings
+    with np.errstate(all="ignore"), of_own(student.own):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
         found = _judged_alone(student, found)
         found = {part: with_examples(student, findings) for part, findings in found.items()}
@@ -187,8 +188,11 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
         right = not any(each.kind in DEPARTURES for each in others)
         found["spatial"] = judge_spatial(student, same_layer=student.images_alone, others_right=right).findings
     for part in found:
-        seen = [Said(code, name) for code, where, name in student.seen if where == part]
-        found[part] = merged(part, seen) + found[part]
+        seen = merged(part, [Said(code, name) for code, where, name in student.seen if where == part])
+        alone = [each for each in seen if each.code in SPEAKING]
+        found[part] = alone or seen + found[part]
+    found |= modes_swapped(found)
+    without_copies(found)
     for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found
@@ -201,6 +205,8 @@ def _judged_alone(student: Student, found: dict[str, list[Finding]]) -> dict[str
         if record.part in kept:
             kept[record.part] = [each for each in kept[record.part] if not record.covers(each.code)]
     told: set[str] = set()
+    if any(each.code == CUMULATIVE for each in kept.get("statistics", [])):
+        told.add("momentum")  # there is none
     for record in student.not_judged:
         if record.part in kept and not (record.fixed and record.setting in told):
             kept[record.part].append(not_judged(record))
@@ -220,9 +226,9 @@ def _without_followers(part: str, found: Mapping[str, list[Finding]]) -> list[Fi
 
 
 def _named(student: Student, parts: Mapping[str, Any]) -> dict[str, str]:
-    """What the student calls the function of each part."""
+    """What the student calls the function of each part, and the 4-D backward."""
     roles = {part: part if part in ("backward", "alternative") else "forward" for part in parts}
-    roles["spatial"] = "spatial_forward"
+    roles |= {"spatial": "spatial_forward", "spatial_backward": "spatial_backward"}
     return {part: student.own_name(role) for part, role in roles.items()}
 
 

@@ -95,6 +95,25 @@ def test_a_class_says_by_its_default_how_it_counts_momentum():
     assert "momentum-swapped" in codes(check_batch_norm(Keeps))
 
 
+class Counts(Shares):
+    """Plain means over all batches: there is no momentum."""
+
+    def __init__(self, num_features, eps=1e-5):
+        super().__init__(num_features, eps)
+        self.batches = 0
+
+    def forward(self, x, training=True):
+        self.batches += training
+        self.momentum = 1 / max(self.batches, 1)
+        return super().forward(x, training)
+
+
+def test_averages_that_are_plain_means_have_no_momentum():
+    report = check_batch_norm(Counts)
+    assert report.ok, report.text
+    assert codes(report) == {"averages-cumulative"}
+
+
 class GlobalBatchNorm2d(Shares):
     """A layer of images that takes one mean and variance for the whole array."""
 

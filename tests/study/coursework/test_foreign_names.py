@@ -61,7 +61,7 @@ SLIPS = {
     "a learning step before dx": (
         "handed_an_optimizer",
         [("gain = self.gamma * self.inv", "gain = 1.0"), ("return gain *", "return gain * self.gamma * self.inv *")],
-        "not-linear",
+        "gradient-for-scale",
     ),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What could not be set or read is not judged, and findings that would rest on it are not told."""
 
+import numpy as np
 import pytest
 
 from pybn.study.adapters.not_judged import NotJudged
@@ -63,3 +64,75 @@ def test_a_pair_made_of_the_4d_one_says_so():
     images, rows = (Student(vars(course_functions(layer)), 1.0) for layer in (BatchNorm2d, Settable))
     assert images.images_alone
     assert not rows.images_alone
+
+
+class Shadowed:
+    """Test mode reads averages with the start taken out, which the last step of training has left."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.9):
+        self.eps, self.momentum, self.steps = eps, momentum, 0
+        self.gamma, self.beta = np.ones(num_features), np.zeros(num_features)
+        self.running_mean, self.running_var = np.zeros(num_features), np.zeros(num_features)
+        self.mean_for_test, self.var_for_test = np.zeros(num_features), np.ones(num_features)
+
+    def forward(self, x, training=True):
+        mean, var = self.mean_for_test, self.var_for_test
+        if training:
+            mean, var, self.steps = x.mean(0), x.var(0), self.steps + 1
+            self.running_mean = self.momentum * self.running_mean + (1 - self.momentum) * mean
+            self.running_var = self.momentum * self.running_var + (1 - self.momentum) * var
+            share = 1 - self.momentum**self.steps
+            self.mean_for_test, self.var_for_test = self.running_mean / share, self.running_var / share
+        return self.gamma * (x - mean) / np.sqrt(var + self.eps) + self.beta
+
+
+def test_averages_that_test_mode_does_not_read_are_not_judged():
+    """They follow from all batches: this is no test mode that takes the last one."""
+    report = check_batch_norm(Shadowed)
+    assert not report.findings, report.text
+    assert report.parts["test"].status == "not judged"
+    assert "mean_for_test and var_for_test" in report.text
+
+
+class Fixed:
+    """eps and momentum in the code; one slip, in backward."""
+
+    def __init__(self, num_features):
+        self.gamma, self.beta = np.ones(num_features), np.zeros(num_features)
+        self.running_mean, self.running_var = np.zeros(num_features), np.ones(num_features)
+
+    def forward(self, x, training=True):
+        mean, var = (x.mean(0), x.var(0)) if training else (self.running_mean, self.running_var)
+        if training:
+            self.running_mean = 0.95 * self.running_mean + 0.05 * mean
+            self.running_var = 0.95 * self.running_var + 0.05 * var
+        self.deviation = np.sqrt(var + 1e-3)
+        self.normalized = (x - mean) / self.deviation
+        return self.gamma * self.normalized + self.beta
+
+    def backward(self, dout):
+        self.dgamma, self.dbeta = (dout * self.normalized).sum(0), dout.sum(0)
+        return self.gamma / self.deviation * (dout - self.normalized * self.dgamma / len(dout))
+
+
+def test_a_class_is_held_against_what_is_written_into_it():
+    report = check_batch_norm(Fixed)
+    (found,) = report.findings
+    assert found.code == "mean-path-missing"
+    assert "eps = 0.001" in found.example
+    assert {each.what.partition(" in the class")[0] for each in report.remarks} == {
+        "eps is fixed at 0.001",
+        "momentum is fixed at 0.95",
+    }
+
+
+def test_the_right_numbers_of_an_example_are_those_of_the_class():
+    """What the right class gives for the example's own input."""
+    found = check_batch_norm(Fixed).findings[0]
+    layer = Fixed(1)
+    layer.gamma, layer.beta = np.array([2.0]), np.array([1.0])
+    x, dout = np.array([[1.0], [5.0], [6.0]]), np.array([[1.0], [0.0], [0.0]])
+    layer.forward(x)
+    right = layer.backward(dout) - layer.gamma / layer.deviation * dout.mean(0)
+    assert "x = [1, 5, 6], gamma = 2, beta = 1" in found.example
+    assert "right is [" + ", ".join(f"{value:.5g}" for value in right[:, 0]) + "]" in found.example

@@ -163,7 +163,7 @@ FUNCTIONS = [
         "mu = 1. / N * np.sum(x, axis=0)",
         "mu = 1. / D * np.sum(x, axis=0)",
         "divides by D",
-        ["divided-by-features", "divided-by-features-stored", "dx-open"],
+        ["divided-by-features"],
     ),
     (
         "shared_with_layernorm",
@@ -223,7 +223,7 @@ FUNCTIONS = [
         "var = x.var(axis=(0, 2, 3), keepdims=True)",
         "var = x.var(axis=(2, 3), keepdims=True).mean(0, keepdims=True)",
         "variance per image",
-        ["variance-zero", "momentum-rule"],
+        ["variance-zero"],
     ),
     (
         "global_mode",
@@ -275,7 +275,7 @@ CLASSES = [
         "NZ = (Z - self.running_M) / np.sqrt(self.running_V + self.eps)",
         "NZ = (Z - self.M) / np.sqrt(self.V + self.eps)",
         "test mode uses the last batch",
-        ["raised"],
+        ["last-batch-in-test"],
     ),
     (
         "capital_letters",
@@ -289,7 +289,7 @@ CLASSES = [
         "self.dLdBb = np.sum(dLdBZ, axis=0)",
         "self.dLdBb = np.sum(dLdBZ)",
         "dbeta summed over all",
-        ["parameter-missing"],
+        ["gradient-summed-over-all"],
     ),
     (
         "old_homework",
@@ -444,5 +444,47 @@ CLASSES = [
         "(x ** 2)",
         "mean of squares as variance",
         ["variance-uncentred"],
+    ),
+    (
+        "old_homework",
+        "norm = (x - self.running_mean) / np.sqrt(self.running_var + self.eps)",
+        "norm = (x - self.mean) / np.sqrt(self.var + self.eps)",
+        "test mode of a layer that has something of a batch from the start",
+        ["last-batch-in-test"],
+    ),
+    (
+        "old_homework",
+        "norm = (x - self.running_mean) / np.sqrt(self.running_var + self.eps)",
+        "norm = (x - self.running_mean) / np.sqrt(self.running_var) + self.eps",
+        "eps of the class's own, on the quotient",
+        ["epsilon-on-quotient"],
+    ),
+    (
+        "old_homework",
+        "def forward(self, x, eval=False):\n        if eval:",
+        "def forward(self, x, eval=False):\n        if not eval:",
+        "the modes swapped",
+        ["modes-swapped"],
+    ),
+    (
+        "old_homework",
+        "def forward(self, x, eval=False):\n",
+        "def forward(self, x, eval=False):\n        self.gamma, self.beta = np.ones((1, x.shape[1])), np.zeros((1, x.shape[1]))\n",
+        "parameters made at each call",
+        ["made-anew"],
+    ),
+    (
+        "old_homework",
+        "g = self.gamma * delta\n",
+        "g = self.gamma * delta\n        self.norm = self.norm * self.gamma\n        self.dgamma = np.sum(delta * self.norm, axis=0)\n        return self.gamma / np.sqrt(self.var + self.eps) * (delta - self.dbeta / b - self.norm * self.dgamma / b)\n",
+        "dgamma of gamma * x_hat, and dx made with it",
+        ["parameter-times-scale"],
+    ),
+    (
+        "moving_mean_module",
+        "mean = X.mean(dim=0)\n",
+        "mean = X.mean(dim=0).detach()\n",
+        "the mean out of the graph in 2-D alone, eps written in the class",
+        ["mean-path-missing"],
     ),
 ]

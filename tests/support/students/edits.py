@@ -44,7 +44,7 @@ EDITS = [
     (
         "staged",
         [("var = 1 / float(n) * np.sum(carre", "var = np.sum(carre")],
-        {"training": "variance-not-averaged", "statistics": "sum-stored"},
+        {"training": "variance-not-averaged", "statistics": "variance-not-averaged"},
     ),
     ("staged", [("invvar = 1.0 / sqrtvar", "invvar = 1.0 / np.sqrt(sqrtvar)")], {"training": "*"}),
     (
@@ -56,7 +56,7 @@ EDITS = [
     ("staged", [("out = va3 + beta", "out = va3")], {"training": "offset-missing"}),
     ("staged", [("out = va3 + beta", "out = va3 - beta")], {"training": "offset-subtracted"}),
     ("staged", [("out = va3 + beta", "out = va2 + beta")], {"training": "scale-missing"}),
-    ("staged", [("out = va3 + beta", "out = beta * va2 + gamma")], {"training": "offset-for-scale"}),
+    ("staged", [("out = va3 + beta", "out = beta * va2 + gamma")], {"training": "affine-exchanged"}),
     (
         "staged",
         [("va2 = xmu * invvar", "va2 = (xmu + beta) * invvar"), ("va3 + beta", "va3")],
@@ -69,7 +69,7 @@ EDITS = [
     (
         "paper",
         [("np.mean(x, axis=0), np.var(x, axis=0)", "np.mean(x), np.var(x)")],
-        {"training": "global-mean", "statistics": "global-stored"},
+        {"training": "global-mean", "statistics": ("global-mean", "global-variance")},
     ),
     (
         "paper",
@@ -79,7 +79,7 @@ EDITS = [
     (
         "paper",
         [("np.var(x, axis=0)", "np.std(x, axis=0)")],
-        {"training": "deviation-under-root", "statistics": "deviation-stored"},
+        {"training": "deviation-under-root", "statistics": "deviation-under-root"},
     ),
     ("paper", [("np.var(x, axis=0)", "np.var(x, axis=0, ddof=1)")], {"training": "sample-variance"}),
     ("paper", [("** -0.5", "** -1.0")], {"training": "no-root"}),
@@ -316,7 +316,7 @@ EDITS = [
         [("dbeta = np.sum(dout, axis=0)", "dbeta = np.sum(dout, axis=0, keepdims=True)")],
         {"backward": "gradient-shape"},
     ),
-    ("staged", [("dbeta = np.sum(dout, axis=0)", "dbeta = np.sum(dout)")], {"backward": "parameter-missing"}),
+    ("staged", [("dbeta = np.sum(dout, axis=0)", "dbeta = np.sum(dout)")], {"backward": "gradient-summed-over-all"}),
     ("staged", [("return dx, dgamma, dbeta", "return dx, dbeta, dgamma")], {"backward": "parameters-swapped"}),
     ("staged", [("return dx, dgamma, dbeta", "return -dx, dgamma, dbeta")], {"backward": "dx-sign"}),
     ("staged", [("return dx, dgamma, dbeta", "return dx / n, dgamma, dbeta")], {"backward": "gradients-averaged"}),

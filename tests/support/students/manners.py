@@ -548,7 +548,7 @@ SLIPS = [
             ("batch_mean = np.mean(x, axis=0)", "batch_mean = np.mean(x)"),
             ("batch_var = np.var(x, axis=0)", "batch_var = np.var(x)"),
         ],
-        {"training": {"global-mean", "global-variance"}, "statistics": {"global-stored"}},
+        {"training": {"global-mean", "global-variance"}, "statistics": {"global-mean", "global-variance"}},
     ),
     (
         "dvar dmean",
@@ -638,7 +638,7 @@ SLIPS = [
     (
         "one dict",
         [("v=((x-mu)**2).sum(axis=0)/N", "v=np.sqrt(((x-mu)**2).sum(axis=0)/N)")],
-        {"training": {"deviation-under-root"}, "statistics": {"deviation-stored"}},
+        {"training": {"deviation-under-root"}, "statistics": {"deviation-under-root"}},
     ),
     (
         "one dict",
@@ -652,7 +652,7 @@ SLIPS = [
     ),
     ("one dict", [("xn=(x-mu)/std", "xn=x-mu/std")], {"training": {"mean-divided"}}),
     ("one dict", [("out=gamma*xn+beta", "out=gamma*xn+beta*xn")], {"training": {"*"}}),
-    ("one dict", [("out=gamma*xn+beta", "out=xn*beta+gamma")], {"training": {"offset-for-scale", "scale-for-offset"}}),
+    ("one dict", [("out=gamma*xn+beta", "out=xn*beta+gamma")], {"training": {"affine-exchanged"}}),
     ("one dict", [("mu=x.sum(axis=0)/N", "mu=x.sum(axis=1).sum()/N")], {"training": {"*"}, "statistics": {"*"}}),
     ("one dict", [("rm=mom*rm+(1-mom)*mu", "rm=mom*mu+(1-mom)*rm")], {"statistics": {"momentum-swapped"}}),
     ("one dict", [("rv=mom*rv+(1-mom)*v", "rv=mom*rv+(1-mom)*v*v")], {"statistics": {"variance-squared-stored"}}),
@@ -875,7 +875,7 @@ SLIPS = [
     (
         "grad names",
         [("np.mean(np.square(diff), axis=0)", "np.mean(np.square(diff))")],
-        {"training": {"global-variance"}, "statistics": {"global-stored"}},
+        {"training": {"global-variance"}, "statistics": {"global-variance"}},
     ),
     ("grad names", [('eps = p["eps"]', "eps = 1e-8")], {"training": {"epsilon-fixed"}, "test": {"epsilon-fixed"}}),
     (

@@ -71,6 +71,7 @@ class Guest:
             "not_judged": records,
             "of_images": bool(getattr(function, "of_images", False)),
             "seen": [list(each) for each in getattr(function, "seen", ())],
+            "own": list(getattr(function, "own", (None, None))),
             "counts_the_new": bool(getattr(function, "counts_the_new", False)),
         }
 

@@ -13,169 +13,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pybn.study.coursework.averages.candidates import (
+    FACTORS,
+    FIXED,
+    MEAN_FACTORS,
+    PLAIN,
+    RIGHT,
+    SENSES,
+    SWAPPED,
+    TABLES,
+    UNKNOWN,
+    Factor,
+    Sense,
+    Statistic,
+)
 from pybn.study.coursework.output.fit import SINGLE, fit
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import COURSE_EPSILON, LARGE_EPSILON, SMALL_EPSILON, Probe
 from pybn.study.coursework.student.student import Step, Student
 
-
-@dataclass(frozen=True)
-class Statistic:
-    """What may be averaged: the slip's code, words for it, its numbers, and what it makes of a variance alone."""
-
-    code: str
-    words: str
-    of: Callable[[Probe], np.ndarray]
-    kept: Callable[[np.ndarray, float], np.ndarray] | None = None  # of a variance and eps
-    sample: bool = False
-
-    def __post_init__(self) -> None:
-        known(self.code)
-
-
-@dataclass(frozen=True)
-class Sense:
-    """keep and take together, as functions of momentum, and the slip that they are."""
-
-    code: str
-    of: Callable[[float], tuple[float, float]]
-
-    def __post_init__(self) -> None:
-        known(self.code)
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A factor of the statistic, as a function of n, and the slip that it is."""
-
-    code: str
-    of: Callable[[int], float]
-    sample: bool = False
-
-    def __post_init__(self) -> None:
-        known(self.code)
-
-
-def _sample(p: Probe) -> np.ndarray:
-    return p.variance * p.count / (p.count - 1)
-
-
-def _about(p: Probe, keep: float) -> np.ndarray:
-    """The mean squared distance from the average as it is after this batch."""
-    return ((p.x - keep * p.averages[0] - (1 - keep) * p.mean) ** 2).mean(0)
-
-
-def _whole(p: Probe, value: float) -> np.ndarray:
-    """One number for the whole array, in each feature."""
-    return np.full_like(p.mean, value)
-
-
-_DEVIATION, _GLOBAL, _BY_FEATURES = "deviation-stored", "global-stored", "divided-by-features-stored"
-
-# What may have been averaged; the right one first.
-MEANS = (
-    Statistic("", "batch mean", lambda p: p.mean),
-    Statistic("other-statistic-stored", "batch variance", lambda p: p.variance),
-    Statistic(_GLOBAL, "mean of the whole array", lambda p: _whole(p, p.x.mean())),
-    Statistic("median-stored", "batch median", lambda p: np.median(p.x, axis=0)),
-    Statistic(_BY_FEATURES, "(batch sum / features)", lambda p: p.x.sum(0) / len(p.mean)),
-)
-VARIANCES = (
-    Statistic("", "batch variance", lambda p: p.variance),
-    Statistic(_DEVIATION, "batch deviation", lambda p: np.sqrt(p.variance), lambda v, e: np.sqrt(v)),
-    Statistic(
-        _DEVIATION,
-        "sqrt(batch variance + eps)",
-        lambda p: np.sqrt(p.variance + p.epsilon),
-        lambda v, e: np.sqrt(v + e),
-    ),
-    Statistic(_DEVIATION, "sample deviation", lambda p: np.sqrt(_sample(p)), lambda v, e: np.sqrt(v), sample=True),
-    Statistic(
-        _DEVIATION,
-        "sqrt(sample variance + eps)",
-        lambda p: np.sqrt(_sample(p) + p.epsilon),
-        lambda v, e: np.sqrt(v + e),
-        sample=True,
-    ),
-    Statistic(
-        "inverse-deviation-stored",
-        "1 / sqrt(batch variance + eps)",
-        lambda p: 1 / np.sqrt(p.variance + p.epsilon),
-        lambda v, e: 1 / np.sqrt(v + e),
-    ),
-    Statistic(
-        "inverse-deviation-stored",
-        "1 / sqrt(batch variance)",
-        lambda p: 1 / np.sqrt(p.variance),
-        lambda v, e: 1 / np.sqrt(v),
-    ),
-    Statistic("variance-uncentred", "mean of x^2", lambda p: (p.x**2).mean(0)),
-    Statistic("mean-not-squared", "(mean of x^2 - mean)", lambda p: (p.x**2).mean(0) - p.mean),
-    Statistic(
-        _BY_FEATURES,
-        "(sum of squared distances / features)",
-        lambda p: ((p.x - p.x.sum(0) / len(p.mean)) ** 2).sum(0) / len(p.mean),
-    ),
-    Statistic(
-        _BY_FEATURES,
-        "mean squared distance from (sum / features)",
-        lambda p: ((p.x - p.x.sum(0) / len(p.mean)) ** 2).mean(0),
-    ),
-    Statistic(
-        _BY_FEATURES, "(sum of squared distances / features)", lambda p: ((p.x - p.mean) ** 2).sum(0) / len(p.mean)
-    ),
-    Statistic("absolute-deviation", "mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0)),
-    Statistic(_DEVIATION, "root of the mean of x^2", lambda p: np.sqrt((p.x**2).mean(0))),
-    Statistic("other-statistic-stored", "batch mean", lambda p: p.mean),
-    Statistic(_GLOBAL, "variance of the whole array", lambda p: _whole(p, p.x.var())),
-    Statistic(_GLOBAL, "mean variance of all features", lambda p: _whole(p, p.variance.mean())),
-    Statistic(_GLOBAL, "sample variance of the whole array", lambda p: _whole(p, p.x.var(ddof=1)), sample=True),
-    Statistic(_GLOBAL, "deviation of the whole array", lambda p: _whole(p, p.x.std())),
-    Statistic("variance-squared-stored", "squared batch variance", lambda p: p.variance**2, lambda v, e: v**2),
-    Statistic(
-        "variance-about-average",
-        "mean squared distance from the old average",
-        lambda p: ((p.x - p.averages[0]) ** 2).mean(0),
-    ),
-    Statistic("variance-about-average", "mean squared distance from the new average", lambda p: _about(p, p.momentum)),
-    Statistic(
-        "variance-about-average", "mean squared distance from the new average", lambda p: _about(p, 1 - p.momentum)
-    ),
-    Statistic(
-        "output-variance-stored",
-        "variance of out",
-        lambda p: p.scale**2 * p.variance / (p.variance + p.epsilon),
-    ),
-)
-TABLES = {"mean": MEANS, "variance": VARIANCES}
-
-RIGHT, SWAPPED = Sense("", lambda m: (m, 1 - m)), Sense("momentum-swapped", lambda m: (1 - m, m))
-SENSES = (
-    RIGHT,
-    SWAPPED,
-    Sense("averages-never-updated", lambda m: (1.0, 0.0)),
-    Sense("averages-overwritten", lambda m: (0.0, 1.0)),
-    Sense("averages-updated-twice", lambda m: (m * m, 1 - m * m)),
-    Sense("averages-updated-twice", lambda m: ((1 - m) ** 2, 1 - (1 - m) ** 2)),
-    Sense("momentum-rule", lambda m: (m, 1.0)),
-    Sense("momentum-rule", lambda m: (1.0, 1 - m)),
-    Sense("momentum-rule", lambda m: (m, m)),
-    Sense("momentum-rule", lambda m: (1 - m, 1 - m)),
-    Sense("momentum-rule", lambda m: (0.0, 1 - m)),
-    Sense("momentum-rule", lambda m: (1.0, 1.0)),
-    Sense("momentum-rule", lambda m: (m, 0.0)),
-)
-FIXED = Sense("momentum-fixed", lambda m: (np.nan, np.nan))
-UNKNOWN = Sense("unexplained-average", lambda m: (np.nan, np.nan))
-
-PLAIN = Factor("", lambda n: 1.0)
-FACTORS = (
-    PLAIN,
-    Factor("", lambda n: n / (n - 1), sample=True),
-    Factor("sum-stored", lambda n: float(n)),
-    Factor("small-variance-stored", lambda n: (n - 1) / n),
-    Factor("statistic-divided-twice", lambda n: 1 / n),
-)
 # Old values that may decay: the right one, the other average, the other one just updated, none.
 OLDS = ("own", "other", "other, updated", "none")
 EPSILON_STORED = known("epsilon-in-variance")
@@ -225,6 +81,7 @@ class Stored:
     variance: Rule | None
     start_variance: float | None = None  # what the averaged variance starts from where none is given
     debiased: bool = False  # the first batches are averaged plainly, whatever the start
+    cumulative: bool = False  # and so are all, whatever the momentum
     first_failure: str = ""  # what a first step from no averages at all fails with
 
 
@@ -237,21 +94,29 @@ def stored_rule(probes: Sequence[Probe], steps: Sequence[Step]) -> Stored:
 
 def fresh_rule(student: Student, stored: Stored) -> Stored:
     """Two steps from no averages at all: the start of the variance, and whether the start is debiased."""
-    first, second = _fresh_steps(student)
+    first, second = _fresh_steps(student, 0.7)
     if first.failure or first.variance is None or first.mean is None:
         return replace(stored, first_failure=first.failure.message if first.failure else "")
     start = _start(first, LARGE_EPSILON, stored.variance)
     if second.failure or second.mean is None:
         return replace(stored, start_variance=start)
+    debiased = _halves(first, second)
+    cumulative = debiased and _halves(*_fresh_steps(student, 0.2))  # min(momentum, 1 - 1/2) is 0.2
+    return replace(stored, start_variance=None if debiased else start, debiased=debiased, cumulative=cumulative)
+
+
+def _halves(first: Step, second: Step) -> bool:
+    """Whether the first mean is the batch's own, and the second half of each."""
+    if first.mean is None or second.mean is None or second.failure:
+        return False
     keep = fit([first.mean, COURSE_EPSILON.mean], second.mean, SINGLE)
     first_is_batch = np.allclose(first.mean, LARGE_EPSILON.mean, rtol=SINGLE)
-    debiased = first_is_batch and keep is not None and bool(np.allclose(keep, [0.5, 0.5], atol=1e-3))
-    return replace(stored, start_variance=None if debiased else start, debiased=debiased)
+    return bool(first_is_batch and keep is not None and np.allclose(keep, [0.5, 0.5], atol=1e-3))
 
 
-def _fresh_steps(student: Student) -> tuple[Step, Step]:
+def _fresh_steps(student: Student, momentum: float) -> tuple[Step, Step]:
     """Two batches through one bn_param that starts without averages."""
-    first = student.forward(*_inputs(LARGE_EPSILON), epsilon=0.3, momentum=0.7)
+    first = student.forward(*_inputs(LARGE_EPSILON), epsilon=LARGE_EPSILON.epsilon, momentum=momentum)
     if first.failure or first.mean is None or first.variance is None:
         return first, first
     second = student.again(*_inputs(COURSE_EPSILON), first.state)
@@ -290,7 +155,7 @@ def _rule(name: str, old: str, statistic: Statistic, new, probes: Sequence[Probe
                 break
             fits.append(found)
         else:
-            return _named(old, statistic, fits, probes)
+            return _named(MEAN_FACTORS if name == "mean" else FACTORS, old, statistic, fits, probes)
     return None
 
 
@@ -312,12 +177,12 @@ def _coefficients(old: np.ndarray | None, statistic: np.ndarray, new, constant: 
     return keep, take, found[-1] if constant else 0.0
 
 
-def _named(old: str, statistic: Statistic, fits, probes: Sequence[Probe]) -> Rule | None:
+def _named(factors: Sequence[Factor], old: str, statistic: Statistic, fits, probes: Sequence[Probe]) -> Rule | None:
     epsilon = _epsilon(fits, probes)
     if epsilon is None:
         return None
     keep, take = float(fits[0][0]), float(fits[0][1])
-    for factor in FACTORS:
+    for factor in factors:
         scaled = [(keep, take / factor.of(probe.count)) for (keep, take, _), probe in zip(fits, probes, strict=True)]
         sense = _sense(scaled, probes)
         if sense is not None:

@@ -7,27 +7,19 @@ class whose own default momentum is below one half counts PyTorch's way, and is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pybn.study.coursework.averages.fit import (
-    EPSILON_STORED,
-    FIXED,
-    PROBES,
-    RIGHT,
-    SWAPPED,
-    UNKNOWN,
-    Rule,
-    Sense,
-    Stored,
-    fresh_rule,
-    stored_rule,
-)
-from pybn.study.coursework.output.training import Judged
+from pybn.study.coursework.averages.candidates import FIXED, RIGHT, SWAPPED, UNKNOWN, Sense
+from pybn.study.coursework.averages.fit import EPSILON_STORED, PROBES, Rule, Stored, fresh_rule, stored_rule
+from pybn.study.coursework.averages.mixture import mixture
+from pybn.study.coursework.output.fit import SINGLE, some_features
+from pybn.study.coursework.output.oddities import of_weights
+from pybn.study.coursework.output.training import Judged, train
 from pybn.study.coursework.report.findings import Said, finding, first_difference, merged
 from pybn.study.coursework.report.words import known
-from pybn.study.coursework.student.student import Student
+from pybn.study.coursework.student.student import Step, Student
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ CONVENTIONS = {
     "pybn": Convention("pybn's", RIGHT, False, None, debiased=True),
 }
 NAMES = ("running_mean", "running_var")
-FOLLOWS = known("follows-convention")
+FOLLOWS, CUMULATIVE = known("follows-convention"), known("averages-cumulative")
 
 
 def measure_statistics(student: Student, training: Judged) -> Stored | None:
@@ -75,7 +67,7 @@ def judge_statistics(
     """
     if stored is None:
         return Judged([finding("not-judged", "statistics", message=f"{student.name('forward')} gave no result")])
-    said = _rule_findings(student, stored, training.steps, used)
+    said = [_told_in_training(each, training) for each in _rule_findings(student, stored, training.steps, used)]
     if stored.first_failure and not any(step.failure for step in training.steps):
         said.append(Said("first-step-fails", "", values={"message": stored.first_failure}))
     if convention is not None:
@@ -88,12 +80,51 @@ def judge_statistics(
 def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -> list[Said]:
     """Departures that no convention explains, and the rules that nothing explains."""
     said = []
+    if all(_alike(step) for step in steps):
+        return [Said("averages-alike")]
     for index, rule in enumerate((stored.mean, stored.variance)):
-        if rule is None or (rule.sense is UNKNOWN and not stored.debiased):
+        if rule is None:
             said.append(_unexplained(student, index, rule, steps))
         else:
-            said += _departures(NAMES[index], rule, stored.debiased, used)
+            formula = mixture(index, PROBES[0], steps[0]) if rule.old.startswith("other") else ""
+            odd = formula and (rule.sense not in (RIGHT, SWAPPED) or rule.statistic.code)
+            if odd:
+                said.append(Said("average-mixed", NAMES[index], _evidence(NAMES[index], rule), {"formula": formula}))
+            else:
+                said += _departures(NAMES[index], rule, stored.debiased, used)
     return said + _apart(stored)
+
+
+# What is averaged, and what of the same numbers has normalized in training: one slip, told as that.
+_NORMALIZED = {
+    known("sum-stored"): (known("variance-not-averaged"),),
+    known("global-stored"): (known("global-variance"), known("global-mean")),
+    known("divided-by-features-stored"): (known("divided-by-features"),),
+    known("deviation-stored"): (known("deviation-under-root"),),
+    known("nothing-taken"): (known("variance-zero"),),
+    known("average-broadcast"): (known("row-statistics"),),
+    UNKNOWN.code: (known("row-statistics"),),
+}
+
+
+# What a sum over the rows does wrong, and what it is said of where it has normalized in training.
+_OF_ROWS = {known("rows-left-out"): "the statistics", known("row-order"): "the result"}
+
+
+def _told_in_training(said: Said, training: Judged) -> Said:
+    there = {each.code for each in training.findings}
+    if said.code in _OF_ROWS and there & set(_OF_ROWS):
+        (told,) = (each for each in training.findings if each.code in _OF_ROWS)
+        return replace(said, code=told.code, name=_OF_ROWS[told.code], values=dict(told.values))
+    code = next((code for code in _NORMALIZED.get(said.code, ()) if code in there), said.code)
+    return replace(said, code=code)
+
+
+def _alike(step: Step) -> bool:
+    """Whether both averages are the same numbers."""
+    if step.mean is None or step.variance is None:
+        return False
+    return bool(np.array_equal(step.mean, step.variance) and np.ptp(step.mean) > 0)
 
 
 def _apart(stored: Stored) -> list[Said]:
@@ -107,11 +138,13 @@ def _apart(stored: Stored) -> list[Said]:
 
 
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
+    if rule.sense.code == "momentum-rule" and abs(rule.take) < 1e-6 and rule.old == "own" and not debiased:
+        return [Said("nothing-taken", name, _evidence(name, rule), {"keep": _shown(rule.keep)})]
     codes = [rule.statistic.code, rule.factor.code]
     if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)
     if rule.sense not in (RIGHT, SWAPPED) and not debiased:
-        codes.append(rule.sense.code)
+        codes.append("momentum-rule" if rule.sense is UNKNOWN else rule.sense.code)
     if rule.old.startswith("other"):
         codes.append("averages-decay-from-other")
     again = {EPSILON_STORED: ", and test mode adds eps again"}
@@ -126,6 +159,8 @@ def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> lis
 def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
     """No convention was asked for: each that fits in everything is right, and is named."""
     mean, variance = stored.mean, stored.variance
+    if stored.cumulative:
+        return [Said(CUMULATIVE)]
     if stored.debiased:
         return [_follows("pybn")]
     senses = {rule.sense for rule in (mean, variance) if rule is not None}
@@ -187,9 +222,39 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
         return missing(student, "training", name)
     statistic, right = (probe.mean, probe.variance)[index], probe.averages_after(**student.rule)[index]
     evidence = first_difference(name, got, right) + f" (old {probe.averages[index][0]:.6g}, batch {statistic[0]:.6g})"
+    averages = [(each.mean, each.variance)[index] for each in steps]
+    if _of_order(student, index, got):
+        return _left_out(name, steps, evidence) or Said("row-order", name, evidence)
+    some = some_features(averages, [each.averages_after(**student.rule)[index] for each in PROBES])
+    if some:
+        return Said("some-features", name, evidence, some)
     if rule is not None:
         evidence = f"{_evidence(name, rule)}; {evidence}"
+    mixed = mixture(index, PROBES[0], steps[0]) if rule is None or rule.old.startswith("other") else ""
+    if mixed and mixture(index, PROBES[1], steps[1]):
+        return Said("average-mixed", name, evidence, {"formula": mixed})
     return Said(UNKNOWN.code, name, evidence)
+
+
+def _left_out(name: str, steps, evidence: str) -> Said | None:
+    """Rows that are in no sum of what is averaged, where it is averaged by the course's rule."""
+    found, index = [], NAMES.index(name)
+    for probe, step in zip(PROBES, steps, strict=True):
+        new, old = (step.mean, step.variance)[index], probe.averages[index]
+        taken = (new - probe.momentum * old) / (1 - probe.momentum)
+        centre = (step.mean - probe.momentum * probe.averages[0]) / (1 - probe.momentum)
+        found.append(of_weights(taken, (probe.x - centre) ** 2 if index else probe.x))
+    if not all(found):
+        return None
+    return Said("rows-left-out", name, evidence, {"rows": found[0]})
+
+
+def _of_order(student: Student, index: int, got: np.ndarray) -> bool:
+    """Whether an average is another one where the rows of the batch come in another order."""
+    probe = PROBES[0]
+    step = train(student, probe.turned())
+    turned = (step.mean, step.variance)[index]
+    return turned is not None and not np.allclose(turned, got, rtol=SINGLE)
 
 
 def missing(student: Student, part: str, name: str) -> Said:

@@ -149,9 +149,10 @@ def _moved(x: np.ndarray, row: int, step: np.ndarray) -> np.ndarray:
 
 
 def _outs(student: Student, probe: Probe, calls, role: str = "forward") -> np.ndarray | None:
+    mean, variance = probe.averages
+    settings = {"mode": "train", "eps": probe.epsilon, "momentum": probe.momentum}
+
     def arguments(x, scale, offset):
-        mean, variance = probe.averages
-        settings = {"mode": "train", "eps": probe.epsilon, "momentum": probe.momentum}
         return x.copy(), scale.copy(), offset.copy(), settings | {"running_mean": mean + 0, "running_var": variance + 0}
 
     values = student.batch(role, [lambda call=call: arguments(*call) for call in calls])

@@ -8,17 +8,16 @@ neither is taken apart (`terms`, `parameters`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from pybn.study.coursework.gradient.fit import Backward, Matrices, own_matrices, right_for_own
-from pybn.study.coursework.gradient.parameters import judge_parameters
+from pybn.study.coursework.gradient.linear import not_linear
+from pybn.study.coursework.gradient.parameters import judge_parameters, with_its_parameters
 from pybn.study.coursework.gradient.terms import name_terms
-from pybn.study.coursework.output.fit import SINGLE, agree
+from pybn.study.coursework.output.fit import SINGLE, agree, some_features
 from pybn.study.coursework.output.training import PROBES, Judged, train
 from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
-from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
@@ -31,32 +30,16 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     broken = next((each.failure for each in found if each.failure), None)
     if broken:
         return Judged([failed(role, student.name(role), broken)])
-    odd = _not_numbers(role, found, training) or _not_linear(student, role, found[0])
+    if ("order", role) in student.habits:
+        return Judged([finding("gradients-order", role, place=student.habits["order", role])])
+    odd = _not_numbers(role, found, training) or not_linear(role, _gradients(student, role, PROBES[0]), found[0])
     own = None if training.right or training.trivial else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
     findings = judge_parameters(student, role, found, own, matrices, training)
     if odd and any(each.code.startswith("follows") for each in odd):
         return Judged(odd)  # the forward's own NaN is in everything
-    findings += odd or _inputs(student, role, found, training, matrices, own)
-    findings = _with_its_dgamma(findings)
+    findings = with_its_parameters(findings, odd or _inputs(student, role, found, training, matrices, own), matrices)
     return Judged(_named_once(_beside(findings, training, role)) + _second_call(student, role))
-
-
-# A wrong dgamma, and what the path through the variance then is in a dx that is made with it.
-_MADE_WITH = {
-    known("dscale-not-divided"): "is sqrt(variance + eps) times",
-    known("gradients-averaged"): "is 1/n times",
-    known("parameter-sign"): "has the wrong sign",
-}
-
-
-def _with_its_dgamma(findings: list[Finding]) -> list[Finding]:
-    """dx = gamma / deviation * (dout - dbeta / n - x_hat * dgamma / n) carries what is wrong with dgamma: one slip."""
-    slips = [each for each in findings if each.code in _MADE_WITH and each.quantity == "dgamma"]
-    paths = [each for each in findings if each.code.startswith("variance-path")]
-    if len(slips) != 1 or len(findings) != 2 or len(paths) != 1 or _MADE_WITH[slips[0].code] not in paths[0].what:
-        return findings
-    return [replace(slips[0], what=f"{slips[0].what}, and dx is made with it")]
 
 
 def _beside(findings: list[Finding], training: Judged, role: str) -> list[Finding]:
@@ -73,7 +56,7 @@ def _gradients(student: Student, role: str, probe: Probe) -> Callable[[np.ndarra
 
 def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrices: Matrices, own) -> list[Finding]:
     if any(each.dx is None for each in found):
-        return [finding("dx-missing", role, student.habits.get(("dx shape", role), ""))]
+        return [finding("dx-missing", role, detail=student.habits.get(("dx shape", role), "None"))]
     by_book = all(agree(each.dx, probe.dx, SINGLE) for each, probe in zip(found, PROBES, strict=True))
     if training.right:
         return [] if by_book else _explain_dx(role, found, matrices, None)
@@ -88,31 +71,19 @@ def _inputs(student, role, found: Sequence[Gradients], training: Judged, matrice
 
 def _explain_dx(role, found, matrices: Matrices, own, training: Judged | None = None) -> list[Finding]:
     evidence = first_difference("dx", found[0].dx, PROBES[0].dx)
+    if training is not None and not training.formula:  # nothing to measure it in
+        return [finding("dx-open", role, evidence)]
     measured = matrices.get()
     if any(each is None for each in measured):
         return [finding("unexplained-dx", role, evidence)]
     if all(not each.dx.any() for each in found):
         return [finding("dx-zero", role, evidence)]
+    some = some_features([each.dx for each in found], [probe.dx for probe in PROBES])
+    if some:
+        return [finding("some-features", role, evidence, name="dx", **some)]
     if not _apart(measured[0], found[0], PROBES[0]):
         return [finding("features-mixed-in-dx", role, evidence)]
     return name_terms(role, measured, own, training, evidence)
-
-
-def _not_linear(student, role, found) -> list[Finding]:
-    """A gradient is proportional to dout: dx(0) = 0, dx(2 dout) = 2 dx(dout)."""
-    call = _gradients(student, role, PROBES[0])
-    if found.dx is None or np.isnan(found.dx).any() or agree(found.dx, PROBES[0].dx, SINGLE):
-        return []
-    zero, double = call(np.zeros_like(PROBES[0].dy)), call(2 * PROBES[0].dy)
-    if zero.dx is None or double.dx is None:
-        return []
-    size = np.abs(found.dx).max()
-    if np.abs(zero.dx).max() > SINGLE * size and np.abs(double.dx - found.dx).max() <= SINGLE * size:
-        return [finding("dout-ignored", role, f"with dout = 0, dx[0, 0] is {zero.dx[0, 0]:.6g}")]
-    if not agree(double.dx, 2 * found.dx, SINGLE):
-        evidence = f"dx[0, 0] is {found.dx[0, 0]:.6g} for dout and {double.dx[0, 0]:.6g} for 2 dout"
-        return [finding("not-linear", role, evidence)]
-    return []
 
 
 def _not_numbers(role, found: Sequence[Gradients], training: Judged) -> list[Finding]:

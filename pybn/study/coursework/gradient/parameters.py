@@ -6,20 +6,34 @@ x_hat / n are an average where a sum belongs; weights that are x - mean were not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from ast import literal_eval
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pybn.study.coursework.gradient.fit import DIFFERENCES, ROUNDING, Backward, Factor, Matrices, factor
 from pybn.study.coursework.gradient.units import deviations, own_units
-from pybn.study.coursework.output.fit import SINGLE
+from pybn.study.coursework.output.fit import EXACT, SINGLE, some_features
+from pybn.study.coursework.output.oddities import rows_in_words
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
+_UNSUMMED = {(known("gradient-not-summed"), known(f"{what}-not-summed")) for what in ("mean", "variance")}
+# What a gradient of a wrong shape was summed over; axes of size 1 left out.
+_SHAPES: Mapping[Any, str] = {
+    PROBES[0].x.shape: known("gradient-not-summed"),
+    PROBES[0].x.shape[:1]: known("gradient-summed-over-features"),
+    (): known("gradient-summed-over-all"),
+    **{f"a {kind}": known("gradient-summed-over-all") for kind in ("float", "float64", "float32")},
+}
+# Beside these dx has its own place for what is wrong.
+_OF_OTHER_UNITS = (known("parameters-swapped"),)
 NAMES = {"dgamma": "dscale", "dbeta": "doffset"}
 _SOURCES = {
     "x": known("dscale-from-x"),
@@ -51,9 +65,40 @@ def judge_parameters(
         swapped = _swapped(role, yours, rights, own, training)
         if swapped:
             return swapped
-    said = [_explain(student, role, name, yours[name], rights[name][0], own, matrices, training) for name in wrong]
+    said = [_explain(student, role, name, yours[name], rights[name], own, matrices, training) for name in wrong]
     said += [Said("gradient-matrix", name) for name in NAMES if name not in wrong and _matrix(student, role, name)]
     return merged(role, said)
+
+
+def with_its_parameters(findings: list[Finding], of_dx: list[Finding], matrices: Matrices) -> list[Finding]:
+    """All findings; a dx that is the book's formula with the student's own wrong dgamma or dbeta is no slip of its own.
+
+    dx = gamma / deviation * (dout - dbeta / n - x_hat * dgamma / n), and x_hat may be what dgamma was made of.
+    """
+    slips = [each for each in findings if each.kind == "mistake"]
+    if len(slips) != 1 or not any(each.kind in ("mistake", "epsilon") for each in of_dx):
+        return findings + of_dx
+    if (slips[0].code, of_dx[0].code) not in _UNSUMMED and (
+        slips[0].code in _OF_OTHER_UNITS or not all(map(_made_with, matrices.get(), PROBES))
+    ):
+        return findings + of_dx
+    return [replace(each, what=f"{each.what}, and dx is made with it") if each in slips else each for each in findings]
+
+
+def _made_with(measured: Backward | None, probe: Probe) -> bool:
+    """Whether each feature's matrix is g * (I - 1 b' / n - h k' / n), with b and k what dbeta and dgamma sum."""
+    if measured is None or not np.isfinite(measured.dscale).all() or not np.isfinite(measured.doffset).all():
+        return False
+    n, gain = probe.count, probe.scale / probe.deviation
+    for own in (False, True):
+        left = measured.dscale if own else probe.normalized.T
+        made = np.eye(n) - np.ones((n, 1)) * measured.doffset[:, None, :] / n
+        made = made - left[:, :, None] * measured.dscale[:, None, :] / n
+        times = (made * measured.dx).sum((1, 2)) / (made * made).sum((1, 2))
+        rest = np.abs(measured.dx - times[:, None, None] * made).max((1, 2))
+        if np.all(rest <= ROUNDING * np.abs(measured.dx).max((1, 2))) and (own or np.allclose(times, gain, rtol=1e-6)):
+            return True
+    return False
 
 
 def _agrees(yours, right, own: Own, name: str, factor: Sequence[float] = (1.0, 1.0)) -> bool:
@@ -112,18 +157,30 @@ def _matrix(student: Student, role: str, name: str) -> bool:
 def _explain(student: Student, role, name, yours, right, own: Own, matrices: Matrices, training: Judged) -> Said:
     if any(each is None for each in yours):
         return _missing(student, role, name, own, training)
-    evidence = first_difference(name, yours[0], right)
+    evidence = first_difference(name, yours[0], right[0])
     if not np.isfinite(yours[0]).all():
         return Said("unexplained-parameter", name, evidence)
+    if all(np.abs(each).max() <= EXACT * np.abs(wanted).max() for each, wanted in zip(yours, right, strict=True)):
+        return Said("parameter-zero", name, evidence)
+    some = some_features(yours, right)
+    if some.get("rest") == "0":
+        return Said("some-features", name, evidence, some)
     weights = _weights(name, matrices)
     if weights and _ignores_dout(yours[0], weights[0]):
         return Said("parameter-ignores-dout", name, evidence)
     source, found = _source(name, weights, training) if weights else ("", None)
+    if found is None and weights and name == "dgamma":
+        formula = _taken_back(weights, training)
+        if formula:
+            return Said("x-hat-taken-back", name, evidence, {"formula": formula})
     if found is None:
         line = _line(weights) if weights and name == "dgamma" else ""
         if line:
             return Said("dscale-of-line", name, f"{evidence}; {line}")
-        return Said("unexplained-parameter", name, evidence)
+        rows = _rows_left_out(weights, PROBES[0], name)
+        if rows:
+            return Said("rows-left-out", name, evidence, {"rows": rows})
+        return Said("some-features" if some else "unexplained-parameter", name, evidence, some)
     code, value = _code(name, source, found)
     return Said(code, name, evidence, {"value": value, "wrong": "gamma", "right": "x_hat"})
 
@@ -136,9 +193,9 @@ def _missing(student: Student, role: str, name: str, own: Own, training: Judged)
     codes = {each.code for each in training.findings}
     if detail.startswith("None") and codes & {unused, "affine-missing"}:
         return Said("parameter-follows-forward", name, values={"parameter": parameter})
-    if f"shape {PROBES[0].x.shape}" in detail:
-        return Said("gradient-not-summed", name)
-    return Said("parameter-missing", name, values={"detail": detail or "None"})
+    shape = re.match(r"an array of shape (\([\d, ]*\))", detail)
+    code = _SHAPES.get(tuple(size for size in literal_eval(shape[1]) if size > 1) if shape else detail.split(",")[0])
+    return Said(code, name) if code else Said("parameter-missing", name, values={"detail": detail or "None"})
 
 
 def _ignores_dout(yours: np.ndarray, weights: np.ndarray) -> bool:
@@ -183,9 +240,45 @@ def _sources(name: str, training: Judged) -> dict[str, list[np.ndarray]]:
     return sources
 
 
+# x_hat made of the output in another way than (y - beta) / gamma; and of x, where that stands for y.
+_TAKEN_BACK: Mapping[str, Callable[[np.ndarray, Probe], np.ndarray]] = {
+    "y / gamma - beta": lambda y, p: y / p.scale - p.offset,
+    "y / gamma": lambda y, p: y / p.scale,
+    "(y + beta) / gamma": lambda y, p: (y + p.offset) / p.scale,
+    "(y - gamma) / beta": lambda y, p: (y - p.scale) / p.offset,
+    "gamma * y - beta": lambda y, p: y * p.scale - p.offset,
+    "gamma * y + beta": lambda y, p: y * p.scale + p.offset,
+}
+_OF_X: Mapping[str, Callable[[np.ndarray, Probe], np.ndarray]] = {
+    "(x - beta) / gamma": lambda x, p: (x - p.offset) / p.scale,
+    **{name.replace("y", "x"): of for name, of in _TAKEN_BACK.items()},
+}
+
+
+def _taken_back(weights: Sequence[np.ndarray], training: Judged) -> str:
+    """The formula by which a backward has its x_hat from what it takes for the output."""
+    outs, rows = [step.out for step in training.steps], [probe.x for probe in PROBES]
+    for table, arrays, rest in ((_TAKEN_BACK, outs, ""), (_OF_X, rows, ", with x in the place of y")):
+        for formula, of in table.items():
+            made = [of(array, probe).T for array, probe in zip(arrays, PROBES, strict=True)]
+            if all(np.abs(a - b).max() <= ROUNDING * np.abs(b).max() for a, b in zip(weights, made, strict=True)):
+                return formula + rest
+    return ""
+
+
 def _by_averages(probe: Probe, mean, variance) -> np.ndarray:
     """x normalized with averages where the batch's own statistics belong."""
     return (probe.x - mean) / np.sqrt(np.abs(variance) + probe.epsilon)
+
+
+def _rows_left_out(weights: Sequence[np.ndarray], probe: Probe, name: str) -> str:
+    """The rows whose dout is in no sum, where all others are as they must be."""
+    right = probe.normalized.T if name == "dgamma" else np.ones_like(probe.x.T)
+    if not weights:
+        return ""
+    there = np.abs(weights[0]).max(0) > ROUNDING
+    alike = np.allclose(weights[0][:, there], right[:, there], rtol=1e-6)
+    return rows_in_words(there) if alike and there.any() and not there.all() else ""
 
 
 def _line(weights: Sequence[np.ndarray]) -> str:

@@ -22,6 +22,7 @@ from pybn.study.coursework.gradient.fit import (
     coefficients,
     factor,
 )
+from pybn.study.coursework.gradient.rows import seen_at_once
 from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.training import PROBES, Judged
 from pybn.study.coursework.report.findings import Finding, finding
@@ -42,6 +43,8 @@ _MISSING: dict[tuple[bool, ...], str] = {
     (True, False, True): known("mean-path-missing"),
     (True, False, False): known("statistics-constant"),
     (False, True, True): known("direct-path-missing"),
+    (False, True, False): known("mean-path-alone"),
+    (False, False, True): known("variance-path-alone"),
     (False, False, False): known("dx-zero"),
 }
 # A term that does not belong there -> the sum or the factor that was left out.
@@ -61,11 +64,9 @@ _FACTOR = {path: known(f"{path}-path-factor") for path in _PATHS}
 
 def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None, evidence) -> list[Finding]:
     """The slips that the coefficients show, measured by the book and by the own forward: the fewest are told."""
-    if _diagonal(matrices[0].dx):
-        return [finding("diagonal-only", role, evidence)]
-    rows = _of_rows(role, matrices, evidence)
-    if rows:
-        return rows
+    seen = seen_at_once(role, matrices, evidence)
+    if seen:
+        return seen
     book = [coefficients(each.dx, book_units(probe)) for each, probe in zip(matrices, PROBES, strict=True)]
     readings = [_slips(role, book, None, deviations(training), evidence)] if _complete(book) else []
     if training is not None:
@@ -115,39 +116,6 @@ def _by_own_units(role, matrices, training: Judged, evidence) -> list[list[Findi
 def _weight(findings: list[Finding]) -> float:
     """How much a set of slips asks one to believe; nothing new is asked by what follows the forward."""
     return sum(_WEIGHTS.get(found.code, 1.0) for found in findings)
-
-
-def _diagonal(matrices: np.ndarray) -> bool:
-    """Whether each row's dx comes from its own dout alone, by weights that are the derivative's own diagonal."""
-    own = np.einsum("frr->fr", matrices)
-    others = np.abs(matrices).sum() - np.abs(own).sum()
-    return bool(others <= ROUNDING * np.abs(own).sum() and np.ptp(own, axis=1).max() > ROUNDING * np.abs(own).max())
-
-
-def _of_rows(role, matrices: Sequence[Backward], evidence) -> list[Finding]:
-    """A row's number in the place of gamma."""
-    rows: dict[str, Callable[[Probe], np.ndarray]] = {
-        "x - mean": lambda p: p.x - p.mean,
-        "x_hat": lambda p: p.normalized,
-        "x": lambda p: p.x,
-        "out": lambda p: p.out,
-    }
-    for wrong, values in rows.items():
-        made = [_book_matrix(probe) * (values(probe) / probe.scale).T[:, None, :] for probe in PROBES]
-        if all(_near(each.dx, right) for each, right in zip(matrices, made, strict=True)):
-            return [finding("cache-order", role, evidence, wrong=wrong, right="gamma")]
-    return []
-
-
-def _book_matrix(probe: Probe) -> np.ndarray:
-    """dx[feature, row, from] of the right gradient."""
-    h, n = probe.normalized, probe.count
-    inner = np.eye(n)[None] - 1 / n - np.einsum("rf,kf->frk", h, h) / n
-    return (probe.scale / probe.deviation)[:, None, None] * inner
-
-
-def _near(yours: np.ndarray, right: np.ndarray) -> bool:
-    return bool(np.abs(yours - right).max() <= ROUNDING * np.abs(right).max())
 
 
 def _sums(matrix: np.ndarray) -> str:
@@ -223,14 +191,15 @@ def _factors(role, factors: Sequence[Factor | None], evidence, ratios) -> list[F
     there = [each for each in factors if each is not None]
     if not there or all(each.departures == 0 for each in there):
         return []
+    alike = all(each == there[0] for each in there)
+    swapped = _substituted(role, ratios, evidence) if alike and there[0].departures > 1 else []
+    if swapped:
+        return swapped
     if any(each.other for each in there):
         return _epsilon_factors(role, factors, evidence)
     if all(each.scale == -each.deviation <= -2 and not each.offset for each in there):  # powers of deviation / gamma
         return [finding("cache-order", role, evidence, wrong="sqrt(variance + eps)", right="gamma (and the reverse)")]
-    if all(each == there[0] for each in there):
-        swapped = _substituted(role, ratios, evidence) if there[0].departures > 1 else []
-        return swapped or _overall(role, there[0], evidence)
-    return _each_term(role, factors, evidence)
+    return _overall(role, there[0], evidence) if alike else _each_term(role, factors, evidence)
 
 
 # What may be unpacked from a cache for something else: one number a feature.
@@ -241,6 +210,7 @@ _CACHED: Mapping[str, Callable[[Probe], np.ndarray]] = {
     "variance + eps": lambda p: p.variance + p.epsilon,
     "sqrt(variance + eps)": lambda p: p.deviation,
     "1 / sqrt(variance + eps)": lambda p: 1 / p.deviation,
+    "1 / variance": lambda p: 1 / p.variance,
     "eps": lambda p: np.full_like(p.scale, p.epsilon),
     "gamma": lambda p: p.scale,
 }
@@ -305,6 +275,10 @@ def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding
             f"{each.deviation:+g} ({path})" for path, each in zip(_PATHS, there, strict=True) if each.deviation
         )
         return [finding("deviation-powers", role, evidence, detail=shown)]
+    direct, mean, variance = factors
+    if mean is not None and mean == variance and mean.departures and mean != direct and not mean.scale:
+        apart = _each_term(role, (direct, None, None), evidence) if direct is not None and direct.departures else []
+        return [*apart, finding("both-paths-factor", role, evidence, factor=_written(mean))]
     everywhere = len(there) > 1 and all(each.scale == -1 for each in there)
     findings = [finding("scale-missing-in-dx", role, evidence)] if everywhere else []
     for path, each in zip(_PATHS, factors, strict=True):
@@ -330,7 +304,8 @@ def _written(each: Factor) -> str:
     for name, power in (("gamma", each.scale), ("sqrt(variance + eps)", each.deviation)):
         if power:
             parts.append(name if power == 1 else f"{name}^{power}")
-    return ("-" if each.sign < 0 else "") + (" * ".join(parts) or "1")
+    meant = " (d the number of features)" if "d" in each.constant else ""
+    return ("-" if each.sign < 0 else "") + (" * ".join(parts) or "1") + meant
 
 
 def _shown(ratio: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -38,6 +39,10 @@ def _with_epsilon(epsilon: float, probe: Probe) -> np.ndarray:
     return np.sqrt(probe.variance + epsilon)
 
 
+def _averaged(counts_the_new: bool, sample: bool, probe: Probe) -> np.ndarray:
+    return np.sqrt(probe.averages_after(counts_the_new=counts_the_new, sample=sample)[1] + probe.epsilon)
+
+
 def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
     """Denominators that may stand in the backward for sqrt(variance + eps), by code, on each probe."""
     makers: dict[str, Callable[[Probe], np.ndarray]] = {
@@ -50,6 +55,8 @@ def deviations(training: Judged | None) -> Mapping[str, list[np.ndarray]]:
         makers[f"epsilon-fixed {value:g}"] = partial(_with_epsilon, value)
     makers[known("sample-variance-in-backward")] = lambda p: np.sqrt(p.variance * p.count / (p.count - 1) + p.epsilon)
     makers[AVERAGED] = lambda p: np.sqrt(p.averages[1] + p.epsilon)
+    for at, (counts_the_new, sample) in enumerate(product((False, True), repeat=2)):  # the averages after this batch
+        makers[f"{AVERAGED} {at}"] = partial(_averaged, counts_the_new, sample)
     found = {name: [make(probe) for probe in PROBES] for name, make in makers.items()}
     if training is not None and training.formula:
         own = [own_units(*each) for each in zip(training.formula, training.steps, PROBES, strict=True)]

@@ -12,14 +12,14 @@ import numpy as np
 
 from pybn.study.coursework.output.fit import SINGLE
 from pybn.study.coursework.report.words import known
-from pybn.study.coursework.student.probes import probe
+from pybn.study.coursework.student.probes import fitted
 
 # A forward on (n, d) with given scale and offset.
 Normalize = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 SHAPE = (2, 3, 4, 5)  # every size differs, so no wrong axis fits by chance
 CHANNELS = SHAPE[1]
-ROWS = probe(4, 40, epsilon=0.3, momentum=0.7, features=CHANNELS)
+ROWS = fitted(4, 40, epsilon=0.3, momentum=0.7, features=CHANNELS)
 RULES = {
     (0, 1): known("instance-statistics"),
     (1, 2, 3): known("position-statistics"),

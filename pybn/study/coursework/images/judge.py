@@ -12,8 +12,10 @@ over the batch only; one that does not change in image 0 with image 1 normalizes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -21,11 +23,11 @@ from pybn.study.adapters import one_pixel
 from pybn.study.coursework.averages.judge import NAMES, judge_statistics, measure_statistics, missing
 from pybn.study.coursework.gradient.fit import Units, book_units, coefficients, measure, right_for_own
 from pybn.study.coursework.gradient.judge import judge_backward
-from pybn.study.coursework.images.axes import CHANNELS, ROWS, SHAPE, candidates, close, gathered, images, rows
+from pybn.study.coursework.images.axes import CHANNELS, ROWS, RULES, SHAPE, candidates, close, gathered, images, rows
 from pybn.study.coursework.output.fit import EXACT, agree
 from pybn.study.coursework.output.inference import judge_test
 from pybn.study.coursework.output.training import Judged, judge_training
-from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference, merged
+from pybn.study.coursework.report.findings import Finding, Said, failed, finding, first_difference, merged
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.student import Failure, Gradients, Step, Student
 
@@ -62,7 +64,8 @@ def judge_spatial(student: Student, *, same_layer: bool, others_right: bool) -> 
     if not findings:
         findings = _statistics(student, pair) + _test(student, pair)
     if student.has("spatial_backward"):
-        findings += _backward(student, pair, forward_right=not findings)
+        of_backward = _backward(student, pair, forward_right=not findings)
+        findings += [replace(each, function="spatial_backward") for each in of_backward]
     if not findings and pair.by_own and not others_right:
         findings.append(finding("images-same-function" if same_layer else "images-calls-own", "spatial"))
     return Judged(findings)
@@ -79,7 +82,7 @@ def _not_run(student: Student, part: str, role: str, failure: Failure, *, output
     if output and failure.kind == "raised":
         fresh = _forward(student, role, averages=False)
         axes = [] if fresh.failure else _axes(student, fresh.out, f"with averages of shape (c,) it {failure.message}")
-        if axes:
+        if axes or (axes := _axes_of_sizes(failure.message)):
             return axes
     return [failed("spatial", function, failure)]
 
@@ -130,6 +133,15 @@ def _axes(student: Student, out: np.ndarray, evidence: str, same_layer: bool = F
     for code, axes, candidate in candidates(_normalizers(student, same_layer)):
         if close(out, candidate):
             return [finding(code, "spatial", evidence, axes=axes)]
+    return []
+
+
+def _axes_of_sizes(message: str) -> list[Finding]:
+    """Which axes a statistic has kept, by its size in "shapes (3,) (15,)": no two choices of axes have one size."""
+    sizes = [int(size) for size in re.findall(r"\((\d+),\)", message)]
+    for axes in chain.from_iterable(combinations(range(4), count) for count in range(1, 4)):
+        if axes != (1,) and int(np.prod([SHAPE[axis] for axis in axes])) in sizes:
+            return [finding(RULES.get(axes, "wrong-axes"), "spatial", f"it {message}", axes=axes)]
     return []
 
 
@@ -193,7 +205,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     if got.failure:
         return _not_run(student, "backward", "spatial_backward", got.failure)
     if got.dx is None:
-        return [finding("dx-missing", "spatial", student.habits.get(("dx shape", "spatial"), ""))]
+        return [finding("dx-missing", "spatial", detail=student.habits.get(("dx shape", "spatial"), "None"))]
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
     if np.isnan(got.dx).any():
         return [_not_a_number(got.dx, own)]
@@ -289,7 +301,7 @@ def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right:
     book = {"dscale": (ROWS.dy * ROWS.normalized).sum(0), "doffset": ROWS.dy.sum(0)}
     hat = (rows(pair.spatial.out) - ROWS.offset) / ROWS.scale
     own_forward: dict[str, list] = {"dscale": [(ROWS.dy * hat).sum(0)], "doffset": []}
-    findings = []
+    said = []
     for name, shown in (("dscale", "dgamma"), ("doffset", "dbeta")):
         rights = [book[name], *(getattr(each, name) for each in own), *own_forward[name]]
         value = getattr(got, name)
@@ -297,5 +309,20 @@ def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right:
             continue  # the 2-D one gives none either
         if value is None or not any(right is not None and close(value, right) for right in rights):
             evidence = "" if value is None else first_difference(shown, value, book[name])
-            findings.append(finding("images-parameter", "spatial", evidence, name=shown))
-    return findings
+            divided = "" if value is None else _divided(value, book[name])
+            code = "images-parameter-divided" if divided else "images-parameter"
+            said.append(Said(code, shown, evidence, {"factor": divided} if divided else {}))
+    return merged("spatial", said)
+
+
+# What a sum over batch and positions may have been divided by.
+_COUNTS = {
+    "height * width": SHAPE[2] * SHAPE[3],
+    "the number of images": SHAPE[0],
+    "images * height * width": SHAPE[0] * SHAPE[2] * SHAPE[3],
+}
+
+
+def _divided(value: np.ndarray, right: np.ndarray) -> str:
+    """The count that a parameter's gradient is divided by, in words, or ""."""
+    return next((words for words, count in _COUNTS.items() if close(count * value, right)), "")

@@ -147,11 +147,15 @@ BOTH = known("batch-statistics-in-test")
 TRAINING_SPREADS = (
     Candidate("", lambda p, step: p.variance),
     Candidate("variance-uncentred", lambda p, step: (p.x**2).mean(0)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.variance, p.epsilon)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.variance, p.epsilon**2)),  # max(deviation, eps)
     Candidate("epsilon-twice", lambda p, step: p.variance + p.epsilon),  # and once more: sqrt(variance + eps) + eps
     Candidate("mean-not-squared", lambda p, step: (p.x**2).mean(0) - p.mean),
     Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p)) * p.count / len(p.mean)),
     Candidate("divided-by-features", lambda p, step: _about(p, _by_features(p))),
     Candidate("divided-by-features", lambda p, step: p.variance * p.count / len(p.mean)),
+    Candidate("variance-about-whole", lambda p, step: _about(p, np.full_like(p.mean, p.x.mean()))),
+    Candidate("mean-of-n-1", lambda p, step: _about(p, p.x.sum(0) / (p.count - 1))),
     Candidate("mean-for-variance", lambda p, step: p.mean),
     Candidate(AVERAGED_VARIANCE, lambda p, step: p.averages[1]),
     Candidate(AVERAGED_VARIANCE, lambda p, step: _or(step.variance, p.averages[1])),
@@ -169,6 +173,7 @@ TRAINING_CENTRES = (
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.mean())),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
     Candidate("divided-by-features", lambda p, step: _by_features(p)),
+    Candidate("mean-of-n-1", lambda p, step: p.x.sum(0) / (p.count - 1)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),
     Candidate("mean-added", lambda p, step: -p.mean),
     Candidate("mean-divided", lambda p, step: p.mean / p.deviation),
@@ -192,6 +197,8 @@ def _updated(p: Probe, index: int, keep: float) -> Array:
 TEST_SPREADS = (
     Candidate("", lambda p, step: p.averages[1]),
     Candidate(VARIANCE, lambda p, step: p.variance),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.averages[1], p.epsilon)),
+    Candidate("epsilon-as-floor", lambda p, step: np.maximum(p.averages[1], p.epsilon**2)),
     Candidate("epsilon-twice", lambda p, step: p.averages[1] + p.epsilon),
     Candidate("mean-for-variance", lambda p, step: p.averages[0]),
     Candidate(VARIANCE, lambda p, step: (p.x**2).mean(0)),

@@ -120,6 +120,26 @@ def fit(columns: Sequence[np.ndarray], target: np.ndarray, tolerance: float) -> 
     return coefficients if rank == len(columns) and rest.max() <= tolerance else None
 
 
+def some_features(yours: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> dict[str, str]:
+    """The features that are right on every probe where the others are not, and what the others are; {} for none or all.
+
+    One array a probe, the features along the last axis.
+    """
+    pairs = list(zip(yours, right, strict=True))
+    each = np.array([_right_features(a, b) for a, b in pairs])
+    alike, zero = each.all(0), all(not np.any(a[..., ~some]) for (a, _), some in zip(pairs, each, strict=True))
+    if not alike.any() or alike.all() or np.any(each.any(0) != alike):
+        return {}
+    shown = ", ".join(map(str, np.flatnonzero(alike)))
+    return {"right": f"feature{'s' if alike.sum() > 1 else ''} {shown}", "rest": "0" if zero else "wrong"}
+
+
+def _right_features(yours: np.ndarray, right: np.ndarray) -> np.ndarray:
+    size = np.abs(right).max(0) if right.ndim > 1 else np.abs(right).max()  # a sum may be near 0 in one feature
+    near = np.abs(yours - right) <= EXACT * size  # one with a large variance is near in spite of a wrong eps
+    return near.all(0) if right.ndim > 1 else near
+
+
 def _values(table: Sequence[Candidate], probe: Probe, step: Step) -> list[tuple[Pick, np.ndarray]]:
     """Each candidate of a table with its numbers on this probe."""
     return [(Pick(index, each.code), each.of(probe, step)) for index, each in enumerate(table)]

@@ -8,20 +8,22 @@ mode divides by it: asked with running_var = sqrt(4 + 12) = 4 the output is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from pybn.study.coursework.output.candidates import TEST
 from pybn.study.coursework.output.training import PROBES, Judged, judge_output
-from pybn.study.coursework.report.findings import failed, finding, first_difference
+from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Step, Student
 
 MOVES = known("averages-move-in-test")
+ALIKE = known("averages-alike")
 NO_ROOT = known("no-root")
+SPEAKING = (known("last-batch-in-test"), known("made-anew"))  # of a part of which nothing else is worth saying
 UNKNOWN = (known("unexplained-output"), known("not-a-number"), known("epsilon-unknown"), known("variance-factor"))
 # What is stored of a variance, given eps.
 Kept = Callable[[np.ndarray, float], np.ndarray]
@@ -47,6 +49,33 @@ def judge_test_of(student: Student, judged: Judged, kept: Kept | None) -> tuple[
     if unknown or len(own.findings) >= len(by_book) + 2 * contradicted:
         return judged, False
     return replace(own, findings=[*moves, *own.findings, finding("right-for-stored", "test")]), True
+
+
+# What the two modes say when each does what the other is to do.
+_SWAPPED = {
+    "training": known("averages-in-training"),
+    "statistics": known("averages-never-updated"),
+    "test": known("batch-statistics-in-test"),
+}
+
+
+def modes_swapped(found: Mapping[str, Sequence[Finding]]) -> dict[str, list[Finding]]:
+    """One finding for the three parts, where all of them show it; else nothing."""
+    codes = {part: {each.code for each in found.get(part, ())} for part in _SWAPPED}
+    if any(code not in codes[part] for part, code in _SWAPPED.items()):
+        return {}
+    untrained = {  # what test mode leaves for it may be nothing
+        part: [finding("not-judged", part, message="training must leave a cache for it")]
+        for part in ("backward", "alternative")
+        if any(each.kind == "failure" for each in found.get(part, ()))
+    }
+    return {part: [finding("modes-swapped", part)] for part in _SWAPPED} | untrained
+
+
+def without_copies(found: dict[str, list[Finding]]) -> None:
+    """One average stored in the place of the other moves it in test mode as well: that is told already."""
+    if any(each.code == ALIKE for each in found.get("statistics", ())):
+        found["test"] = [each for each in found["test"] if each.code != MOVES]
 
 
 def infer(student: Student, probe: Probe, rows: slice = slice(None), kept: Kept | None = None) -> Step:

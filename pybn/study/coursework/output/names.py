@@ -21,6 +21,7 @@ from pybn.study.coursework.output.candidates import (
     VARIANCE,
 )
 from pybn.study.coursework.output.fit import EXACT, Formula, Line
+from pybn.study.coursework.output.oddities import mixed_centre
 from pybn.study.coursework.report.findings import Finding, finding
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
@@ -46,11 +47,14 @@ def formula_findings(
         return [finding("input-returned", part, evidence)]
     codes = [*_sources(first), *_denominator(formula, probes, tolerance), *_affine(first)]
     codes = list({code: (code, values) for code, values in codes}.values())
-    if first.shift.code == "epsilon-on-quotient":  # what is missing in the root stands there instead
+    # What is missing in the root stands there instead.
+    if first.shift.code == "epsilon-on-quotient" or first.spread.code == "epsilon-as-floor":
         codes = [(code, values) for code, values in codes if code != "epsilon-missing"]
     findings = [finding(code, part, evidence, **values) for code, values in codes]
     if first.centre.row < 0:
-        findings.append(finding("wrong-centre", part, _centre_evidence(probes[0], yours, book)))
+        mixed = mixed_centre(probes[0], yours) if not codes else ""
+        code = "centre-mixed" if mixed else "wrong-centre"
+        findings.append(finding(code, part, _centre_evidence(probes[0], yours, book), formula=mixed))
     return findings
 
 
@@ -97,7 +101,9 @@ def _constant(formula: tuple[Formula, ...], probes: Sequence[Probe]) -> list[tup
 def _affine(formula: Formula) -> list[tuple[str, dict]]:
     """What was done with scale and offset."""
     codes = [code for code in (formula.gain.code, formula.shift.code) if code]
-    return [("affine-missing", {})] if codes == ["scale-missing", "offset-missing"] else [(code, {}) for code in codes]
+    both: dict[tuple[str, ...], str] = {("scale-missing", "offset-missing"): "affine-missing"}
+    both[known("offset-for-scale"), known("scale-for-offset")] = "affine-exchanged"
+    return [(each, {}) for each in ([both[tuple(codes)]] if tuple(codes) in both else codes)]
 
 
 def factor_code(formula: Sequence[Formula], probes: Sequence[Probe]) -> str:

@@ -25,10 +25,13 @@ from pybn.study.coursework.output.fit import (
     line,
 )
 from pybn.study.coursework.output.names import departures, formula_findings
+from pybn.study.coursework.output.oddities import oddities, rows_left_out, same
 from pybn.study.coursework.report.findings import DEPARTURES, Finding, failed, finding, first_difference
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import LARGE_EPSILON, SMALL_EPSILON, Probe
 from pybn.study.coursework.student.student import Step, Student
 
+UNEXPLAINED = known("unexplained-output")
 PROBES = (LARGE_EPSILON, SMALL_EPSILON)
 
 # Formulas with more departures than this are chance: two odd numbers (3 each), or six slips.
@@ -63,7 +66,24 @@ def judge_training(student: Student) -> Judged:
     broken = next((step.failure for step in steps if step.failure), None)
     if broken:
         return Judged([failed("training", student.name("forward"), broken)], steps=steps)
-    return judge_output("training", PROBES, steps, [probe.out for probe in PROBES], TRAINING)
+    judged = judge_output("training", PROBES, steps, [probe.out for probe in PROBES], TRAINING)
+    if [each.code for each in judged.findings] == [UNEXPLAINED]:
+        judged.findings = _by_more_calls(student, judged) or judged.findings
+    return judged
+
+
+def _by_more_calls(student: Student, judged: Judged) -> list[Finding]:
+    """What an unexplained output is when it is asked for once more, and of the rows in another order."""
+    probe, out, evidence = PROBES[0], judged.steps[0].out, judged.findings[0].evidence
+    again, turned = train(student, probe).out, train(student, probe.turned()).out
+    if not same(out, again):
+        return [finding("state-kept", "training", "out differs at the second call")]
+    if turned is None or same(out, turned[::-1]):
+        return []
+    left = [rows_left_out(each, step.out) for each, step in zip(PROBES, judged.steps, strict=True)]
+    if all(left):
+        return [finding("rows-left-out", "training", evidence, name="the statistics", rows=left[0])]
+    return [finding("row-order", "training", evidence, name="the result")]
 
 
 def train(student: Student, probe: Probe) -> Step:
@@ -97,7 +117,9 @@ def judge_output(
             right = [line(probe.x, out, tolerance) for probe, out in zip(probes, rights, strict=True)]
             judged.findings = formula_findings(part, judged.formula, probes, found, right, tolerance)
             return judged
-    judged.findings = _row_findings(part, probes, outs) or [unexplained(part, probes[0], outs[0], rights[0])]
+    unknown = unexplained(part, probes[0], outs[0], rights[0])
+    odd = oddities(part, outs, rights, probes, unknown.evidence) if unknown.code == UNEXPLAINED else []
+    judged.findings = _row_findings(part, probes, outs) or odd or [unknown]
     return judged
 
 
@@ -123,7 +145,7 @@ def unexplained(part: str, probe: Probe, out: np.ndarray, right: np.ndarray) -> 
     means = first_difference("the mean of each feature: ", out.mean(0), right.mean(0))
     spreads = first_difference("the standard deviation of each feature: ", out.std(0), right.std(0))
     evidence = "; ".join(filter(None, [first_difference(names.get(part, "out"), out, right), means, spreads]))
-    return finding("unexplained-output", part, evidence)
+    return finding(UNEXPLAINED, part, evidence)
 
 
 def _row_findings(part: str, probes: Sequence[Probe], outs: Sequence[np.ndarray]) -> list[Finding]:

@@ -36,10 +36,12 @@ class Finding:
     evidence: str = ""
     example: str = ""
     quantity: str = ""
+    values: tuple[tuple[str, str], ...] = ()  # what its words were filled with, but for a name
+    function: str = ""  # the key of the function at fault, where it is not the part's own
 
     def to_dict(self) -> dict[str, Any]:
         """Plain strings, for JSON."""
-        return dict(self.__dict__)
+        return {key: value for key, value in self.__dict__.items() if key != "values"}
 
 
 _QUANTITIES = {"training": "out", "test": "out", "backward": "dx", "alternative": "dx"}
@@ -57,6 +59,7 @@ def finding(code: str, part: str, evidence: str = "", *, name: str = "", **value
         where=place(part, name if text.step in ("dgamma", "dbeta") and name in ("dgamma", "dbeta") else text.step),
         rule=text.rule.format(**words),
         evidence=evidence,
+        values=tuple((key, str(value)) for key, value in values.items()),
         quantity=name or (text.step if text.step in ("dgamma", "dbeta") else _QUANTITIES.get(part, "")),
     )
 
@@ -79,12 +82,12 @@ class Said:
 
 
 def merged(part: str, said: Iterable[Said]) -> list[Finding]:
-    """The findings, what was said of two things said once: its first evidence is kept for each."""
-    same: dict[str, list[Said]] = {}
+    """The findings, what was said of two things in the same words said once: its first evidence is kept for each."""
+    same: dict[tuple[str, str], list[Said]] = {}
     for each in said:
-        same.setdefault(each.code, []).append(each)
+        same.setdefault((each.code, repr(sorted(each.values.items()))), []).append(each)
     findings = []
-    for code, group in same.items():
+    for (code, _), group in same.items():
         name = " and ".join(dict.fromkeys(each.name for each in group if each.name))
         evidence = "; ".join(dict.fromkeys(each.evidence for each in group if each.evidence))
         findings.append(finding(code, part, evidence, name=name, **group[0].values))

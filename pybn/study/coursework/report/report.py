@@ -145,7 +145,7 @@ class Report:
 
     def _part(self, found: Finding) -> str:
         """The part, and the student's own function."""
-        own = self.functions.get(found.part, "")
+        own = self.functions.get(found.function or found.part, "")
         named = NAMES[found.part]
         return f"{named} ({own})" if own and own not in found.what.split() else named
 

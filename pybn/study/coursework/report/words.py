@@ -87,6 +87,8 @@ _OUTPUT: _Slips = {
         "global-mean": "one mean for the whole array is subtracted",
         "median-for-mean": "the median is subtracted",
         "divided-by-features": "sums over the rows are divided by the number of features and not of rows",
+        "statistics-mixed": "batch and average are mixed: {formula}",
+        "centre-mixed": "what is subtracted from x is {formula}",
         "wrong-centre": "what is subtracted from x (or added at the end) is not the mean",
         "row-statistics": "each row is normalized with its own mean and variance (layer normalization's axis)",
     },
@@ -96,6 +98,8 @@ _OUTPUT: _Slips = {
         "mean-for-variance": "the mean stands where the variance belongs",
         "mean-not-squared": "the mean is taken off the mean of x^2 as it is, and not squared: E[x^2] - E[x]",
         "absolute-deviation": "the mean absolute distance stands where the variance belongs",
+        "variance-about-whole": "distances are taken from the mean of the whole array and not of the feature",
+        "mean-of-n-1": "the mean is a sum divided by n - 1, and not by n",
         "variance-about-average": "distances are taken from the moving average and not from the mean of the batch",
         "sample-variance": "the sample variance, divided by n - 1, normalizes the batch",
         "variance-not-averaged": "the squared distances are summed and not divided by n",
@@ -122,13 +126,14 @@ _OUTPUT: _Slips = {
         "square-under-root": "the variance is squared under the root",
         "multiplied-by-deviation": "it is multiplied by the deviation and not divided by it",
         "not-divided": "it is not divided by the deviation at all",
-        "variance-zero": "every feature is divided by sqrt(eps): what stands for the variance is 0, as of one element",
+        "variance-zero": "what stands for the variance is 0, as of one element, and sqrt(eps) divides every feature",
         "one-denominator": "every feature is divided by the same number, {value:.6g}",
     },
     ("mistake", "normalize", "every variance is positive or zero, and eps is added to it before the root"): {
         "not-a-number": "the output is not a number",
     },
     ("epsilon", "normalize", _DENOMINATOR): {
+        "epsilon-as-floor": "eps is a least value, max(variance, eps), and is not added",
         "epsilon-outside": "eps is outside the root: sqrt(variance) + eps",
         "epsilon-on-quotient": "eps is added to the quotient and not to the variance",
         "epsilon-on-inverse": "eps is added to 1 / sqrt(variance) and not to the variance",
@@ -141,6 +146,7 @@ _OUTPUT: _Slips = {
         "epsilon-unknown": "beside the variance stands {value:.4g}, which is not eps",
     },
     ("mistake", "affine", _AFFINE): {
+        "affine-exchanged": "gamma and beta stand in each other's place",
         "affine-missing": "gamma and beta are not applied: x_hat itself comes back",
         "scale-missing": "gamma is not applied",
         "scale-negated": "the sign is turned: minus gamma multiplies x_hat",
@@ -154,6 +160,21 @@ _OUTPUT: _Slips = {
         "offset-before-scale": "beta is added before the division by the deviation",
         "offset-subtracted": "beta is subtracted",
     },
+    ("mistake", "normalize", "y is a straight line in x, for each feature: nothing is cut off or rounded"): {
+        "output-clipped": "{name} is cut off at {bounds}",
+        "output-rounded": "out is rounded to {decimals} decimals",
+    },
+    ("mistake", "normalize", "every row of the batch goes into each sum, and each has its own result"): {
+        "rows-left-out": "{rows} left out of {name}",
+        "rows-reordered": "the rows of {name} are in another order than those of dout",
+    },
+    ("mistake", "normalize", "every feature is treated alike, and by itself"): {
+        "some-features": "{name} {are} right in {right} alone, and {rest} in the others",
+    },
+    ("mistake", "normalize", "a statistic is used when all rows have gone into it: their order changes nothing"): {
+        "row-order": "{name} depend{s} on the order of the rows: a loop uses something before it is finished",
+        "rows-so-far": "row i of {name} is made of rows up to i alone: sums are used in the loop that makes them",
+    },
     ("mistake", "normalize", "out = gamma * (x - mean) / sqrt(variance + eps) + beta, for each feature"): {
         "output-constant": "out does not depend on x",
         "input-returned": "x comes back, as it is or with gamma and beta: it is not normalized",
@@ -165,6 +186,12 @@ _OUTPUT: _Slips = {
     ("mistake", "inference", "eval() asks for the averages, train() for the batch's statistics"): {
         "mode-not-switched": "{name} leaves the layer in its mode; the rest is judged with its flag set",
     },
+    ("mistake", "interface", "a layer makes its parameters and averages once, and keeps them from call to call"): {
+        "made-anew": "{name} {are} made anew at each call: nothing that is learnt stays",
+    },
+    ("mistake", "inference", "a layer that trains takes the batch's statistics, and one in test mode the averages"): {
+        "modes-swapped": "the modes are swapped: training uses the averages, test mode the batch's own and moves them",
+    },
     ("mistake", "averages", "averages are floats: a step moves them by less than 1"): {
         "averages-of-integers": "{name} {are} kept in integers: what a step adds is cut off",
     },
@@ -173,6 +200,7 @@ _OUTPUT: _Slips = {
         "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",
         "batch-variance-in-test": "the variance is the test batch's, and not the average that training stored",
         "averages-exchanged": "running_mean and running_var stand in each other's place",
+        "last-batch-in-test": "{name} of the last training batch {are} used, and not the averages",
         "test-after-update": "the averages are first updated with the test batch, and the result is used",
     },
     ("follows", "inference", _TEST): {
@@ -188,6 +216,7 @@ _AVERAGES: _Slips = {
         "momentum-rule": "{name} keep{s} {keep:.4g} of the old average and take{s} {take:.4g} of the new statistic",
         "averages-keep-apart": "{name} do not keep alike: {keep:.4g} of the old mean, {take:.4g} of the old variance",
         "averages-never-updated": "{name} {are} never updated, or not stored where test mode finds it",
+        "old-forgotten": "{name} forget{s} the old average: {take:.4g} of the new statistic is all that stays",
         "averages-overwritten": "{name} {are} overwritten by the last batch",
         "averages-updated-twice": "{name} {are} updated twice in one step",
         "averages-decay-from-other": "{name} decay{s} from the other average: the two names are mixed up",
@@ -197,6 +226,9 @@ _AVERAGES: _Slips = {
         "other-statistic-stored": "{name} average{s} the other statistic: mean and variance are mixed up",
         "divided-by-features-stored": "what {name} average{s} is divided by the number of features and not of rows",
         "median-stored": "{name} average{s} the median",
+        "nothing-taken": "{name} take{s} nothing of the batch: {keep:.4g} of the old is kept, and 0 is added",
+        "averages-alike": "running_mean and running_var hold the same: one is stored in the place of the other",
+        "average-mixed": "{name} {are} {formula}",
         "unexplained-average": "{name} {do} not hold the right numbers, and by no rule that this check knows",
         "debiased": "the start is taken out of the averages, which {convention} rule does not do",
     },
@@ -221,6 +253,9 @@ _AVERAGES: _Slips = {
         "deviation-stored": "running_var keeps the standard deviation and not the variance{used}",
         "inverse-deviation-stored": "running_var keeps one over the standard deviation{used}",
         "variance-squared-stored": "running_var keeps the square of the variance{used}",
+        "hat-variance-stored": "running_var keeps the variance of x_hat, which is nearly 1, and not of x",
+        "bessel-twice": "n/(n - 1) multiplies the averaged variance twice",
+        "output-mean-stored": "running_mean keeps the mean of the output and not of x",
         "output-variance-stored": "running_var keeps the variance of the output and not of x",
     },
     ("epsilon", "averages", _STORED): {
@@ -244,6 +279,7 @@ _AVERAGES: _Slips = {
     },
     ("remark", "averages", "a convention is not a mistake; say which one you use"): {
         "follows-convention": "the averages follow {convention} convention, in momentum and variance alike",
+        "averages-cumulative": "the averages are plain means over all batches so far: the k-th moves them by 1/k",
         "momentum-of-pytorch": "momentum is the share of the new statistic, as in PyTorch; {rest}",
     },
 }
@@ -251,7 +287,7 @@ _AVERAGES: _Slips = {
 # Section 3, the chain rule after Algorithm 1.
 _BACKWARD: _Slips = {
     ("failure", "dx", "dx has the shape of x"): {
-        "dx-missing": "dx is missing or of a wrong shape",
+        "dx-missing": "dx is missing or of a wrong shape: {detail}",
     },
     ("mistake", "dx", _DX): {
         "dx-zero": "dx is zero",
@@ -260,17 +296,19 @@ _BACKWARD: _Slips = {
         "dx-factor": "all of dx is {factor} times what it must be",
         "dx-sign": "dx has the wrong sign",
         "diagonal-only": "only the derivative's diagonal is there: what each row does to the others is left out",
+        "both-paths-factor": "the paths through mean and variance are {factor} times what they must be",
         "deviation-powers": "sqrt(variance + eps) has the wrong power in dx: off by {detail}",
         "gradient-terms": "the terms of dx do not have the weights that they must have",
         "unexplained-dx": "dx differs, and by no slip that this check knows",
-        "dx-open": "dx is neither the book's nor your own forward's; more can be told when the forward is right",
     },
     ("mistake", "dvariance", _DX): {
+        "variance-path-alone": "only the path through the variance is in dx: the direct one and the mean's are missing",
         "variance-path-missing": "the path through the variance is missing in dx",
         "variance-path-sign": "the path through the variance has the wrong sign",
         "variance-path-factor": "the path through the variance is {factor} times what it must be",
     },
     ("mistake", "dmean", _DX): {
+        "mean-path-alone": "only the path through the mean is in dx: the direct one and the variance's are missing",
         "mean-path-missing": "the path through the mean is missing in dx",
         "mean-path-sign": "the path through the mean has the wrong sign",
         "mean-path-factor": "the path through the mean is {factor} times what it must be",
@@ -282,7 +320,8 @@ _BACKWARD: _Slips = {
     },
     ("mistake", "dx_hat", "every term of a backward pass is a product with dout, once"): {
         "dout-ignored": "dx does not depend on dout: the derivative of y itself comes back",
-        "not-linear": "dx is not proportional to dout: twice the dout must give twice the dx",
+        "gradient-for-scale": "{wrong} stands in dx where gamma belongs",
+        "not-linear": "dx is not proportional to dout: twice the dout must give twice the dx, -dout must give -dx",
     },
     ("mistake", "dx", "features do not meet in batch normalization: sums go over the batch only"): {
         "features-mixed-in-dx": "the dx of a feature depends on other features' dout",
@@ -313,6 +352,9 @@ _BACKWARD: _Slips = {
     ("mistake", "dbeta", "the loss is summed already: a parameter's gradient adds up over the rows"): {
         "gradients-averaged": "{name} {are} averaged over the batch and not summed",
     },
+    ("waits", "dx", _GRADIENT): {
+        "dx-open": "dx is neither the book's nor your own forward's; more can be told when the forward is right",
+    },
     ("follows", "dx", _GRADIENT): {
         "follows-forward": "dx is the book's formula on your own x_hat: it is right as soon as the forward is",
         "follows-forward-epsilon": "dx is the book's with your own denominator: right as soon as the forward is",
@@ -326,6 +368,7 @@ _BACKWARD: _Slips = {
     ("mistake", "dgamma", _DGAMMA): {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
         "dscale-from-averages": "dgamma is made of x normalized with the moving averages, not the batch's statistics",
+        "x-hat-taken-back": "x_hat is taken back from the output as {formula}",
         "dscale-of-line": "dgamma is made of a multiple of x_hat with something added, and not of x_hat",
         "dscale-from-y": "dgamma is made of the output y and not of x_hat",
         "dscale-from-dout": "dgamma is the sum of dout alone",
@@ -336,17 +379,21 @@ _BACKWARD: _Slips = {
         "sample-variance-in-backward": "the backward uses the sample variance, divided by n - 1",
     },
     ("mistake", "interface", "the order is dx, dgamma, dbeta"): {
+        "gradients-order": "dx is returned in place {place}, and not first",
         "parameters-swapped": "dgamma and dbeta are in each other's place",
     },
     ("mistake", "dgamma", _SUMS): {
         "parameter-missing": "{name} {are} {detail}",
         "offset-from-x_hat": "dbeta is what dgamma must be: dout is multiplied by x_hat before it is summed",
         "parameter-ignores-dout": "{name} {do} not depend on dout",
+        "parameter-zero": "{name} {are} 0, whatever dout is",
         "parameter-sign": "{name} {have} the wrong sign",
         "parameter-times-scale": "{name} {are} multiplied by gamma, which stands in the forward alone",
         "parameter-factor": "{name} {have} a factor that does not belong there",
         "unexplained-parameter": "{name} differ{s}, and by no slip that this check knows",
         "gradient-matrix": "{name} {are} a (d, d) matrix product: its diagonal holds the sums, the rest mixes features",
+        "gradient-summed-over-all": "{name} {are} one number: summed over features as well as rows",
+        "gradient-summed-over-features": "{name} {have} one entry a row: summed over the features and not the rows",
         "gradient-not-summed": "{name} {are} not summed over the rows of the batch",
     },
     ("shape", "interface", "dgamma and dbeta have the shape of gamma and beta, (d,)"): {
@@ -383,6 +430,7 @@ _IMAGES: _Slips = {
         "images-dx-not-a-number": "dx of the 4-D version is not a number{detail}",
     },
     ("mistake", "images", "the sums go over batch, height and width"): {
+        "images-parameter-divided": "{name} of the 4-D version {are} divided by {factor}",
         "images-parameter": "{name} of the 4-D version differs",
     },
     ("follows", "images", "mend the forward, then this"): {

@@ -4,12 +4,19 @@ Every size differs.  Columns have means of both signs and standard deviations fr
 epsilon of 0.3 is large against some variances and small against others: there all ways to place it
 are far apart, while at 1e-5 half of them agree within an ordinary tolerance.  Scales have both signs
 and are never near 1, offsets never near 0, the old averages of mean and variance are unequal.
+
+A class may have its eps or momentum written into it.  Then it is the probes that change (`of_own`): with the class's
+own eps, and x as much smaller as keeps eps as large against the variances.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -72,6 +79,10 @@ class Probe:
         along = (self.dy * self.normalized).mean(0)
         return self.scale / self.deviation * (self.dy - self.dy.mean(0) - self.normalized * along)
 
+    def turned(self) -> Probe:
+        """The same rows, the last one first."""
+        return replace(self, x=self.x[::-1], dy=self.dy[::-1])
+
     def averages_after(self, *, counts_the_new: bool, sample: bool) -> tuple[np.ndarray, np.ndarray]:
         """What a step must leave: momentum is the share of the old or of the new, the variance over n or n - 1."""
         take = self.momentum if counts_the_new else 1 - self.momentum
@@ -104,7 +115,63 @@ def probe(seed: int, count: int, *, epsilon: float, momentum: float, features: i
     )
 
 
+@dataclass(frozen=True)
+class Own:
+    """The settings that are written into a class; None: it takes what it is handed."""
+
+    epsilon: float | None = None
+    momentum: float | None = None
+
+
+NONE = Own()
+_OWN: ContextVar[Own] = ContextVar("own", default=NONE)
+
+
+@contextlib.contextmanager
+def of_own(own: Own) -> Iterator[None]:
+    """The probes for a class with these settings of its own."""
+    token = _OWN.set(own)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
+def with_own(probe: Probe) -> Probe:
+    """The probe with the settings that the class has by itself; x as it is."""
+    own = _OWN.get()
+    return replace(
+        probe,
+        epsilon=probe.epsilon if own.epsilon is None else own.epsilon,
+        momentum=probe.momentum if own.momentum is None else own.momentum,
+    )
+
+
+class Fitted:
+    """A probe that is as the class which is judged needs it; it has what a `Probe` has."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._for = lru_cache(maxsize=8)(lambda own: _scaled(probe, own))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._for(_OWN.get()), name)
+
+
+def _scaled(probe: Probe, own: Own) -> Probe:
+    """x and the averages as much smaller as the own eps is than the probe's, in units of a variance."""
+    if own == NONE:
+        return probe
+    size = 1.0 if own.epsilon is None else float(np.sqrt(own.epsilon / probe.epsilon))
+    mean, variance = probe.averages
+    return with_own(replace(probe, x=size * probe.x, averages=(size * mean, size * size * variance)))
+
+
+def fitted(*arguments: Any, **settings: Any) -> Probe:
+    """A `probe` that follows the class's own settings."""
+    return cast(Probe, Fitted(probe(*arguments, **settings)))
+
+
 # Two values of each setting: a rule that holds at one of them by chance fails at the other.
-LARGE_EPSILON = probe(1, 7, epsilon=0.3, momentum=0.7)
-SMALL_EPSILON = probe(2, 5, epsilon=0.05, momentum=0.6)
-COURSE_EPSILON = probe(3, 7, epsilon=1e-5, momentum=0.9)
+LARGE_EPSILON = fitted(1, 7, epsilon=0.3, momentum=0.7)
+SMALL_EPSILON = fitted(2, 5, epsilon=0.05, momentum=0.6)
+COURSE_EPSILON = fitted(3, 7, epsilon=1e-5, momentum=0.9)

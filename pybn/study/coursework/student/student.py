@@ -17,6 +17,7 @@ import numpy as np
 from pybn.study.adapters import LAYER
 from pybn.study.adapters.not_judged import NotJudged, gathered
 from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.probes import Own
 
 TOGETHER = 20  # limits that all calls of one function may take
 BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
@@ -123,6 +124,12 @@ class Student:
         """How a step must move the averages, by the convention asked for, or the class's own."""
         pytorch = self.convention == "pytorch" or (self.convention is None and self.counts_the_new)
         return {"counts_the_new": pytorch, "sample": pytorch or self.convention == "paper"}
+
+    @property
+    def own(self) -> Own:
+        """The settings that are written into a class."""
+        epsilon, momentum = getattr(self.functions.get("forward"), "own", (None, None))
+        return Own(epsilon, momentum)
 
     def note(self, kind: str, part: str, detail: str) -> None:
         """Keep the first occurrence of a habit."""
@@ -266,6 +273,9 @@ class Student:
         return Gradients(failure=failure)
 
     def _in_form(self, value, dy, part) -> Gradients:
+        places = [place for place, each in enumerate(value, 1) if getattr(each, "shape", None) == dy.shape]
+        if len(places) == 1 and places[0] > 1:
+            self.note("order", part, str(places[0]))
         dx, failure = _array(value[0], "dx", dy.shape)
         if failure is not None:
             self.failures.setdefault(part, failure)
