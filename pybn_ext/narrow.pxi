@@ -89,10 +89,12 @@ cdef inline void normalize_real_rows(
     if rows == 1:
         rows, stride = length // period, period
         length -= rows * period
-        write_half_rows(call, x + rows * period, NULL, y + rows * period, 0, 1, length, table, reach)
+        write_half_rows(
+            call, x + rows * period, x + rows * period, y + rows * period, 0, 1, length, table, reach, False
+        )
         length = period
     check_range(0, length, reach)
-    write_half_rows(call, x, NULL, y, stride, rows, length, table, reach)
+    write_half_rows(call, x, x, y, stride, rows, length, table, reach, False)
 
 
 cdef inline void normalize_lanes(
@@ -111,7 +113,7 @@ cdef inline void normalize_lanes(
         piece = smaller(SPREAD, n - done)
         spread_keep(own, own_start + done, piece, keep)
         memcpy(original, x + done, piece * sizeof(uint16_t))  # y may be x
-        write_half_rows(call, original, NULL, y + done, 0, 1, piece, table + done, reach)
+        write_half_rows(call, original, original, y + done, 0, 1, piece, table + done, reach, False)
         keep_halves(y + done, original, keep, piece)
         done += piece
 
@@ -153,11 +155,11 @@ cdef inline void normalize_run(
     cdef Py_ssize_t done = 0, piece
     check_range(start, n, size_of(call))
     if keep == NULL:
-        write_half_run(call, x, NULL, y, n, constants, SPARE)
+        write_half_run(call, x, x, y, n, constants, SPARE, False)
         return
     while done < n:
         piece = smaller(SPREAD, n - done)
         memcpy(original, x + done, piece * sizeof(uint16_t))
-        write_half_run(call, original, NULL, y + done, piece, constants, SPARE)
+        write_half_run(call, original, original, y + done, piece, constants, SPARE, False)
         keep_halves(y + done, original, keep + done, piece)
         done += piece

@@ -215,7 +215,8 @@ cdef void stay(const Call* call, const Part* part, Call* own) noexcept nogil:
     cdef Py_ssize_t start = start_of(call, part, 0)
     own.half = call.half
     own.x = <const uint16_t*> call.x + start
-    own.dy = NULL if call.dy == NULL else <const uint16_t*> call.dy + start
+    if call.dy != NULL:
+        own.dy = <const uint16_t*> call.dy + start
     own.y = NULL if call.y == NULL else <uint16_t*> call.y + start
     own.together = part.number * part.inners
     own.next_stretch = own.together if stretches(call, part) == 1 else call.features * call.inner

@@ -60,14 +60,16 @@ cdef void pick(
 ) noexcept nogil:
     """At most HANDFUL of 16 bits, `step` apart."""
     cdef uint16_t some[HANDFUL]
-    cdef const uint16_t* halves_ = <const uint16_t*> values + place_of(call, at)
+    cdef const uint16_t* source = <const uint16_t*> values + place_of(call, at)
     cdef Py_ssize_t j
     check_range(0, n, HANDFUL)
     check_range(at, (n - 1) * step + 1, size_of(call))
-    for j in range(n):
-        some[j] = halves_[j * step]
+    if step != 1:
+        for j in range(n):
+            some[j] = source[j * step]
+        source = some
     if real is float:
-        widen_halves(call, some, n, to)
+        widen_halves(call, source, n, to)
 
 
 cdef void put_halves(

@@ -386,7 +386,7 @@ cdef void write_rows(
         if call.half != NEITHER:
             write_half_rows(
                 call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
-                place_of(call, stride), rows, lanes, table, reach
+                place_of(call, stride), rows, lanes, table, reach, has_all_terms(call)
             )
             return
     if in_bands(x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
@@ -428,7 +428,7 @@ cdef void write_run(
         if call.half != NEITHER:
             write_half_run(
                 call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
-                length, table, reach
+                length, table, reach, has_all_terms(call)
             )
             return
     if in_bands(x, table) or length * size < <Py_ssize_t> sizeof(floats):

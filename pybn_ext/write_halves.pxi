@@ -37,6 +37,9 @@ cdef inline void write_half_columns(
             c0, c1 = (<const floats*> (table + 3 * reach))[0], (<const floats*> (table + 3 * reach + width))[0]
         for row in range(rows):
             at = row * stride + j * width
+            prefetch(x + at + rows * stride)
+            if gradient:
+                prefetch(dy + at + rows * stride)
             store_two(
                 y + at,
                 result_of(x + at, dy + at, m0, a0, b0, c0, half, gradient),
@@ -149,14 +152,14 @@ cdef inline void write_half_rows_of(
 
 cdef void write_half_rows(
     const Call* call, const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t stride, Py_ssize_t rows,
-    Py_ssize_t n, const float* table, Py_ssize_t reach
+    Py_ssize_t n, const float* table, Py_ssize_t reach, bint gradient
 ) noexcept nogil:
-    """Rows of n lanes, `stride` apart, with a constant for each lane: y, which may be x; dx, where there is a dy."""
-    if call.half == FLOAT16 and dy != NULL:
+    """Rows of n lanes, `stride` apart, with a constant for each lane: y, which may be x, or dx of x and dy."""
+    if call.half == FLOAT16 and gradient:
         write_half_rows_of(x, dy, y, stride, rows, n, table, reach, FLOAT16, True)
     elif call.half == FLOAT16:
         write_half_rows_of(x, x, y, stride, rows, n, table, reach, FLOAT16, False)
-    elif dy != NULL:
+    elif gradient:
         write_half_rows_of(x, dy, y, stride, rows, n, table, reach, BFLOAT16, True)
     else:
         write_half_rows_of(x, x, y, stride, rows, n, table, reach, BFLOAT16, False)
@@ -164,14 +167,14 @@ cdef void write_half_rows(
 
 cdef void write_half_run(
     const Call* call, const uint16_t* x, const uint16_t* dy, uint16_t* y, Py_ssize_t n, const float* table,
-    Py_ssize_t reach
+    Py_ssize_t reach, bint gradient
 ) noexcept nogil:
     """As `write_half_rows`, elements of one feature: a register of each constant."""
-    if call.half == FLOAT16 and dy != NULL:
+    if call.half == FLOAT16 and gradient:
         write_half_row(x, dy, y, 0, 1, n, table, reach, 0, FLOAT16, True)
     elif call.half == FLOAT16:
         write_half_row(x, x, y, 0, 1, n, table, reach, 0, FLOAT16, False)
-    elif dy != NULL:
+    elif gradient:
         write_half_row(x, dy, y, 0, 1, n, table, reach, 0, BFLOAT16, True)
     else:
         write_half_row(x, x, y, 0, 1, n, table, reach, 0, BFLOAT16, False)
@@ -183,8 +186,8 @@ cdef inline const uint16_t* first_half(const Call* call, Py_ssize_t start) noexc
 
 
 cdef inline const uint16_t* second_half(const Call* call, Py_ssize_t start) noexcept nogil:
-    """dy, where dx has all terms."""
-    return <const uint16_t*> call.dy + place_of(call, start) if has_all_terms(call) else NULL
+    """dy; where there is no other term, that again."""
+    return <const uint16_t*> (call.x if call.dy == NULL else call.dy) + place_of(call, start)
 
 
 cdef void write_half_band(
