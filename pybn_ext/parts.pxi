@@ -21,6 +21,8 @@ cdef struct Cut:
     double* second           # variance, or sum of dy x-hat
     Py_ssize_t* counts       # unmasked elements of a feature in each piece
     double* offset           # rounded to odd; NULL: none
+    float* constants         # of y, three of each feature, where `shared`; else each part finds its own
+    bint shared
     float* room
     Py_ssize_t reach         # of room: from one array to the next
     bint failed              # there was no memory
@@ -316,6 +318,8 @@ cdef void execute_parts(Call* call) noexcept nogil:
             cut.operation = MOMENTS
         elif call.operation == GRADIENT:
             cut.operation = GRADIENT_SUMS
+        elif call.operation == INFERENCE:
+            share_constants(call, cut)
     run(slot_task, call, cut.slots, False)
     if is_whole(cut) or cut.failed:
         return
@@ -331,6 +335,7 @@ cdef void execute_parts(Call* call) noexcept nogil:
         cut.backwards = True
         if call.operation == TRAINING:
             plan_as_it_lies(call, cut)
+            share_constants(call, cut)
         run(slot_task, call, cut.slots, False)
 
 
@@ -339,13 +344,14 @@ cdef int perform_parts(Call* call) except -1:
     cdef Cut cut
     cdef double* memory
     cdef Py_ssize_t pieces, c
-    cdef Py_ssize_t kept = 0
+    cdef Py_ssize_t kept = 0, shared = 0
     plan_cut(call, &cut)
     pieces = cut.outers * cut.inners
     if not is_whole(&cut):
         kept = pieces * (2 * call.features + 1)
+        shared = (TABLES - 1) * call.features
     memory = <double*> malloc(
-        (kept + call.features) * sizeof(double) + 3 * cut.slots * cut.reach * sizeof(float) + LINE
+        (kept + call.features) * sizeof(double) + (shared + 3 * cut.slots * cut.reach) * sizeof(float) + 2 * LINE
     )
     if memory == NULL:
         raise MemoryError("no memory for the parts of the batch")
@@ -360,7 +366,9 @@ cdef int perform_parts(Call* call) except -1:
             cut.offset[c] = to_odd(
                 (<float*> call.offset.values)[c] if call.offset.single else (<double*> call.offset.values)[c]
             )
-    cut.room = <float*> next_line(memory + kept + call.features)
+    cut.shared = False
+    cut.constants = <float*> (memory + kept + call.features)
+    cut.room = <float*> next_line(cut.constants + shared)
     cut.failed = False
     call.cut = &cut
     if call.count * call.features < LOCKED:
