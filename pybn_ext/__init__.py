@@ -2,10 +2,15 @@
 
 The same source is compiled for several levels of processor; the best that runs here is chosen at
 import, or the one that the environment variable PYBN_SIMD names.  All give the same bits.
+
+Whether large results are written past the caches is measured when they come; PYBN_PAST_CACHES fixes it: the bytes that
+a call moves from which on they are (24M, 0 for all, never).  That decides no bit either.
 """
 
 import os
 import platform
+import re
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +18,7 @@ from pathlib import Path
 _LOWEST = "sse2" if platform.machine().lower() in ("x86_64", "amd64") else "baseline"
 _MODULES = {_LOWEST: "_baseline", "avx2": "_avx2", "avx512": "_avx512"}  # lowest first
 _FAILURES = Path(__file__).with_name("build_failures.txt")  # written by setup.py where a module did not compile
+_THIRD_LEVEL = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")  # "32768K"
 
 
 def _failures():
@@ -48,8 +54,32 @@ def _choose(wanted):
     return (wanted or usable[-1]), built
 
 
+def _bytes_moved(wanted):
+    """PYBN_PAST_CACHES: the bytes moved from which on results go past the caches; -1 where it does not say."""
+    if wanted is None:
+        return -1
+    if wanted == "never":
+        return sys.maxsize
+    said = re.fullmatch(r"([0-9]{1,12})([KMG]?)", wanted)
+    if said is None:
+        raise ValueError(
+            "PYBN_PAST_CACHES must be a whole number of bytes, with K, M or G behind it for 1024, 1024**2 or 1024**3, "
+            f"or 'never', got {wanted!r}; where it is not set, that is measured"
+        )
+    return min(int(said[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[said[2]], sys.maxsize)
+
+
+def _third_level():
+    """The bytes of this processor's third-level cache, as Linux tells; 0 where nobody does."""
+    try:
+        return int(_THIRD_LEVEL.read_text(encoding="ascii").strip().removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return 0
+
+
 _level, _built = _choose(os.environ.get("PYBN_SIMD"))
 _operations = import_module(f"{__name__}.{_MODULES[_level]}")
+_operations.go_past_caches_from(_bytes_moved(os.environ.get("PYBN_PAST_CACHES")), _third_level())
 
 GradientSums = _operations.GradientSums
 Moments = _operations.Moments
@@ -77,5 +107,6 @@ def build_info():
         "threads": get_num_threads(),
         "rests": _operations.rests_taken(),
         "kept_bytes": _operations.kept_bytes(),
+        "past_caches": _operations.past_caches(),
         **_operations.compiled_with(),
     }

@@ -136,6 +136,7 @@ cdef void write_tile_runs(const Call* call, const real* x, const Features* f) no
         for c in range(f.number):
             constants[i * f.number + c] = <real> f.table[i * f.reach + c]
     runs.reach = f.number
+    runs.keep = NULL
     for row in range(call.outer):
         runs.feature = 0
         runs.end = start + run_size

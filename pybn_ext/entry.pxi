@@ -54,7 +54,9 @@ cdef int perform(
     if memory == NULL:
         raise MemoryError("no memory for the sums of the features")
     divide_workspace(call, memory)
-    if call.count * call.features < LOCKED:
+    if choose_way(call):
+        execute_both_ways(call)
+    elif call.count * call.features < LOCKED:
         execute(call)
     else:
         with nogil:

@@ -71,6 +71,40 @@ cdef inline void spread_few(
             outer += 1
 
 
+cdef void spread_rows_of_keep(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t lanes, unsigned char* to,
+    Py_ssize_t to_stride
+) noexcept nogil:
+    """As `spread_keep`, of rows of lanes that are whole rows of x apart; `inner` is 1, and a row of `to` whole vectors.
+
+    Which bytes of the mask belong to sixteen lanes is then the same in each row: found once, and picked from each.
+    Sixteen rows of 37 features took 0.3 of the time of one row after the other.
+    """
+    cdef const unsigned char* mask = call.keep + start // call.features
+    cdef const unsigned char* places
+    cdef Py_ssize_t features = call.features, step = stride // call.features
+    cdef Py_ssize_t phase = start % features, outer = 0, lane = 0
+    # Sixteen bytes are read of each row, from that of its first lane on: so many rows have them.
+    cdef Py_ssize_t whole = call.outer - start // features - SPARE - (phase + lanes) // features
+    cdef Py_ssize_t row
+    whole = smaller(rows, whole // step + 1) if whole >= 0 and picks else 0
+    check_range(0, lanes, to_stride // SPARE * SPARE)
+    while lane < lanes and whole:
+        if features < SPARE:
+            places = &call.places[phase * SPARE]
+        else:  # of one row of x, and from some lane on of the next
+            places = ones_then_zeros + 2 * SPARE - smaller(SPARE, features - phase)
+        check_range(start // features + outer, (whole - 1) * step + SPARE, call.outer)
+        for row in range(whole):
+            pick_16(to + row * to_stride + lane, mask + outer + row * step, places)
+        lane += SPARE
+        phase += SPARE
+        outer += phase // features
+        phase %= features
+    for row in range(whole, rows):
+        spread_keep(call, start + row * stride, lanes, to + row * to_stride)
+
+
 cdef inline void repeat_keep(
     const unsigned char* mask, Py_ssize_t inner, Py_ssize_t at, Py_ssize_t length, unsigned char* to
 ) noexcept nogil:

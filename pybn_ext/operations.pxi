@@ -14,6 +14,7 @@
 #     ordinary  whether an input is the ordinary case
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
+#     caches    whether a large result is written past them
 #     parts     a call on numbers of 16 bits, part by part
 #     narrow    and y of a part
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
@@ -75,6 +76,7 @@ include "entry.pxi"
 include "ordinary.pxi"
 include "general.pxi"
 include "pool.pxi"
+include "caches.pxi"
 include "parts.pxi"
 include "narrow.pxi"
 include "plans.pxi"

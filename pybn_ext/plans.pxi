@@ -28,7 +28,7 @@ cdef void plan(Call* call) noexcept nogil:
         call.operation == GRADIENT_SUMS or (has_all_terms(call) and call.count <= FEW_ELEMENTS)
     )
     call.threads = 1 if size_of(call) < SERIAL else threads_now()
-    call.stream = outgrows_caches(bytes_in(call), call.threads)
+    call.stream = False
     # By rows, few rows of very many features took longer: 1.1 times as long at 128 x 4099, 1.3 to 1.5 at 32 x 8192.
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
     for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
@@ -105,7 +105,7 @@ cdef void plan_channels(Call* call) noexcept nogil:
 
 cdef inline bint sweeps(const Call* call) noexcept nogil:
     """Whether nothing is summed, and runs are long enough that their ends do not count."""
-    if call.operation != INFERENCE or call.keep != NULL or call.by_rows:
+    if call.operation != INFERENCE or call.by_rows:
         return False
     return call.inner == 1 or call.inner * item_of(call) >= SHORT
 

@@ -380,17 +380,15 @@ cdef void add_masked(
     cdef unsigned char room[ROWS * (PACK + SPARE) + LINE]
     cdef Rows rows = plain_rows(number, stride * sizeof(real))
     cdef Py_ssize_t row
-    check_range(0, number * lanes, ROWS * (PACK + SPARE))
     rows.keep = room
-    rows.keep_stride = lanes
-    for row in range(number):
-        spread_keep(call, start + row * stride, lanes, <unsigned char*> room + row * lanes)
+    rows.keep_stride = (lanes + SPARE - 1) // SPARE * SPARE
+    check_range(0, number * rows.keep_stride, ROWS * (PACK + SPARE))
+    if call.inner == 1 and stride % call.features == 0:
+        spread_rows_of_keep(call, start, stride, number, lanes, <unsigned char*> room, rows.keep_stride)
+    else:
+        for row in range(number):
+            spread_keep(call, start + row * stride, lanes, <unsigned char*> room + row * rows.keep_stride)
     add_rows(&rows, x + start, behind(<const real*> call.dy, start), lanes, shift, sums, width, lanes)
-
-
-cdef inline Py_ssize_t piece_of(Py_ssize_t lanes, Py_ssize_t most) noexcept nogil:
-    """How many of the lanes to take at once, so that what is left is not less than a vector."""
-    return most if lanes >= most + SPARE else lanes
 
 
 cdef void add_real_rows(

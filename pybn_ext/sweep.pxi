@@ -74,6 +74,9 @@ cdef void runs_task(const Call* call, Py_ssize_t part) noexcept nogil:
     runs.feature = start // run_size % call.features
     runs.end = (start // run_size + 1) * run_size
     runs.reach = call.reach
+    runs.keep = NULL
+    if call.keep != NULL:
+        runs.keep = call.keep + start // (run_size * call.features) * call.inner
     check_range(start, stop - start, bytes_in(call))
     if call.single:
         write_vectors_of_runs(

@@ -30,7 +30,6 @@ cdef extern from *:
 ctypedef void (*Task)(const Call* call, Py_ssize_t part) noexcept nogil
 
 cdef enum:
-    SMALL_CACHES = 1 << 20  # bytes that the caches hold at least
     # Elements from which a second thread pays: starting it costs 1 to 2 microseconds while it is
     # awake, 80 and more when it sleeps, and one thread does 64 k elements in 20.
     SERIAL = 65536
@@ -109,15 +108,6 @@ cdef int threads_now() noexcept nogil:
     """For one call: those, or one while the machine is too busy for more."""
     cdef int usable = usable_threads()
     return 1 if usable > 1 and at_rest() else usable
-
-
-cdef inline bint outgrows_caches(Py_ssize_t bytes, int threads) noexcept nogil:
-    """Whether a result of so many bytes, with as much that is read, is too large for the caches of the cores.
-
-    Then it is written past them.  With 2 MB for each of two cores, inference of 1 to 2 MB took 0.6 of the time that it
-    took past the caches, and of 2 to 4 MB 1.3 of it.
-    """
-    return bytes >= larger(SMALL_CACHES, cache_of_a_core * threads // 2)
 
 
 cdef void share(Task task, const Call* call, Py_ssize_t parts, int thread, int threads, bint backwards) noexcept nogil:

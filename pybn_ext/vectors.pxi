@@ -86,18 +86,22 @@ cdef extern from *:
     }
     /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
     #if defined(PYBN_VECTORS) && defined(__SSSE3__)
+    #define pybn_picks 1
     #define pybn_pick_16(to, from, places) \
         _mm_storeu_si128((__m128i *) (to), _mm_shuffle_epi8( \
             _mm_loadu_si128((const __m128i *) (from)), _mm_loadu_si128((const __m128i *) (places))))
     #else
+    #define pybn_picks 0
     static void pybn_pick_16(unsigned char *to, const unsigned char *from, const unsigned char *places) {
         int i;
         for (i = 0; i < 16; i++) to[i] = from[places[i]];
     }
     #endif
     #if defined(PYBN_STREAM)
+    #define pybn_streams 1
     #define pybn_stream_end() _mm_sfence()
     #else
+    #define pybn_streams 0
     #define PYBN_STREAM(to, value) (*(to) = (value))
     #define pybn_stream_end() ((void) 0)
     #endif
@@ -107,6 +111,7 @@ cdef extern from *:
     void stream_floats "PYBN_STREAM"(floats* to, floats value) noexcept nogil
     void stream_doubles "PYBN_STREAM"(doubles* to, doubles value) noexcept nogil
     void stream_end "pybn_stream_end"() noexcept nogil
+    const bint streams "pybn_streams"  # whether there is a way past the caches
     floats kept_floats "pybn_kept_floats"(floats value, const unsigned char* keep) noexcept nogil
     doubles kept_doubles "pybn_kept_doubles"(doubles value, const unsigned char* keep) noexcept nogil
     floats chosen_floats "pybn_chosen_floats"(floats value, floats other, const unsigned char* keep) noexcept nogil
@@ -114,6 +119,7 @@ cdef extern from *:
     void pick_16 "pybn_pick_16"(
         unsigned char* to, const unsigned char* source, const unsigned char* places
     ) noexcept nogil
+    const bint picks "pybn_picks"  # whether that is one instruction
     int reaches "pybn_reaches"(floats value, float least) noexcept nogil
     doubles widened "pybn_widened"(const float* x) noexcept nogil  # as many elements as fit
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
@@ -174,6 +180,11 @@ cdef inline const vector* seek(const vector* start, Py_ssize_t bytes) noexcept n
     return <const vector*> (<const char*> start + bytes)
 
 
+cdef inline Py_ssize_t piece_of(Py_ssize_t lanes, Py_ssize_t most) noexcept nogil:
+    """How many of the lanes to take at once, so that what is left is not less than a vector."""
+    return most if lanes >= most + SPARE else lanes
+
+
 cdef inline Py_ssize_t to_line(const void* y) noexcept nogil:
     """Bytes from y to the next cache line."""
     return -<Py_ssize_t> (<uintptr_t> y) & (LINE - 1)
@@ -186,9 +197,11 @@ cdef inline void* next_line(void* p) noexcept nogil:
 
 cdef extern from *:
     """
-    static const unsigned char pybn_ones_then_zeros[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const unsigned char pybn_ones_then_zeros[48] = {
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     """
-    const unsigned char* ones_then_zeros "pybn_ones_then_zeros"  # SPARE of each
+    const unsigned char* ones_then_zeros "pybn_ones_then_zeros"  # SPARE of each, and of ones again
 
 
 cdef inline void fill(wide* to, Py_ssize_t n, wide value) noexcept nogil:

@@ -66,8 +66,8 @@ def _backend() -> str:
 
 
 def _build() -> Any:
-    """How the compiled implementation was built, or the sentence that says what is missing."""
+    """How the compiled implementation was built, or the sentence that says what is missing or wrong."""
     try:
         return backend.load("compiled").build_info()
-    except ImportError as missing:
-        return str(missing)
+    except (ImportError, ValueError) as wrong:
+        return str(wrong)

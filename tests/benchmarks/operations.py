@@ -1,7 +1,7 @@
 """The operations over a grid of shapes: the compiled implementation against NumPy, and against the peers that are here.
 
     python tests/benchmarks/operations.py [--json FILE] [--threads N ...] [--dtype float32] [--rounds N] [--quick]
-                                          [--shapes TEXT ...] [--peers NAME ...] [--fresh]
+                                          [--shapes TEXT ...] [--peers NAME ...] [--fresh] [--then relu]
 
 Each cell is a ratio, our time over theirs: below 1 we are faster.  The contestants take turns, so that what else the
 machine does slows each alike; the ratio is the median over the rounds of the ratio of neighbours in time, and the
@@ -11,6 +11,10 @@ spread behind it runs from the lower to the upper quartile.  A wide spread means
 what ours moves of these in a second, `copy` what this machine moves when it copies x, and `of copy` their ratio as
 times: 1 means that the operation costs no more than a copy of its bytes.  Training and its gradient must read their
 inputs twice where these do not stay in a cache.
+
+Results are read, most of them at once.  With `--then relu` or `--then sum` each turn is an operation, or the copy, and
+NumPy's relu or sum of what it wrote behind it, on one thread, in the same memory at each turn: a result that is still
+in a cache is worth something then.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ GRID = (  # shape, axis of the features
 )
 QUICK = ((32, 64), (256, 128), (8, 2048, 7, 7))
 MOVED = {"training": 2, "gradient": 3, "inference": 2}  # arrays of the size of x that an operation has to move
+READERS = {"relu": 2, "sum": 1}  # and who reads its result
 # OpenMP's threads wait actively for more work, 5 to 12 ms measured, ours as PyTorch's: the next must not pay for it.
 PAUSE = 0.02
 # A call this long finds little in the caches that it left there itself, so it need not be made once before.
@@ -128,6 +133,27 @@ def contestants(k: dict[str, Any], names: list[str], threads: int) -> dict[str, 
     return {**found, "numpy": ours(k, reference)}
 
 
+def as_it_lies(array: Any) -> np.ndarray:
+    """All elements of a result in the order of memory, without a copy."""
+    array = np.asarray(array)
+    return array.transpose(np.argsort(array.strides, kind="stable")[::-1]).reshape(-1)
+
+
+def read_after(call: Callable[[], Any], reader: str, target: np.ndarray, room: np.ndarray) -> Callable[[], Any]:
+    """The operation, and NumPy's relu or sum of its result; of `target`, where it tells of none."""
+
+    def both() -> None:
+        result = call()
+        result = result[0] if isinstance(result, tuple | list) else result
+        flat = as_it_lies(target if result is None else result)
+        if reader == "relu":
+            np.maximum(flat, 0, out=room)
+        else:
+            flat.sum()
+
+    return both
+
+
 def seconds(call: Callable[[], Any], repeat: int = 1) -> float:
     """Of one call, in a row of `repeat`."""
     start = time.perf_counter()
@@ -154,11 +180,15 @@ def measure(shape: tuple[int, ...], axis: int, options: argparse.Namespace, thre
     k = case(shape, axis, np.dtype(options.dtype), options.fresh)
     everyone = contestants(k, options.peers, threads)
     copy, copy_threads = copying(k["x"], k["target"], threads)
+    room = np.empty(k["x"].size, k["x"].dtype)
     rows = []
     for operation, arrays in MOVED.items():
-        calls = {name: each[operation] for name, each in everyone.items() if operation in each}
-        times = contest({"copy": copy, **calls}, options.rounds, PAUSE if threads > 1 else 0)
-        moved = dict.fromkeys(times, arrays * k["x"].nbytes) | {"copy": 2 * k["x"].nbytes}
+        calls = {"copy": copy} | {name: each[operation] for name, each in everyone.items() if operation in each}
+        if options.then:
+            calls = {name: read_after(call, options.then, k["target"], room) for name, call in calls.items()}
+        times = contest(calls, options.rounds, PAUSE if threads > 1 else 0)
+        read = READERS.get(options.then, 0)
+        moved = dict.fromkeys(times, (arrays + read) * k["x"].nbytes) | {"copy": (2 + read) * k["x"].nbytes}
         speeds = {name: moved[name] / 1e9 / float(np.median(each)) for name, each in times.items()}
         for name in (name for name in times if name != "pybn_ext"):
             ratios = times["pybn_ext"] / times[name] * moved[name] / moved["pybn_ext"]
@@ -169,6 +199,7 @@ def measure(shape: tuple[int, ...], axis: int, options: argparse.Namespace, thre
                     "dtype": options.dtype,
                     "threads": threads,
                     "operation": operation,
+                    "then": options.then,
                     "against": name,
                     "their_threads": {"copy": copy_threads, "numpy": 1}.get(name, threads),
                     "ratio": middle,
@@ -221,7 +252,8 @@ def show(rows: list[dict[str, Any]], columns: list[str]) -> None:
 def run(options: argparse.Namespace, threads: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The whole grid with one number of threads: what a copy reaches, and the rows."""
     copied = copy_bandwidth(threads)
-    print(f"\n--- {options.dtype}, {threads} thread{'s' * (threads > 1)} (NumPy: 1): our time over theirs")
+    then = f", then {options.then}" if options.then else ""
+    print(f"\n--- {options.dtype}{then}, {threads} thread{'s' * (threads > 1)} (NumPy: 1): our time over theirs")
     print("copy of " + "; ".join(f"{name}: {value:.1f} GB/s" for name, value in copied.items()))
     columns = ["copy", "numpy", *options.peers]
     print(head(["of copy", *columns[1:]]))
@@ -246,6 +278,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", metavar="TEXT", help='only those with this in their name, "(32, 64)"')
     parser.add_argument("--peers", nargs="*", default=list(peers.PEERS), choices=list(peers.PEERS))
     parser.add_argument("--fresh", action="store_true", help="results in new memory, not in the same at each call")
+    parser.add_argument("--then", choices=list(READERS), help="who reads each result at once")
     options = parser.parse_args()
     absent = [f"{name} (no module {gone[0]})" for name in options.peers if (gone := peers.missing(name))]
     print(f"not installed: {', '.join(absent) or 'none of the peers asked for'}")

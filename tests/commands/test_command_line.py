@@ -188,7 +188,8 @@ def test_info_names_versions_and_the_build(built, capsys):
 
 
 def test_info_says_what_is_wrong_with_the_environment():
-    for name in ("PYBN_BACKEND", "PYBN_SIMD"):
+    rules = {"PYBN_BACKEND": "one of", "PYBN_SIMD": "one of", "PYBN_PAST_CACHES": "a whole number of bytes"}
+    for name, rule in rules.items():
         result = subprocess.run(
             [sys.executable, "-m", "pybn", "info"],
             env={**os.environ, name: "bogus"},
@@ -197,4 +198,4 @@ def test_info_says_what_is_wrong_with_the_environment():
             check=False,
         )
         assert result.returncode == 0, result.stderr
-        assert f"{name} must be one of" in result.stdout or not backend.compiled_is_built()
+        assert f"{name} must be {rule}" in result.stdout or not backend.compiled_is_built()

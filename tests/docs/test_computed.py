@@ -172,6 +172,7 @@ def test_the_constants_of_the_compiled_implementation():
     serial = f"{constant('SERIAL'):,}".replace(",", " ")
     says("performance", f"Below {serial} elements one thread")
     says("performance", f"Outputs from {constant('POOLED') >> 20} MB on come from a pool")
+    says("performance", f"From {constant('FAR') >> 20} MB on nothing is tried")
     says("performance", f"taken from {constant('SAMPLES')} elements")
     says("performance", f"over at most {constant('ROWS')} rows in x's own type ({constant('ROWS') // 2} in float64)")
 

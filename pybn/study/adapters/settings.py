@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.adapters.meeting import Met
+from pybn.study.adapters.meeting import AROUND, Met
 from pybn.study.adapters.modes import codes_of
 from pybn.study.adapters.names import NAMES
 from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, shown, switches_of
-from pybn.study.adapters.roles import ARRAYS, FEATURES, NUMBERS, UNABLE, batch, described, kept_part
+from pybn.study.adapters.roles import ARRAYS, COUNT, FEATURES, NUMBERS, UNABLE, batch, described, kept_part
 from pybn.study.adapters.running import parameters_of
 
 AVERAGES = ("running_mean", "running_var")
@@ -28,7 +28,7 @@ class MetWithSettings(Met):
     """A class that was met, with what could not be set in it."""
 
     def _checks(self) -> list[Callable[[], None]]:
-        return [*super()._checks(), self._check_settings, self._check_mode, self._check_what_stays]
+        return [*super()._checks(), self._check_settings, self._check_mode, self._check_what_stays, self._check_sums]
 
     def _holds(self, role: str, text: str) -> bool:
         """Whether what a teacher named is there, be it after the first forward."""
@@ -141,6 +141,21 @@ class MetWithSettings(Met):
         if len(places) == len(ARRAYS) and not told and not self.seen:
             with contextlib.suppress(*UNABLE):  # what does not run is told when it is judged
                 self._check_last_batch({places[role]: written[role] for role in ARRAYS})
+
+    def _check_sums(self) -> None:
+        """Sums over the batches, which test mode divides by their number, are no averages, and nothing is wrong."""
+        assert self.runner is not None
+        layer, batches = self._fresh(), [batch(seed) for seed in (5, 6)]
+        for rows in batches:
+            self.runner.forward(layer, self._shaped(rows), True)
+        held = as_array(get(layer, self.roles.places.get("running_mean", ("",))))
+        mean = np.mean([rows.mean(0) for rows in batches], axis=0)
+        at_mean = self._shaped(np.tile(mean, (COUNT, 1)))
+        with contextlib.suppress(*UNABLE):  # what does not run is told when it is judged
+            out = self._rows(self.runner.forward(layer, at_mean, False).out)
+            if held is not None and np.allclose(held.ravel(), 2 * mean, rtol=1e-3) and np.allclose(out, 0, atol=1e-3):
+                reason = "what is kept are sums over the batches, which test mode divides by their number"
+                self._record("averages", reason, AROUND)
 
     def _at_start(self, layer: Any, place: Place, value: np.ndarray) -> bool:
         """Whether a place holds one number for all features again, where a number a feature was written."""

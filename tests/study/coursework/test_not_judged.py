@@ -94,6 +94,25 @@ def test_averages_that_test_mode_does_not_read_are_not_judged():
     assert "mean_for_test and var_for_test" in report.text
 
 
+class Sums(Shadowed):
+    """Sums over the batches, and their number."""
+
+    def forward(self, x, training=True):
+        count = max(self.steps, 1)
+        mean, var = self.running_mean / count, self.running_var / count
+        if training:
+            mean, var, self.steps = x.mean(0), x.var(0), self.steps + 1
+            self.running_mean, self.running_var = self.running_mean + mean, self.running_var + var
+        return self.gamma * (x - mean) / np.sqrt(var + self.eps) + self.beta
+
+
+def test_sums_that_test_mode_divides_by_their_number_are_not_judged():
+    report = check_batch_norm(Sums)
+    assert not report.findings, report.text
+    assert "sums over the batches" in report.text
+    assert report.parts["training"].ok
+
+
 class Fixed:
     """eps and momentum in the code; one slip, in backward."""
 

@@ -1127,3 +1127,62 @@ class MyBatchNorm1d(nn.Module):
         x_norm = self.scale.view(1, -1, 1) * x_norm + self.shift.view(1, -1, 1)
         return x_norm.view(x_shape)
 """
+
+RIGHT["state_copied_at_each_call"] = """
+import numpy as np
+
+class Norm:
+    def __init__(self, width, eps=1e-5, momentum=0.9):
+        self.eps, self.momentum = eps, momentum
+        self.gamma, self.beta = np.ones(width), np.zeros(width)
+        self.state = {"running_mean": np.zeros(width), "running_var": np.ones(width)}
+        self.running_mean, self.running_var = np.zeros(width), np.ones(width)
+
+    def forward(self, x, training=True):
+        self.running_mean, self.running_var = self.state["running_mean"], self.state["running_var"]
+        mean, var = (x.mean(0), x.var(0)) if training else (self.running_mean, self.running_var)
+        if training:
+            m = self.momentum
+            self.state = {"running_mean": m * self.running_mean + (1 - m) * mean,
+                          "running_var": m * self.running_var + (1 - m) * var}
+        self.inverse = 1 / np.sqrt(var + self.eps)
+        self.hat = (x - mean) * self.inverse
+        return self.gamma * self.hat + self.beta, mean, var
+
+    def backward(self, dy):
+        self.dgamma, self.dbeta = (dy * self.hat).sum(0), dy.sum(0)
+        return self.gamma * self.inverse * (dy - self.dbeta / len(dy) - self.hat * self.dgamma / len(dy))
+"""
+
+RIGHT["fused_by_eval"] = """
+import numpy as np
+
+class FusedNorm:
+    def __init__(self, n_features, decay=0.9, eps=1e-4):
+        self.decay, self.eps, self.training = decay, eps, True
+        self.weight, self.bias = np.ones(n_features), np.zeros(n_features)
+        self.mean_ema, self.var_ema = np.zeros(n_features), np.ones(n_features)
+        self.slope = self.height = None
+
+    def train(self):
+        self.training = True
+
+    def eval(self):
+        self.training = False
+        self.slope = self.weight / np.sqrt(self.var_ema + self.eps)
+        self.height = self.bias - self.slope * self.mean_ema
+
+    def __call__(self, x):
+        if not self.training:
+            return self.slope * x + self.height
+        mean, var = x.mean(axis=0), x.var(axis=0)
+        self.mean_ema += (1 - self.decay) * (mean - self.mean_ema)
+        self.var_ema += (1 - self.decay) * (var - self.var_ema)
+        self.hat = (x - mean) / np.sqrt(var + self.eps)
+        self.gain = self.weight / np.sqrt(var + self.eps)
+        return self.weight * self.hat + self.bias
+
+    def backward(self, dy):
+        self.d_weight, self.d_bias = np.einsum("ij,ij->j", dy, self.hat), dy.sum(0)
+        return self.gain * (dy - dy.mean(0) - self.hat * self.d_weight / len(dy))
+"""

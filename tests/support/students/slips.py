@@ -72,6 +72,7 @@ SLIPS = [
         [("np.sqrt(var + eps)\n        invvar", "np.sqrt((var + running_var) / 2 + eps)\n        invvar")],
     ),
     ("centre-mixed", "staged", [("(x - running_mean) / np", "(x - (running_mean + x.mean(0)) / 2) / np")]),
+    ("offset-for-scale", "staged", [("va3 = gamma * va2", "va3 = beta * va2")]),
     ("affine-exchanged", "staged", [("va3 = gamma * va2", "va3 = beta * va2"), (OUT, "out = va3 + gamma")]),
     ("variance-about-whole", "staged", [("carre = xmu**2", "carre = (x - x.mean())**2")]),
     ("mean-of-n-1", "staged", [("mu = 1 / float(n) * np.sum", "mu = 1 / float(n - 1) * np.sum")]),
@@ -304,6 +305,12 @@ SLIPS = [
             )
         ],
     ),
+    (
+        "one-image",
+        "direct images",
+        [("x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))", "x[0].mean(axis=(1, 2)), x[0].var(axis=(1, 2))")],
+    ),
+    ("images-parameter-divided", "direct images", [("dout.sum(axes)\n", "dout.mean((2, 3)).sum(0)\n")]),
     ("images-test", "direct images", [("mean, var = rm, rv", "mean, var = rm, rv\n        x = x[:, :, ::-1]")]),
     (
         "images-statistics",

@@ -49,6 +49,16 @@ def candidates(normalizers: Sequence[Normalize]) -> Iterator[tuple[str, tuple[in
         for axes in chain.from_iterable(combinations(range(4), size) for size in range(5)):
             yield from _kept_apart(axes, normalize)
         yield from _reordered(normalize)
+    yield from _of_one_image()
+
+
+def _of_one_image() -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """Every image normalized with the statistics of one of them."""
+    x, channel = images(ROWS.x), (1, CHANNELS, 1, 1)
+    for one in x:
+        mean, variance = one.mean((1, 2)).reshape(channel), one.var((1, 2)).reshape(channel)
+        hat = (x - mean) / np.sqrt(variance + ROWS.epsilon)
+        yield known("one-image"), (), hat * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
 
 
 def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:

@@ -202,6 +202,8 @@ def _test(student: Student, pair: Pair) -> list[Finding]:
 
 def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Finding]:
     got = student.gradients("spatial_backward", images(ROWS.dy), pair.spatial.cache)
+    if got.failure and not forward_right:  # what it gets from that forward may be anything
+        return [finding("images-dx-open", "spatial")]
     if got.failure:
         return _not_run(student, "backward", "spatial_backward", got.failure)
     if got.dx is None:
@@ -209,12 +211,23 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
     if np.isnan(got.dx).any():
         return [_not_a_number(got.dx, own)]
-    findings = _dx(student, pair, got, own, forward_right) + _parameters(pair, got, own, forward_right)
+    of_parameters = _parameters(pair, got, own, forward_right)
+    if of_parameters and _made_with(got):
+        return [replace(each, what=f"{each.what}, and dx is made with it") for each in of_parameters]
+    findings = _dx(student, pair, got, own, forward_right) + of_parameters
     if not forward_right or not findings or any(found.code in IMAGES_OWN for found in findings):
         return findings
     if findings[0].code == "images-dx" and gathered(got.dx):
         return [finding("images-dout-gathered", "spatial", findings[0].evidence)]
     return _as_flat(student, lambda pair: judge_backward(pair, "backward", judge_training(pair)).findings) or findings
+
+
+def _made_with(got: Gradients) -> bool:
+    """Whether a wrong dx is the book's formula with the student's own dgamma and dbeta."""
+    if got.dx is None or got.dscale is None or got.doffset is None or close(got.dx, images(ROWS.dx)):
+        return False
+    mean = (got.doffset + ROWS.normalized * got.dscale) / ROWS.count
+    return close(got.dx, images(ROWS.scale / ROWS.deviation * (ROWS.dy - mean)))
 
 
 def _not_a_number(dx: np.ndarray, own: list[Gradients]) -> Finding:

@@ -409,6 +409,7 @@ _IMAGES: _Slips = {
     ("mistake", "images", _CHANNEL): {
         "position-statistics": "statistics are taken over the batch only: one for each channel and position",
         "instance-statistics": "each image is normalized by itself (instance normalization)",
+        "one-image": "mean and variance of one image normalize all of them",
         "channel-axis": "it is normalized over the channels",
         "variance-apart": "the mean is each channel's, the variance is kept apart along axes {axes}",
         "wrong-axes": "statistics are kept apart along axes {axes}",
