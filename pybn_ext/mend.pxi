@@ -7,17 +7,17 @@ cdef inline Py_ssize_t mend_blocks(const Call* call) noexcept nogil:
 
 cdef void mend_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t begin = part * block_features(call)
-    mend_block(
-        call, <const float*> call.x, &call.all, begin, smaller(block_features(call), call.features - begin)
-    )
+    cdef Py_ssize_t number = smaller(block_features(call), call.features - begin)
+    if any_in_doubt(&call.all, begin, number):
+        mend_block(call, <const float*> call.x, &call.all, begin, number)
 
 
 cdef void mend(const Call* call, const real* x, const Features* f) noexcept nogil:
     """The features of a tile that are in doubt."""
-    cdef Py_ssize_t begin = 0, number
+    cdef Py_ssize_t begin = 0, most = block_features(call), number
     while begin < f.number:
-        number = smaller(block_features(call), f.number - begin)
-        if real is float:
+        number = smaller(most, f.number - begin)
+        if real is float and any_in_doubt(f, begin, number):
             mend_block(call, x, f, begin, number)
         begin += number
 
@@ -31,12 +31,7 @@ cdef void mend_block(
     """
     cdef double room[TABLES * SPARE]
     cdef Features some = f[0]
-    cdef Py_ssize_t c, doubtful = 0
-    for c in range(number):
-        doubtful += f.doubt[begin + c] != 0
-    if doubtful == 0:
-        return
-    doubtful = look_closer(call, x, f, begin, number)
+    cdef Py_ssize_t doubtful = look_closer(call, x, f, begin, number)
     if doubtful == 0:
         return
     check_range(0, number, SPARE)

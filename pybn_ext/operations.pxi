@@ -33,6 +33,8 @@
 #   features: constants of each, in float64
 #     careful   the second look, where that was not good enough
 #     doubt     where the terms of dx may cancel
+#     spread    how far x is from its mean there, where elements are few
+#     closer    and else, or where that was not enough, a closer look
 #     finish    the constants of the write
 #   results
 #     write     the primitive for results
@@ -92,6 +94,8 @@ include "widened_runs.pxi"
 include "totals.pxi"
 include "careful.pxi"
 include "doubt.pxi"
+include "spread.pxi"
+include "closer.pxi"
 include "finish.pxi"
 include "write.pxi"
 include "seams.pxi"
