@@ -165,6 +165,7 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
     cdef Py_ssize_t next_ = call.features * call.inner
     cdef Py_ssize_t doubtful = 0, c, row, at
     cdef bint found
+    cdef const float* dx
     cdef float room[TASTED]
     for c in range(f.number):
         found = False
@@ -174,7 +175,8 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
             if call.stream:  # what went past the caches is computed again, not fetched
                 found = run_would_reach(call, x, at + row * next_, lanes, f, c)
             else:
-                found = run_reaches(<const floats*> run_of_dx(call, x, at + row * next_, lanes, f, c, room), lanes, f, c)
+                dx = run_of_dx(call, x, at + row * next_, lanes, f, c, room)
+                found = run_reaches(<const floats*> dx, lanes, f, c)
             if found:
                 break
         f.doubt[c] = 0
