@@ -14,6 +14,7 @@ cdef enum:
 # With 2, one outlier of 32 elements left 5.4 units; with 1.25 for both, one of 100 000 such features as many.
 cdef const double MOST_TASTED = 1.25
 cdef const double MOST = 1
+cdef const double FAINT = 5e-324  # stands for no dx at all
 
 
 cdef void find_least(const Call* call, const Features* f) noexcept nogil:
@@ -36,23 +37,31 @@ cdef void find_least(const Call* call, const Features* f) noexcept nogil:
 
 
 cdef Py_ssize_t find_doubt(const Call* call, const float* x, const Features* f) noexcept nogil:
-    """How many features are to be looked at more closely, and which, in f.doubt: 1, else 0; dx is written."""
+    """How many features are to be looked at more closely, and which, in f.doubt: else 0; dx is written.
+
+    Of these f.doubt is the largest dx that was tasted, or FAINT where there is none.
+    """
+    cdef Py_ssize_t doubtful
     if call.inner >= SPARE and call.keep == NULL:
         return taste_runs(call, x, f)
-    return taste_samples(call, x, f)
+    doubtful = taste_samples(call, x, f)
+    if doubtful and call.count <= FEW_TO_LOOK_AT and call.inner == 1 and call.keep == NULL and f.number >= SPARE:
+        return look_at_x(call, x, f)
+    return doubtful
 
 
 cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* f) noexcept nogil:
     """Of each feature the elements that were chosen for its shift."""
     cdef float largest[BAND]
-    cdef float rows[8 * BAND]
     cdef float table[TABLES * BAND]
+    cdef float rows[8 * BAND]
+    cdef Py_ssize_t in_rows[8]
     cdef const float* dx
     cdef apart_from_others doubt
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t begin = 0, doubtful = 0, start, n, i, c
-    cdef Py_ssize_t in_rows[8]
-    cdef bint anew = call.stream and inner == 1  # what went past the caches is computed again, not fetched
+    cdef bint half = call.half != NEITHER  # what was rounded is computed again
+    cdef bint anew = call.stream and inner == 1 and not half  # and so is what went past the caches, not fetched
     for i in range(8):
         in_rows[i] = i * BAND
     while begin < f.number:
@@ -61,30 +70,41 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
         dx = <const float*> call.y + start
         doubt = f.doubt + begin
         memset(largest, 0, n * sizeof(float))
-        if anew:
+        if anew or half:
             for i in range(TABLES):
                 for c in range(n):
                     table[i * BAND + c] = <float> f.table[i * f.reach + begin + c]
         for i in range(SAMPLES):
             check_range(start + call.samples[i], (n - 1) * inner + 1, size_of(call))
-            if anew:
-                differentiate(
-                    x + start + call.samples[i], <const float*> call.dy + start + call.samples[i], n,
-                    <const float*> table, BAND, <float*> rows + i % 8 * BAND
-                )
-            if i % 8 == 7:
-                if anew:
+            if half:
+                pick_dx(call, x, start + call.samples[i], n, <const float*> table, <float*> rows + i % 8 * BAND)
+                if i % 8 == 7:
                     largest_of_eight(<const float*> rows, <const Py_ssize_t*> in_rows, n, 1, <float*> largest)
-                elif inner == 1:
+            elif anew:
+                if i % 4 == 3:
+                    largest_anew(call, x, start, &call.samples[i - 3], n, <const float*> table, <float*> largest)
+            elif i % 8 == 7:
+                if inner == 1:
                     largest_of_eight(dx, &call.samples[i - 7], n, 1, <float*> largest)
                 else:
                     largest_of_eight(dx, &call.samples[i - 7], n, inner, <float*> largest)
         for c in range(n):
-            doubt[c] = <int> (not (largest[c] >= doubt[c]))
+            doubt[c] = 0.0 if largest[c] >= doubt[c] else <double> largest[c] if largest[c] > 0 else FAINT
         for c in range(n):
-            doubtful += <Py_ssize_t> doubt[c]
+            doubtful += doubt[c] != 0
         begin += n
     return doubtful
+
+
+cdef void pick_dx(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t n, const float* table, float* dx
+) noexcept nogil:
+    """Of 16 bits, and before it was rounded: one element of adjacent features."""
+    cdef float values[BAND]
+    cdef float cotangents[BAND]
+    pick(call, x, at, n, call.inner, <float*> values)
+    pick(call, <const float*> call.dy, at, n, call.inner, <float*> cotangents)
+    differentiate(<const float*> values, <const float*> cotangents, n, table, BAND, dx)
 
 
 cdef inline void largest_of_eight(
@@ -108,38 +128,110 @@ cdef inline void largest_of_eight(
         ))
 
 
+cdef inline void largest_anew(
+    const Call* call, const float* x, Py_ssize_t start, const Py_ssize_t* at, Py_ssize_t features, const float* table,
+    float* largest
+) noexcept nogil:
+    """As `largest_of_eight`, of four elements of adjacent features that are computed once more."""
+    cdef const float* mean = table
+    cdef const float* a = table + BAND
+    cdef const float* slope = table + 2 * BAND
+    cdef const float* centre = table + 3 * BAND
+    cdef const float* dy = <const float*> call.dy + start
+    cdef const float* x0 = x + start + at[0]
+    cdef const float* x1 = x + start + at[1]
+    cdef const float* x2 = x + start + at[2]
+    cdef const float* x3 = x + start + at[3]
+    cdef const float* dy0 = dy + at[0]
+    cdef const float* dy1 = dy + at[1]
+    cdef const float* dy2 = dy + at[2]
+    cdef const float* dy3 = dy + at[3]
+    cdef float m, s, t
+    cdef Py_ssize_t j
+    for j in range(features):
+        m = mean[j]
+        s = slope[j]
+        t = centre[j]
+        largest[j] = greater(largest[j], fabsf(a[j]) * greater(  # the largest of products with one factor
+            greater(fabsf((dy0[j] - t) - (x0[j] - m) * s), fabsf((dy1[j] - t) - (x1[j] - m) * s)),
+            greater(fabsf((dy2[j] - t) - (x2[j] - m) * s), fabsf((dy3[j] - t) - (x3[j] - m) * s)),
+        ))
+
+
 cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) noexcept nogil:
     """Of each feature the elements that its runs begin with."""
     cdef Py_ssize_t lanes = smaller(call.inner, TASTED) // SPARE * SPARE
     cdef Py_ssize_t runs = smaller(call.outer, TASTED // lanes)
     cdef Py_ssize_t next_ = call.features * call.inner
     cdef Py_ssize_t doubtful = 0, c, row, at
-    cdef int found
+    cdef bint found
+    cdef const float* dx
+    cdef float room[TASTED]
     for c in range(f.number):
-        found = 0
+        found = False
         at = (f.begin + c) * call.inner
         for row in range(runs):
             check_range(at + row * next_, lanes, size_of(call))
             if call.stream:  # what went past the caches is computed again, not fetched
-                found |= run_would_reach(call, x, at + row * next_, lanes, f, c)
+                found = run_would_reach(call, x, at + row * next_, lanes, f, c)
             else:
-                found |= run_reaches(<const floats*> (<const float*> call.y + at + row * next_), lanes, f, c)
-        f.doubt[c] = 1 - found
-        doubtful += 1 - found
+                dx = run_of_dx(call, x, at + row * next_, lanes, f, c, room)
+                found = run_reaches(<const floats*> dx, lanes, f, c)
+            if found:
+                break
+        f.doubt[c] = 0
+        if not found:
+            f.doubt[c] = largest_of_runs(call, x, at, runs, lanes, f, c)
+            doubtful += 1
     return doubtful
 
 
-cdef inline int run_reaches(const floats* dx, Py_ssize_t lanes, const Features* f, Py_ssize_t c) noexcept nogil:
-    """1 where one of the lanes is large enough, else 0."""
+cdef inline const float* run_of_dx(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t lanes, const Features* f, Py_ssize_t c, float* room
+) noexcept nogil:
+    """Some elements of a run: as they were written, or of 16 bits as they were before they were rounded, in `room`."""
+    cdef float values[TASTED]
+    cdef float cotangents[TASTED]
+    cdef float mean, a, slope, centre
+    cdef Py_ssize_t j
+    if call.half == NEITHER:
+        return <const float*> call.y + at
+    check_range(0, lanes, TASTED)
+    taken(call, x, at, lanes, values)
+    taken(call, <const float*> call.dy, at, lanes, cotangents)
+    mean, a = <float> f.table[c], <float> f.table[f.reach + c]
+    slope, centre = <float> f.table[2 * f.reach + c], <float> f.table[3 * f.reach + c]
+    for j in range(lanes):
+        room[j] = ((cotangents[j] - centre) - (values[j] - mean) * slope) * a
+    return room
+
+
+cdef double largest_of_runs(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t runs, Py_ssize_t lanes, const Features* f, Py_ssize_t c
+) noexcept nogil:
+    """The largest that `taste_runs` saw."""
+    cdef const float* dx
+    cdef float room[TASTED]
+    cdef float largest = 0
+    cdef Py_ssize_t row, j
+    for row in range(runs):
+        dx = run_of_dx(call, x, at + row * call.features * call.inner, lanes, f, c, room)
+        for j in range(lanes):
+            largest = fabsf(dx[j]) if fabsf(dx[j]) > largest else largest
+    return largest if largest > 0 else FAINT
+
+
+cdef inline bint run_reaches(const floats* dx, Py_ssize_t lanes, const Features* f, Py_ssize_t c) noexcept nogil:
+    """Whether one of the lanes is large enough.  Of noise the first vector mostly has one."""
     cdef float least = <float> f.doubt[c]
-    cdef int found = 0
     cdef Py_ssize_t j
     for j in range(lanes // elements(dx)):
-        found |= reaches(dx[j], least)
-    return found
+        if reaches(dx[j], least):
+            return True
+    return False
 
 
-cdef inline int run_would_reach(
+cdef inline bint run_would_reach(
     const Call* call, const float* x_, Py_ssize_t at, Py_ssize_t lanes, const Features* f, Py_ssize_t c
 ) noexcept nogil:
     cdef const floats* x = <const floats*> (x_ + at)
@@ -149,91 +241,33 @@ cdef inline int run_would_reach(
     cdef floats slope = spread(<float> f.table[2 * f.reach + c], x)
     cdef floats centre = spread(<float> f.table[3 * f.reach + c], x)
     cdef float least = <float> f.doubt[c]
-    cdef int found = 0
     cdef Py_ssize_t j
     for j in range(lanes // elements(x)):
-        found |= reaches(((dy[j] - centre) - (x[j] - mean) * slope) * a, least)
-    return found
+        if reaches(((dy[j] - centre) - (x[j] - mean) * slope) * a, least):
+            return True
+    return False
 
 
-# --- more closely ----------------------------------------------------------------------------
+# --- what settles it -------------------------------------------------------------------------
 
-cdef enum:
-    LOOKS = 16          # rows of lanes after which is asked for the first time whether it is enough
-    MOST_LOOKS = 1024   # and from one time to the next: a float32 sum of more squares would lose too much
-
-cdef struct Closer:  # of each lane
-    float mean[WIDE_LANES]
-    float centre[WIDE_LANES]
-    float slope[WIDE_LANES]
-    float left[WIDE_LANES]     # the largest size of dx, without its factor
-    float away[WIDE_LANES]     # and of x - mean
-    float squares[WIDE_LANES]  # the sum of its squares, since it was asked last
+cdef inline bint any_in_doubt(const Features* f, Py_ssize_t begin, Py_ssize_t number) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(begin, begin + number):
+        if f.doubt[c] != 0:
+            return True
+    return False
 
 
-cdef Py_ssize_t look_closer(
-    const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number
-) noexcept nogil:
-    """How many of a block of features are to be computed again, and which, in f.doubt."""
-    cdef Closer closer
-    cdef double squares[WIDE_LANES]
-    cdef Py_ssize_t inner = call.inner
-    cdef Py_ssize_t lanes = smaller(number * inner, WIDE_LANES)
-    cdef Py_ssize_t looks = 0, until = LOOKS, row, at, done
-    begin_to_look(call, f, begin, number, lanes, &closer, <double*> squares)
-    for row in range(call.outer):
-        at = (row * call.features + f.begin + begin) * inner
-        done = 0
-        while done < number * inner:
-            if looks == until:
-                if still_doubtful(call, f, begin, number, lanes, &closer, <double*> squares, False) == 0:
-                    return 0
-                until += smaller(until // 2, MOST_LOOKS)
-            look(call, x, at + done, smaller(lanes, number * inner - done), &closer)
-            looks += 1
-            done += lanes
-    return still_doubtful(call, f, begin, number, lanes, &closer, <double*> squares, True)
+cdef inline double tasted(const Features* f, Py_ssize_t c) noexcept nogil:
+    """Of a feature in doubt the largest dx, without its factor; less what rounding may have added to it."""
+    return 0.9999 * f.doubt[c] / fabs(f.table[f.reach + c])
 
 
-cdef void begin_to_look(
-    const Call* call, const Features* f, Py_ssize_t begin, Py_ssize_t number, Py_ssize_t lanes, Closer* closer,
-    double* squares
-) noexcept nogil:
-    cdef double n = call.count
-    cdef Py_ssize_t j, c
-    for j in range(lanes):
-        c = begin + j // (lanes // number)
-        closer.mean[j] = <float> f.mean[c]
-        closer.centre[j] = <float> (f.first[c] / n)
-        closer.slope[j] = <float> (f.second[c] / n * f.inverse[c])
-        closer.left[j] = closer.away[j] = closer.squares[j] = 0
-        squares[j] = 0
-
-
-cdef Py_ssize_t still_doubtful(
-    const Call* call, const Features* f, Py_ssize_t begin, Py_ssize_t number, Py_ssize_t lanes, Closer* closer,
-    double* squares, bint all_seen
-) noexcept nogil:
-    """How many of the features that were in doubt are so after what was seen; once all is seen, which."""
-    cdef Py_ssize_t each = lanes // number
-    cdef Py_ssize_t doubtful = 0, c, j
-    cdef double largest, furthest, unseen, n = call.count
-    for c in range(number):
-        if f.doubt[begin + c] == 0:
-            continue
-        largest = furthest = 0
-        for j in range(c * each, (c + 1) * each):
-            largest = closer.left[j] if closer.left[j] > largest else largest
-            furthest = closer.away[j] if closer.away[j] > furthest else furthest
-            squares[c] += closer.squares[j]
-            closer.squares[j] = 0
-        unseen = 1.001 * n * f.variance[begin + c] - squares[c]  # of all squares, if it is the batch's own variance
-        unseen = 0 if all_seen else sqrt(unseen) if unseen >= 0 else DBL_MAX
-        if is_doubtful(f, begin + c, n, largest, furthest, unseen):
-            doubtful += 1
-        elif all_seen:
-            f.doubt[begin + c] = 0
-    return doubtful
+cdef inline double unseen_of(double squares, bint all_seen) noexcept nogil:
+    """How far an x that was not looked at may be from the mean, if variance is that of the batch."""
+    if all_seen:
+        return 0
+    return sqrt(squares) if squares >= 0 else DBL_MAX
 
 
 cdef inline bint is_doubtful(
@@ -250,30 +284,3 @@ cdef inline bint is_doubtful(
         & (f.variance[c] >= 1e-30)
         & (largest * largest * f.variance[c] >= 1e-60)
     )
-
-
-cdef inline void look(
-    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t lanes, Closer* closer
-) noexcept nogil:
-    cdef unsigned char keep[WIDE_LANES + LINE]
-    check_range(at, lanes, size_of(call))
-    if call.keep != NULL:
-        spread_keep(call, at, lanes, keep)
-        look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, True)
-    else:
-        look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, False)
-
-
-cdef inline void look_at(
-    const float* x, const float* dy, Py_ssize_t lanes, Closer* closer, const unsigned char* keep, bint masked
-) noexcept nogil:
-    cdef float d, size
-    cdef Py_ssize_t j
-    for j in range(lanes):
-        if masked and not keep[j]:
-            continue
-        d = x[j] - closer.mean[j]
-        size = fabsf((dy[j] - closer.centre[j]) - d * closer.slope[j])
-        closer.left[j] = size if size > closer.left[j] else closer.left[j]
-        closer.away[j] = fabsf(d) if fabsf(d) > closer.away[j] else closer.away[j]
-        closer.squares[j] += d * d

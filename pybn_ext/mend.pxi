@@ -7,17 +7,17 @@ cdef inline Py_ssize_t mend_blocks(const Call* call) noexcept nogil:
 
 cdef void mend_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t begin = part * block_features(call)
-    mend_block(
-        call, <const float*> call.x, &call.all, begin, smaller(block_features(call), call.features - begin)
-    )
+    cdef Py_ssize_t number = smaller(block_features(call), call.features - begin)
+    if any_in_doubt(&call.all, begin, number):
+        mend_block(call, <const float*> call.x, &call.all, begin, number)
 
 
 cdef void mend(const Call* call, const real* x, const Features* f) noexcept nogil:
     """The features of a tile that are in doubt."""
-    cdef Py_ssize_t begin = 0, number
+    cdef Py_ssize_t begin = 0, most = block_features(call), number
     while begin < f.number:
-        number = smaller(block_features(call), f.number - begin)
-        if real is float:
+        number = smaller(most, f.number - begin)
+        if real is float and any_in_doubt(f, begin, number):
             mend_block(call, x, f, begin, number)
         begin += number
 
@@ -31,12 +31,7 @@ cdef void mend_block(
     """
     cdef double room[TABLES * SPARE]
     cdef Features some = f[0]
-    cdef Py_ssize_t c, doubtful = 0
-    for c in range(number):
-        doubtful += f.doubt[begin + c] != 0
-    if doubtful == 0:
-        return
-    doubtful = look_closer(call, x, f, begin, number)
+    cdef Py_ssize_t doubtful = look_closer(call, x, f, begin, number)
     if doubtful == 0:
         return
     check_range(0, number, SPARE)
@@ -102,6 +97,8 @@ cdef void write_doubtful(const Call* call, const float* x, const Features* f, bi
     cdef unsigned char wanted[WIDE_LANES + LINE]
     cdef unsigned char keep[WIDE_LANES + LINE]
     cdef float buffer[WIDE_LANES]
+    cdef float values[WIDE_LANES]
+    cdef float cotangents[WIDE_LANES]
     cdef float* dx = <float*> call.y + f.begin * call.inner
     cdef Py_ssize_t lanes = f.number * call.inner
     cdef Py_ssize_t row, i, j, at
@@ -114,8 +111,12 @@ cdef void write_doubtful(const Call* call, const float* x, const Features* f, bi
         at = (row * call.features + f.begin) * call.inner
         check_range(at, lanes, size_of(call))
         differentiate(
-            x + at, <const float*> call.dy + at, lanes, <const double*> table, WIDE_LANES, <float*> buffer
+            taken(call, x, at, lanes, values), taken(call, <const float*> call.dy, at, lanes, cotangents), lanes,
+            <const double*> table, WIDE_LANES, <float*> buffer
         )
+        if call.half != NEITHER:
+            put_halves(call, buffer, at, lanes, wanted)
+            continue
         if call.keep != NULL:
             spread_keep(call, at, lanes, keep)
             for j in range(lanes):

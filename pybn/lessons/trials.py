@@ -43,14 +43,14 @@ class EpsilonRun:
 
 
 def epsilon_run(
-    seed: int, epsilon: float, model: ModelFunction | None = None, *, examples: int = 300, steps: int = 150
+    seed: int, epsilon: float, model: ModelFunction, *, examples: int = 300, steps: int = 150
 ) -> EpsilonRun:
-    """Train one block on the normalized pixels of a few digits; few, so that some pixels are blank in all of them.
+    """Train on the normalized pixels of a few digits; few, so that some pixels are blank in all of them.
 
-    `model`: another one with a batch norm of that epsilon in scope "pixels".
+    `model` has a batch norm of that epsilon, without scale and offset, in scope "pixels".
     """
     data = digits(seed, examples=examples)
-    fresh = trainer(seed, model or classifier((64,), normalized_pixels=True, epsilon=epsilon))
+    fresh = trainer(seed, model)
     loop, test = Loop(fresh), data.test.inputs.reshape(len(data.test.inputs), -1)
     in_training, in_evaluation = [], []
     for batch in itertools.islice(_epochs(data.train), steps):

@@ -1,5 +1,8 @@
 """One training step of the network for the digits: ours, on either implementation, against PyTorch's eager step.
 
+Beside them the same step by hand: the operations alone, in the order in which a step needs them, without a graph, a
+context or a check.  What ours takes more than that is what these cost.
+
     python tests/benchmarks/training_step.py [--json FILE]
 
 Dense 64 without bias, batch normalization, relu, twice, and dense 10; batches of 64 images in float32; plain SGD;
@@ -49,6 +52,47 @@ def ours(images: np.ndarray, labels: np.ndarray) -> Step:
     return lambda: trainer.train_step(images, labels)
 
 
+def by_hand(images: np.ndarray, labels: np.ndarray) -> Step:
+    """The same operations on plain arrays, batch normalization by the compiled implementation."""
+    rng, kernels = np.random.default_rng(0), backend.load("compiled")
+    x, rows = images.reshape(BATCH, -1), np.arange(BATCH)
+    one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
+    weights = [rng.normal(0, 0.2, (HIDDEN, width)).astype(np.float32) for width in (HIDDEN, HIDDEN, CLASSES)]
+    bias, scales = np.zeros(CLASSES, np.float32), [np.ones(HIDDEN, np.float32) for _ in range(2)]
+    offsets = [np.zeros(HIDDEN, np.float32) for _ in range(2)]
+    averages = [(np.zeros(HIDDEN), np.ones(HIDDEN)) for _ in range(2)]
+
+    def step() -> float:
+        nonlocal bias
+        inputs, products, statistics, active = [x], [], [], []
+        for i in range(2):
+            products.append(inputs[i] @ weights[i])
+            y, *batch = kernels.batch_norm_training(products[i], scales[i], offsets[i])
+            averages[i] = tuple(0.99 * old + 0.01 * new for old, new in zip(averages[i], batch, strict=True))
+            statistics.append(batch)
+            inputs.append(np.maximum(y, 0))
+            active.append(y > 0)
+        logits = inputs[2] @ weights[2] + bias
+        shifted = logits - logits.max(axis=-1, keepdims=True)
+        exponentials = np.exp(shifted)
+        total = exponentials.sum(axis=-1, keepdims=True)
+        loss = -(shifted - np.log(total))[rows, labels].mean()
+
+        dy = (exponentials / total - one_hot) * (1 / BATCH)
+        bias = bias - RATE * dy.sum(axis=0)
+        for i in (2, 1, 0):
+            if i < 2:
+                dy = dy * active[i]
+                dy, dscale, doffset = kernels.batch_norm_gradient(products[i], scales[i], *statistics[i], dy)
+                scales[i], offsets[i] = scales[i] - RATE * dscale, offsets[i] - RATE * doffset
+            slope = inputs[i].T @ dy
+            dy = dy @ weights[i].T if i else dy
+            weights[i] = weights[i] - RATE * slope
+        return float(loss)
+
+    return step
+
+
 def pytorch(images: np.ndarray, labels: np.ndarray) -> Step:
     """The same network as `nn.Sequential`; ImportError where PyTorch is not installed."""
     import torch
@@ -79,10 +123,9 @@ def contestants() -> dict[str, Step]:
     images, labels = (array[:BATCH] for array in datasets.digits())
     steps = {"reference": ours(images, labels)}
     if backend.compiled_is_built():
-        import pybn_ext
-
-        pybn_ext.set_num_threads(1)
+        backend.load("compiled").set_num_threads(1)
         steps["compiled"] = ours(images, labels)
+        steps["by hand"] = by_hand(images, labels)
     try:
         steps["PyTorch"] = pytorch(images, labels)
     except ImportError as missing:
@@ -115,7 +158,8 @@ def report() -> dict[str, object]:
     found: dict[str, object] = {"microseconds": {name: round(float(np.median(t)), 1) for name, t in times.items()}}
     for name, each in times.items():
         print(f"{name:<10} {np.median(each):8.1f} us a step, quickest {each.min():8.1f}")
-    for one, other in (("compiled", "PyTorch"), ("reference", "PyTorch"), ("compiled", "reference")):
+    pairs = (("compiled", "PyTorch"), ("reference", "PyTorch"), ("compiled", "reference"), ("by hand", "compiled"))
+    for one, other in pairs:
         if one in times and other in times:
             found[f"{one} / {other}"] = spread = ratio(times, one, other)
             print(f"{one} / {other}: {spread['median']:.3f} (quartiles {spread['low']:.3f} to {spread['high']:.3f})")

@@ -18,20 +18,16 @@ import pytest
 from pybn import Context, Variable
 from pybn.framework.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from pybn.framework.files import replacing
+from tests.support.checkpoints import refused, state
 from tests.support.fresh import run_python
 
 
 def a_context(value, size=3, trainable=True, role="a"):
-    ctx = Context(0)
+    ctx = Context(value)
     for name in ("w", "v"):
         ctx.add_variable(Variable(f"/{name}", np.full(size, float(value)), trainable, role))
     ctx.set_param("value", value)
     return ctx
-
-
-def state(ctx):
-    described = {v.path: (v.value.tobytes(), v.shape, v.trainable, v.role) for v in ctx.variables()}
-    return described, ctx.parameters
 
 
 class InterruptedAtLine:
@@ -107,37 +103,28 @@ def compressed(path, size):
     return path
 
 
+def refused_in_little_memory(ctx, path, text):
+    """`refused`, with less than a megabyte on the way."""
+    tracemalloc.start()
+    try:
+        refused(ctx, path, text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 @pytest.mark.parametrize("into", [lambda: Context(0), lambda: a_context(1)], ids=["empty", "the model"])
 def test_a_small_file_takes_little_memory(tmp_path, into):
     """Zeros shrink a thousandfold: the file of 16 kB would take 16 MB."""
     path = compressed(tmp_path / "m.npz", 1_000_000)
     assert path.stat().st_size < 50_000
-    ctx = into()
-    before = state(ctx)
-    tracemalloc.start()
-    try:
-        with pytest.raises(CheckpointError, match="is compressed, and pybn stores its arrays as they are"):
-            load_checkpoint(ctx, path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 1_000_000
-    assert state(ctx) == before
+    refused_in_little_memory(into(), path, "is compressed, and pybn stores its arrays as they are")
 
 
 def test_shapes_are_compared_before_anything_is_unpacked(tmp_path):
     path = save_checkpoint(a_context(2, 1_000_000), tmp_path / "m.npz")
-    ctx = a_context(1)
-    before = state(ctx)
-    tracemalloc.start()
-    try:
-        with pytest.raises(CheckpointError, match=r"has /w with shape \(1000000,\), the context \(3,\)"):
-            load_checkpoint(ctx, path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 1_000_000
-    assert state(ctx) == before
+    refused_in_little_memory(a_context(1), path, r"has /w with shape \(1000000,\), the context \(3,\)")
 
 
 # --- the place of the file ------------------------------------------------------------------------------

@@ -46,3 +46,16 @@ def test_row_sums_stand_beside_the_jacobian():
     drawings.jacobians_with_their_row_sums({"one": np.eye(3), "none": np.zeros((3, 3))})
     beside = [[text.get_text() for text in ax.texts] for ax in plt.gcf().axes[:2]]
     assert beside == [["sum", "1.00", "1.00", "1.00"], ["sum", "0.00", "0.00", "0.00"]]
+
+
+def test_what_a_line_means_stands_above_it_and_does_not_touch_it():
+    far, errors = (0, 10, 100, 1000), np.geomspace(1e-8, 1e3, 8).reshape(2, 4)
+    drawings.errors_behind_a_far_row(far, {"one": errors})
+    page = plt.gcf()
+    for inches in (6, 10):
+        page.set_size_inches(inches, inches / 2)
+        page.canvas.draw()
+        (ax,) = page.axes
+        (said,) = ax.texts
+        line = ax.transData.transform((far[-1], 4))[1]
+        assert said.get_window_extent().y0 > line + 1

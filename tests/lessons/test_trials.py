@@ -7,13 +7,15 @@ from pybn.study import record
 
 
 def test_epsilon_run_stays_below_both_limits():
-    run = trials.epsilon_run(seed=0, epsilon=1e-6, steps=6)
+    model = experiments.classifier((64,), normalized_pixels=True, epsilon=1e-6)
+    run = trials.epsilon_run(seed=0, epsilon=1e-6, model=model, steps=6)
     assert len(run.in_training) == len(run.in_evaluation) == 6
     assert run.in_training.max() <= np.sqrt(63)
     assert 100 < run.in_evaluation.max() <= 1000
     image, pixel = run.worst
     assert experiments.digits(0, examples=300).test.inputs.reshape(-1, 64)[image, pixel] > 0
     assert run.variances.shape == (64,)
+    assert 0 < np.count_nonzero(run.variances == 0) < 32, "some pixels are blank in all of 300 images"
 
 
 def test_rate_drop_follows_the_averages_of_the_training_itself():

@@ -1,6 +1,6 @@
 """Hard inputs: where terms cancel, and beside outliers.  As a program, the worst units of both twins over all of them.
 
-    python -m tests.support.hard [--rounds N] [--features N]
+    python -m tests.support.hard [--rounds N] [--features N] [--outliers]
 
 The exact answers of the program are NumPy's longdouble, with 64 bits; `oracle` is exact, and a hundred times slower.
 """
@@ -17,6 +17,7 @@ from pybn import reference
 from tests.support import checks
 
 ROWS = (2, 3, 5, 8, 9, 16, 100)
+ROWS_OF_OUTLIERS = (12, 64, 300, 784, 1568)
 WIDE = np.longdouble
 RESULTS = ("mean", "variance", "y", "dx", "dscale", "doffset")
 
@@ -48,6 +49,26 @@ def families(rng, rows, features):
         "one row": (x, np.where(np.arange(rows)[:, None] == rows // 2, 1.0, 0.0) + 0 * x),
         "subnormal": (1e-3 * x, 1e-40 * noise),
     }
+
+
+def outliers(rng, rows, features):
+    """One, two or four rows far off in x and in dy, the first of them early, in the middle or anywhere; as `families`.
+
+    The sums behind an outlier are what float32 and float64 keep least of: no bound of 4 units holds beside all of them.
+    """
+    x, noise = rng.standard_normal((2, rows, features))
+    each = np.arange(features)
+    found = {}
+    for number in (1, 2, 4):
+        for of_x, of_dy in ((1000, 1000), (1000, 8), (8, 1000), (100, 100), (3e5, 3e5), (1e7, 30), (20, 20)):
+            spiked, both = x.copy(), noise.copy()
+            places = rng.integers(rows, size=(number, features))
+            places[0] = np.choose(each % 3, [places[0] % min(rows, 16), rows // 2, places[0]])
+            for place in places:
+                for values, size in ((spiked, of_x), (both, of_dy)):
+                    values[place, each] = size * rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features)
+            found[f"{number} of {of_x:g} in x, {of_dy:g} in dy"] = spiked, both
+    return found
 
 
 def layouts(rows):
@@ -115,14 +136,14 @@ def units_off(found: dict[str, Any], answer: Exact, dtype, least) -> dict[str, f
     return worst
 
 
-def worst_units(kernels, dtype, rounds, features):
+def worst_units(kernels, dtype, rounds, features, sizes=ROWS, inputs=families):
     """Of each result the most units that it is off, and the family in which."""
     worst = dict.fromkeys(RESULTS, (0.0, ""))
     least = 2 * np.finfo(dtype).smallest_subnormal
     for seed in range(rounds):
         rng = np.random.default_rng(seed)
-        for rows in ROWS:
-            for name, pair in families(rng, rows, features).items():
+        for rows in sizes:
+            for name, pair in inputs(rng, rows, features).items():
                 x, dy = (a.astype(dtype) for a in pair)
                 scale, offset = rng.uniform(0.5, 2, (2, features)).astype(dtype)
                 some = rng.random(rows) < 0.7
@@ -145,11 +166,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--features", type=int, default=19)
+    parser.add_argument("--outliers", action="store_true", help="beside outliers in x and in dy, up to 1568 rows")
     options = parser.parse_args()
+    where = (ROWS_OF_OUTLIERS, outliers) if options.outliers else (ROWS, families)
     print(f"{'':22s}" + "".join(f"{name:>10s}" for name in RESULTS))
     for dtype in (np.float32, np.float64):
         for kernels in (reference, pybn_ext):
-            worst = worst_units(kernels, dtype, options.rounds, options.features)
+            worst = worst_units(kernels, dtype, options.rounds, options.features, *where)
             head = f"{kernels.__name__:15s}{np.dtype(dtype).name[5:]:>3s}"
             print(f"{head:22s}" + "".join(f"{worst[name][0]:10.2f}" for name in RESULTS))
             print(f"{'':22s}" + "; ".join(f"{name}: {worst[name][1]}" for name in RESULTS), flush=True)

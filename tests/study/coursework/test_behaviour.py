@@ -114,17 +114,8 @@ def test_a_hanging_backward_hides_nothing_else():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_are_ended_and_told():
-    def loop():
-        while True:
-            sum(range(9))
-
-    def start():
-        for _ in range(3):
-            threading.Thread(target=loop, daemon=True).start()
-        print("started")
-
     before = set(threading.enumerate())
-    outcome = run(start, limit=5)
+    outcome = run(leaves_three_threads, limit=5)
     assert (outcome.failure, outcome.threads, outcome.printed) == ("", 3, "started\n")
     assert_no_more_than(before)
 
@@ -174,6 +165,38 @@ def test_a_loop_is_ended_under_a_tracer():
     assert done.stderr == ""
 
 
+WATCHED_CALLER = """
+import sys, threading
+from pybn.study.coursework.student import sandbox
+from tests.study.coursework.test_behaviour import for_ever, leaves_three_threads
+
+sent, send = [], sandbox._set_exception
+
+def watched_send(thread, exception):
+    sent.append((sys.gettrace(), sys.getprofile()))
+    send(thread, exception)
+
+def watcher(frame, event, argument):
+    return watcher
+
+sandbox._set_exception = watched_send
+threading.{set}(watcher)
+sys.{set}(watcher)
+for function, limit in ((leaves_three_threads, 20), (for_ever, 0.1)):
+    outcome = sandbox.run(function, limit=limit)
+    print(outcome.failure or outcome.threads)
+print(sys.{get}() is watcher, set(sent))
+"""
+
+
+@pytest.mark.parametrize("which", ["trace", "profile"])
+def test_a_caller_who_is_watched_sends_no_exception_and_stays_watched(which):
+    """Python 3.11 stands still in a frame that is traced (coverage) or profiled while one is on its way."""
+    program = WATCHED_CALLER.format(set=f"set{which}", get=f"get{which}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["3", "hung", "True {(None, None)}"]
+
+
 TRACED_AFTERWARDS = """
 import sys
 from pybn.study.coursework.student.sandbox import run
@@ -196,6 +219,16 @@ def gives_in():
 
 def leaves_a_thread():
     threading.Thread(target=for_ever, daemon=True).start()
+
+
+def leaves_three_threads():
+    def loop():
+        while True:
+            sum(range(9))
+
+    for _ in range(3):
+        threading.Thread(target=loop, daemon=True).start()
+    print("started")
 
 
 def test_a_process_can_be_traced_after_a_check():

@@ -177,7 +177,7 @@ def _forms(start: Formula, denominator: np.ndarray, spread: np.ndarray, toleranc
 def _centres(part: Formula, found: Line, probe: Probe, centres, tolerance: float) -> Iterator[Formula]:
     """The centre and the shift that explain the heights; neither where none does."""
     use, slope = found.usable, found.slope
-    size = np.abs(found.height) + np.abs(slope * probe.mean) + np.abs(probe.offset)
+    size = np.abs(found.height) + np.abs(slope * probe.mean)
     explained = False
     parts = candidates.Line(probe.scale, probe.offset, slope, probe.epsilon)
     for index, shift in enumerate(SHIFTS):

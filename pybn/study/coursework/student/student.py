@@ -261,8 +261,8 @@ class Student:
         if state.get(key) is None:
             return None
         features = x.shape[1]
-        array, failure = _array(state[key], key, None)
-        if failure or array is None:
+        array, _ = _array(state[key], key, None)
+        if array is None:
             self.note("average shape", part, f"{key} is {_described(state[key])}")
             return None
         if array.shape != (features,):
