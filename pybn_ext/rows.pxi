@@ -179,7 +179,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     if part == call.parts - 1:
         stop = call.outer * call.features
     head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
-    if masks_whole_rows(call):
+    if call.half != NEITHER or masks_whole_rows(call):
         head = 0  # the rows of x stay whole
     check_range(part, 1, call.parts)
     check_range(start % period, 2 * SPARE, reach)

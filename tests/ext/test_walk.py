@@ -54,12 +54,7 @@ def some_batches(rng, number):
         mask = rng.random(others) < 0.8 if trial % 3 else None
         if mask is not None:
             mask.flat[:2] = True
-            if trial % 10 == 0:  # a hole, whose samples are all the one behind it: an outlier
-                image, place = divmod(mask.size * 3 // 4, shape[2])
-                mask.flat[mask.size // 8 : mask.size * 3 // 4] = False
-                mask[image, place] = True
-                x[image, :, place] *= 1000
-            elif trial % 5 == 0:  # padding at the end, from which no samples are taken
+            if trial % 5 == 0:  # padding at the end, from which samples are taken elsewhere
                 mask.flat[mask.size // 2 :] = False
                 mask.flat[:2] = True
             x[~np.broadcast_to(np.expand_dims(mask, axis), shape)] = np.nan

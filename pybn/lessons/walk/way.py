@@ -99,10 +99,7 @@ def plan(call: Call) -> Plan:
             f"the walk takes rows of fewer than {LANES // 2} features, or up to {SPARE} images with runs of fewer than "
             f"{SHORT_LANES} and {LANES} elements in all; got {call.x.shape} as (outer, features, inner)"
         )
-    end = call.outer * call.inner - 1
-    last = int(np.flatnonzero(call.keep)[-1])
-    if end - last <= end // (SAMPLES - 1):  # else a masked tail is so long that several would be one and the same
-        last = end
+    last = call.outer * call.inner - 1
     spread = [_next_kept(call, i * last // (SAMPLES - 1)) for i in range(SAMPLES)]
     # In turn to the three groups that they are taken in, so that each sees all of x.
     return Plan(by_rows, glue, lanes, tuple(spread[i] for group in range(3) for i in range(group, SAMPLES, 3)))
