@@ -73,6 +73,16 @@ SLIPS = [
     ),
     ("centre-mixed", "staged", [("(x - running_mean) / np", "(x - (running_mean + x.mean(0)) / 2) / np")]),
     ("offset-for-scale", "staged", [("va3 = gamma * va2", "va3 = beta * va2")]),
+    (
+        "averages-move-in-test",
+        "staged",
+        [
+            (
+                "out, cache = gamma * xhat + beta, (",
+                "running_mean = momentum * running_mean + (1.0 - momentum) * x.mean(0)\n        out, cache = gamma * xhat + beta, (",
+            )
+        ],
+    ),
     ("test-trains", "staged", [('if mode == "train":', 'if mode == "train" or "test":')]),
     ("bessel-in-test", "staged", [("np.sqrt(running_var + eps)", "np.sqrt(running_var * n / (n - 1) + eps)")]),
     ("type", "staged", [("    return out, cache\n", "    return cache, out\n")]),
