@@ -54,7 +54,8 @@ class Variable:
         ValueError for another shape, TypeError for what are no real numbers, or masked ones.
         """
         held = self._node.value
-        if type(new) is not np.ndarray or new.dtype != held.dtype:  # what a step gives is that
+        kind = type(new)
+        if kind is not float and (kind is not np.ndarray or new.dtype != held.dtype):  # what a step gives is either
             _check_numbers(self.path, new)
         array = np.array(new, held.dtype)
         if array.shape != held.shape:
