@@ -77,7 +77,7 @@ cdef struct Call:
     # What is asked: by the entry, or by `compute` for what `general` brought into form.
     Operation operation
     bint single              # x is float32, else float64
-    Half half                # x, dy and y are of 16 bits, and float32 only within `parts`
+    Half half                # x, dy and y are of 16 bits, and float32 once they are in registers
     const void* x
     const void* dy           # NULL outside the gradients
     void* y                  # y or dx; NULL where there is none
@@ -124,6 +124,9 @@ cdef struct Call:
     void* lane_table         # 4 x reach, `real`, or double where in_double
     # How a call on 16 bits is cut: by `parts`, which never hands it to another room.
     void* cut
+    # Where a part of it lies: so many elements together, and from where they begin to where the next do.
+    Py_ssize_t together
+    Py_ssize_t next_stretch
     # Known once the features are finished: by `rows` and `in_pieces`.
     bint in_double           # the write is finished in double although x is float32
 

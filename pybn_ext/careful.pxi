@@ -27,7 +27,7 @@ cdef bint all_equal(const Call* call, const real* values, Py_ssize_t feature, re
     for outer in range(call.outer):
         at = (outer * call.features + feature) * call.inner
         for i in range(call.inner):
-            if values[at + i] != value and (call.keep == NULL or call.keep[outer * call.inner + i]):
+            if value_at(call, values, at + i) != value and (call.keep == NULL or call.keep[outer * call.inner + i]):
                 return False
     return True
 
@@ -47,8 +47,8 @@ cdef void careful_sums(
         for i in range(call.inner):
             if call.keep != NULL and not call.keep[outer * call.inner + i]:
                 continue
-            d = <double> x[at + i] / unit - origin
-            factor = d if dy == NULL else <double> dy[at + i]
+            d = <double> value_at(call, x, at + i) / unit - origin
+            factor = d if dy == NULL else <double> value_at(call, dy, at + i)
             add(&one, factor)
             add(&two, factor * d)
     first[0] = value_of(&one)
@@ -77,7 +77,7 @@ cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature, double 
 cdef void careful_moments(const Call* call, const real* x, const Features* f, Py_ssize_t c) noexcept nogil:
     """What is known of one feature: its first element subtracted, its mean subtracted, and what rounding left."""
     cdef double unit = unit_of(call, x, f.begin + c, 0, True)
-    cdef double origin = x[element(call, f.begin + c, next_kept(call, 0))] / unit
+    cdef double origin = value_at(call, x, element(call, f.begin + c, next_kept(call, 0))) / unit
     cdef double n = call.count
     cdef double first, second, near, rest, variance
     careful_sums(call, x, f.begin + c, origin, unit, &first, &second)

@@ -36,9 +36,9 @@ cdef void write_features(const Call* call, const real* x, const Features* f, bin
     cdef Py_ssize_t c
     if not has_result(call):
         return
-    if call.runs_written and not in_double:
+    if call.runs_written and not in_double and call.half == NEITHER:
         write_tile_runs(call, x, f)
-    elif not call.in_lanes:
+    elif not call.in_lanes or (call.runs_written and not in_double):
         for c in range(f.number):
             write_feature(call, x, f, c, 0, call.outer * call.inner, in_double)
     elif real is double or in_double:
@@ -79,7 +79,7 @@ cdef void sum_low_tile(
     cdef real* q = <real*> next_line(q_room)
     cdef Py_ssize_t start = f.begin * call.inner
     cdef Py_ssize_t stride = call.features * call.inner
-    cdef Rows rows = plain_rows(call.outer, stride * sizeof(real))
+    cdef Rows rows = rows_of(call, call.outer, stride, shift)
     cdef unsigned char keep[ROWS * TILE_LANES + LINE]
     cdef Py_ssize_t row
     check_range(start, (call.outer - 1) * stride + lanes, size_of(call))
@@ -92,7 +92,9 @@ cdef void sum_low_tile(
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * lanes)
         rows.keep = keep
         rows.keep_stride = lanes
-    sum_rows(&rows, x + start, behind(<const real*> call.dy, start), lanes, shift, s, q)
+    sum_rows(
+        &rows, seek_element(call, x, start), seek_element(call, <const real*> call.dy, start), lanes, shift, s, q
+    )
     total_partial(<const real*> s, f.number, call.inner, f.first)
     total_partial(<const real*> q, f.number, call.inner, f.second)
 

@@ -99,16 +99,23 @@ cdef inline void look(
     const Call* call, const float* x, Py_ssize_t at, Py_ssize_t lanes, Closer* closer, bint x_alone
 ) noexcept nogil:
     cdef unsigned char keep[WIDE_LANES + LINE]
+    cdef float values[WIDE_LANES]
+    cdef float cotangents[WIDE_LANES]
+    cdef const float* dy = <const float*> call.dy
     cdef Py_ssize_t ahead = at + LOOK_AHEAD * call.features * call.inner
     check_range(at, lanes, size_of(call))
     if call.keep != NULL:
         spread_keep(call, at, lanes, keep)
-        look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, True, x_alone)
+        look_at(x + at, dy + at, lanes, closer, keep, True, x_alone)
         return
-    prefetch(x + ahead)
+    if call.half == NEITHER:  # else it is a part, which is in the second-level cache
+        prefetch(x + ahead)
+        if not x_alone:
+            prefetch(dy + ahead)
+    x = taken(call, x, at, lanes, values)
     if not x_alone:
-        prefetch(<const float*> call.dy + ahead)
-    look_at(x + at, <const float*> call.dy + at, lanes, closer, keep, False, x_alone)
+        dy = taken(call, dy, at, lanes, cotangents)
+    look_at(x, dy, lanes, closer, keep, False, x_alone)
 
 
 cdef inline void look_at(

@@ -54,24 +54,33 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
     """Of each feature the elements that were chosen for its shift."""
     cdef float largest[BAND]
     cdef float table[TABLES * BAND]
+    cdef float rows[8 * BAND]
+    cdef Py_ssize_t in_rows[8]
     cdef const float* dx
     cdef apart_from_others doubt
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t begin = 0, doubtful = 0, start, n, i, c
-    cdef bint anew = call.stream and inner == 1  # what went past the caches is computed again, not fetched
+    cdef bint half = call.half != NEITHER  # what was rounded is computed again
+    cdef bint anew = call.stream and inner == 1 and not half  # and so is what went past the caches, not fetched
+    for i in range(8):
+        in_rows[i] = i * BAND
     while begin < f.number:
         n = smaller(BAND, f.number - begin)
         start = (f.begin + begin) * inner
         dx = <const float*> call.y + start
         doubt = f.doubt + begin
         memset(largest, 0, n * sizeof(float))
-        if anew:
+        if anew or half:
             for i in range(TABLES):
                 for c in range(n):
                     table[i * BAND + c] = <float> f.table[i * f.reach + begin + c]
         for i in range(SAMPLES):
             check_range(start + call.samples[i], (n - 1) * inner + 1, size_of(call))
-            if anew:
+            if half:
+                pick_dx(call, x, start + call.samples[i], n, <const float*> table, <float*> rows + i % 8 * BAND)
+                if i % 8 == 7:
+                    largest_of_eight(<const float*> rows, <const Py_ssize_t*> in_rows, n, 1, <float*> largest)
+            elif anew:
                 if i % 4 == 3:
                     largest_anew(call, x, start, &call.samples[i - 3], n, <const float*> table, <float*> largest)
             elif i % 8 == 7:
@@ -85,6 +94,17 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
             doubtful += doubt[c] != 0
         begin += n
     return doubtful
+
+
+cdef void pick_dx(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t n, const float* table, float* dx
+) noexcept nogil:
+    """Of 16 bits, and before it was rounded: one element of adjacent features."""
+    cdef float values[BAND]
+    cdef float cotangents[BAND]
+    pick(call, x, at, n, call.inner, <float*> values)
+    pick(call, <const float*> call.dy, at, n, call.inner, <float*> cotangents)
+    differentiate(<const float*> values, <const float*> cotangents, n, table, BAND, dx)
 
 
 cdef inline void largest_of_eight(
@@ -145,6 +165,8 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
     cdef Py_ssize_t next_ = call.features * call.inner
     cdef Py_ssize_t doubtful = 0, c, row, at
     cdef bint found
+    cdef const float* dx
+    cdef float room[TASTED]
     for c in range(f.number):
         found = False
         at = (f.begin + c) * call.inner
@@ -153,23 +175,47 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
             if call.stream:  # what went past the caches is computed again, not fetched
                 found = run_would_reach(call, x, at + row * next_, lanes, f, c)
             else:
-                found = run_reaches(<const floats*> (<const float*> call.y + at + row * next_), lanes, f, c)
+                dx = run_of_dx(call, x, at + row * next_, lanes, f, c, room)
+                found = run_reaches(<const floats*> dx, lanes, f, c)
             if found:
                 break
         f.doubt[c] = 0
         if not found:
-            f.doubt[c] = largest_of_runs(call, at, runs, lanes)
+            f.doubt[c] = largest_of_runs(call, x, at, runs, lanes, f, c)
             doubtful += 1
     return doubtful
 
 
-cdef double largest_of_runs(const Call* call, Py_ssize_t at, Py_ssize_t runs, Py_ssize_t lanes) noexcept nogil:
-    cdef const float* dx
+cdef inline const float* run_of_dx(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t lanes, const Features* f, Py_ssize_t c, float* room
+) noexcept nogil:
+    """Some elements of a run: as they were written, or of 16 bits as they were before they were rounded, in `room`."""
+    cdef float values[TASTED]
+    cdef float cotangents[TASTED]
+    cdef float mean, a, slope, centre
+    cdef Py_ssize_t j
+    if call.half == NEITHER:
+        return <const float*> call.y + at
+    check_range(0, lanes, TASTED)
+    taken(call, x, at, lanes, values)
+    taken(call, <const float*> call.dy, at, lanes, cotangents)
+    mean, a = <float> f.table[c], <float> f.table[f.reach + c]
+    slope, centre = <float> f.table[2 * f.reach + c], <float> f.table[3 * f.reach + c]
+    for j in range(lanes):
+        room[j] = ((cotangents[j] - centre) - (values[j] - mean) * slope) * a
+    return room
+
+
+cdef double largest_of_runs(
+    const Call* call, const float* x, Py_ssize_t at, Py_ssize_t runs, Py_ssize_t lanes, const Features* f, Py_ssize_t c
+) noexcept nogil:
     """The largest that `taste_runs` saw."""
+    cdef const float* dx
+    cdef float room[TASTED]
     cdef float largest = 0
     cdef Py_ssize_t row, j
     for row in range(runs):
-        dx = <const float*> call.y + at + row * call.features * call.inner
+        dx = run_of_dx(call, x, at + row * call.features * call.inner, lanes, f, c, room)
         for j in range(lanes):
             largest = fabsf(dx[j]) if fabsf(dx[j]) > largest else largest
     return largest if largest > 0 else FAINT

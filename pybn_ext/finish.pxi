@@ -299,12 +299,16 @@ cdef bint leaves_float32(const Call* call, const Features* f) noexcept nogil:
 cdef bint finish_float32(const Call* call, const Features* f, const float* shift) noexcept nogil:
     """The constants for a write in float32; whether it has to be in double, with other ones."""
     cdef bint in_double
+    cdef Py_ssize_t i
     take_origin(call, f, shift, False)
     finish_table(call, f)
     in_double = leaves_float32(call, f)
     if in_double:
         take_origin(call, f, shift, True)
         finish_table(call, f)
+    if call.half != NEITHER:
+        for i in range(tables(call)):
+            plain_nans(f.table + i * f.reach, f.number)
     if may_cancel(call):
         find_least(call, f)
     return in_double

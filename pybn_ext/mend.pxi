@@ -97,6 +97,8 @@ cdef void write_doubtful(const Call* call, const float* x, const Features* f, bi
     cdef unsigned char wanted[WIDE_LANES + LINE]
     cdef unsigned char keep[WIDE_LANES + LINE]
     cdef float buffer[WIDE_LANES]
+    cdef float values[WIDE_LANES]
+    cdef float cotangents[WIDE_LANES]
     cdef float* dx = <float*> call.y + f.begin * call.inner
     cdef Py_ssize_t lanes = f.number * call.inner
     cdef Py_ssize_t row, i, j, at
@@ -109,8 +111,12 @@ cdef void write_doubtful(const Call* call, const float* x, const Features* f, bi
         at = (row * call.features + f.begin) * call.inner
         check_range(at, lanes, size_of(call))
         differentiate(
-            x + at, <const float*> call.dy + at, lanes, <const double*> table, WIDE_LANES, <float*> buffer
+            taken(call, x, at, lanes, values), taken(call, <const float*> call.dy, at, lanes, cotangents), lanes,
+            <const double*> table, WIDE_LANES, <float*> buffer
         )
+        if call.half != NEITHER:
+            put_halves(call, buffer, at, lanes, wanted)
+            continue
         if call.keep != NULL:
             spread_keep(call, at, lanes, keep)
             for j in range(lanes):

@@ -4,13 +4,14 @@ cdef enum:
     SHORTEST = 64      # elements of a run from which on it is written by itself
     LEAST_LANES = 256  # of a table, where rows follow each other; below SHORTEST, whole registers of them
 
-cdef void normalize_part(const Call* call, Cut* cut, const Part* part, Call* own) noexcept nogil:
-    """y of one part; its constants go into the room for its copy."""
-    cdef float* table = <float*> own.x
+cdef void normalize_part(const Call* call, Cut* cut, const Part* part, Call* own, float* table) noexcept nogil:
+    """y of one part; `table` is the room for its copy."""
     cdef Py_ssize_t lanes = part.number * part.inners
     cdef Py_ssize_t glue = 1, even
-    if not find_part_table(own, table, cut.reach):
-        compute_part(call, cut, part, own)
+    if cut.shared:
+        take_constants(call, cut, part, table)
+    elif not find_part_table(own, table, cut.reach):
+        compute_part(call, cut, part, own, table)
         return
     if own.keep != NULL:
         plan_mask(own)
@@ -24,6 +25,30 @@ cdef void normalize_part(const Call* call, Cut* cut, const Part* part, Call* own
     normalize_rows(call, part, own, table, cut.reach, lanes * glue)
 
 
+cdef void share_constants(const Call* call, Cut* cut) noexcept nogil:
+    """Of all features, once, where each of them is in several parts.
+
+    Found in each, of 64 rows or 14 images, they were a seventh of inference of (4096, 512).
+    """
+    cdef Call all_ = call[0]
+    all_.operation = INFERENCE
+    all_.half = NEITHER
+    all_.widened = False
+    if cut.offset != NULL:
+        all_.offset = in_doubles(cut.offset)
+    cut.shared = find_part_table(&all_, cut.constants, call.features)
+
+
+cdef inline void take_constants(const Call* call, const Cut* cut, const Part* part, float* table) noexcept nogil:
+    cdef Py_ssize_t i
+    check_range(0, part.number, cut.reach)
+    check_range(part.begin, part.number, call.features)
+    for i in range(TABLES - 1):
+        memcpy(
+            table + i * cut.reach, cut.constants + i * call.features + part.begin, part.number * sizeof(float)
+        )
+
+
 cdef bint find_part_table(const Call* own, float* table, Py_ssize_t reach) noexcept nogil:
     """Whether the constants of all features are float32's, and they."""
     cdef double memory[PER_FEATURE * TILE_FEATURES]
@@ -35,6 +60,7 @@ cdef bint find_part_table(const Call* own, float* table, Py_ssize_t reach) noexc
             return False
         check_range(begin, f.number, reach)
         for i in range(TABLES - 1):
+            plain_nans(f.table + i * f.reach, f.number)
             for c in range(f.number):
                 table[i * reach + begin + c] = <float> f.table[i * f.reach + c]
         begin += f.number
@@ -65,6 +91,9 @@ cdef void normalize_rows(
     cdef Py_ssize_t rows = stretches(call, part)
     cdef Py_ssize_t length = part.outers // rows * part.number * part.inners
     cdef Py_ssize_t row, done, next_
+    if own.keep == NULL:
+        normalize_real_rows(call, part, table, reach, rows, length, period)
+        return
     for row in range(rows):
         done = 0
         while done < length:
@@ -73,11 +102,32 @@ cdef void normalize_rows(
             done += next_
 
 
+cdef inline void normalize_real_rows(
+    const Call* call, const Part* part, const float* table, Py_ssize_t reach, Py_ssize_t rows, Py_ssize_t length,
+    Py_ssize_t period
+) noexcept nogil:
+    """Rows of `length` elements, where there is no mask: rows of one period each, or one of many."""
+    cdef Py_ssize_t start = start_of(call, part, 0)
+    cdef Py_ssize_t stride = call.features * call.inner
+    cdef const uint16_t* x = <const uint16_t*> call.x + start
+    cdef uint16_t* y = <uint16_t*> call.y + start
+    check_range(start, (rows - 1) * stride + length, size_of(call))
+    if rows == 1:
+        rows, stride = length // period, period
+        length -= rows * period
+        write_half_rows(
+            call, x + rows * period, x + rows * period, y + rows * period, 0, 1, length, table, reach, False
+        )
+        length = period
+    check_range(0, length, reach)
+    write_half_rows(call, x, x, y, stride, rows, length, table, reach, False)
+
+
 cdef inline void normalize_lanes(
     const Call* call, const Call* own, Py_ssize_t start, Py_ssize_t own_start, Py_ssize_t n, const float* table,
     Py_ssize_t reach
 ) noexcept nogil:
-    """`n` lanes from element `start` on, which is `own_start` of the part."""
+    """`n` lanes from element `start` on, which is `own_start` of the part, where there is a mask."""
     cdef unsigned char keep[SPREAD + LINE]
     cdef uint16_t original[SPREAD]
     cdef const uint16_t* x = <const uint16_t*> call.x + start
@@ -85,14 +135,11 @@ cdef inline void normalize_lanes(
     cdef Py_ssize_t done = 0, piece
     check_range(start, n, size_of(call))
     check_range(0, n, reach)
-    if own.keep == NULL:
-        normalize_halves(call, x, n, table, reach, 1, y)
-        return
     while done < n:
         piece = smaller(SPREAD, n - done)
         spread_keep(own, own_start + done, piece, keep)
         memcpy(original, x + done, piece * sizeof(uint16_t))  # y may be x
-        normalize_halves(call, original, piece, table + done, reach, 1, y + done)
+        write_half_rows(call, original, original, y + done, 0, 1, piece, table + done, reach, False)
         keep_halves(y + done, original, keep, piece)
         done += piece
 
@@ -134,11 +181,11 @@ cdef inline void normalize_run(
     cdef Py_ssize_t done = 0, piece
     check_range(start, n, size_of(call))
     if keep == NULL:
-        normalize_halves(call, x, n, constants, SPARE, 0, y)
+        write_half_run(call, x, x, y, n, constants, SPARE, False)
         return
     while done < n:
         piece = smaller(SPREAD, n - done)
         memcpy(original, x + done, piece * sizeof(uint16_t))
-        normalize_halves(call, original, piece, constants, SPARE, 0, y + done)
+        write_half_run(call, original, original, y + done, piece, constants, SPARE, False)
         keep_halves(y + done, original, keep + done, piece)
         done += piece

@@ -8,14 +8,15 @@
 #     busy      whether threads are in each other's way
 #     threads   where threads divide the work
 #     halves    numbers of 16 bits, and float32
+#     places    where the elements of a call are
 #   the door: what an operation is given, and where its results go
 #     entry     the public functions
 #     ordinary  whether an input is the ordinary case
 #     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
 #     caches    whether a large result is written past them
-#     parts     a call on numbers of 16 bits, part by part as float32
-#     narrow    and y of a part, without
+#     parts     a call on numbers of 16 bits, part by part
+#     narrow    and y of a part
 #   the ways: how a layout becomes rows of lanes, and what is done with them in which order
 #     plans     how a layout becomes rows of lanes
 #     rows      the plan for features last
@@ -38,6 +39,7 @@
 #   results
 #     write     the primitive for results
 #     seams     and for runs of several features that follow each other
+#     write_halves  and of 16 bits
 cimport cython
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
@@ -71,6 +73,7 @@ include "mask.pxi"
 include "busy.pxi"
 include "threads.pxi"
 include "halves.pxi"
+include "places.pxi"
 include "entry.pxi"
 include "ordinary.pxi"
 include "general.pxi"
@@ -96,3 +99,4 @@ include "closer.pxi"
 include "finish.pxi"
 include "write.pxi"
 include "seams.pxi"
+include "write_halves.pxi"

@@ -1,11 +1,11 @@
-# A call on numbers of 16 bits, part by part.  Each part is copied, as float32, into memory that stays in the second
-# level cache; what is done there is a call of its own, and its result is rounded where it belongs.  A part holds whole
-# features where as many as are worth a stretch of memory fit in; else they are cut, too, and what is asked is asked in
-# two steps, as of a batch whose parts lie in several places: the moments of each part or its sums, and with those of
-# all parts the results of each.
+# A call on numbers of 16 bits, part by part.  Each part is a call of its own, on the numbers where they lie; or, under
+# a mask, on a copy as float32 that stays in the second level cache, whose result is rounded where it belongs.  A part
+# holds whole features where as many as are worth a stretch of memory fit in; else they are cut, too, and what is asked
+# is asked in two steps, as of a batch whose parts lie in several places: the moments of each part or its sums, and with
+# those of all parts the results of each.
 
 cdef enum:
-    PART = 32768    # elements of a part: x, dy and dx take 384 KB
+    PART = 32768    # elements of a part: x, dy and dx take 192 KB, copies 384
     STRETCH = 64    # elements that lie together, of a feature or of neighbours, from which on whole features are taken
     DEEP = 256      # rows of a part where features are cut: what is kept of a part is small against it
 
@@ -21,6 +21,8 @@ cdef struct Cut:
     double* second           # variance, or sum of dy x-hat
     Py_ssize_t* counts       # unmasked elements of a feature in each piece
     double* offset           # rounded to odd; NULL: none
+    float* constants         # of y, three of each feature, where `shared`; else each part finds its own
+    bint shared
     float* room
     Py_ssize_t reach         # of room: from one array to the next
     bint failed              # there was no memory
@@ -143,16 +145,12 @@ cdef inline Given in_doubles(double* values) noexcept nogil:
     return given
 
 
-cdef void part_call(const Call* call, const Cut* cut, const Part* part, float* room, Call* own) noexcept nogil:
-    """What is asked of one part, as a call on its copy in `room`."""
+cdef void part_call(const Call* call, const Cut* cut, const Part* part, Call* own) noexcept nogil:
+    """What is asked of one part, as a call of its own."""
     cdef Py_ssize_t positions = part.outers * part.inners
     own[0] = call[0]
     own.operation = cut.operation
-    own.half = NEITHER
     own.widened = False
-    own.x = room
-    own.dy = NULL if call.dy == NULL else room + cut.reach
-    own.y = room + 2 * cut.reach
     own.outer, own.features, own.inner = part.outers, part.number, part.inners
     own.scale, own.offset = from_feature(call.scale, part.begin), from_feature(call.offset, part.begin)
     if cut.offset != NULL:
@@ -185,27 +183,60 @@ cdef inline void keep_results(const Call* call, const Cut* cut, const Part* part
 cdef void do_part(const Call* call, Cut* cut, Py_ssize_t index, float* room) noexcept nogil:
     cdef Part part = part_of(call, cut, index)
     cdef Call own
-    part_call(call, cut, &part, room, &own)
+    part_call(call, cut, &part, &own)
     if cut.operation == MOMENTS and not is_whole(cut):
         cut.counts[part.piece] = own.count
     if own.count == 0:
         if has_result(&own):
             copy_part(call, &part, call.x if call.dy == NULL else call.dy)
     elif cut.operation == INFERENCE:
-        normalize_part(call, cut, &part, &own)
+        normalize_part(call, cut, &part, &own, room)
     elif cut.operation == TRAINING:  # of whole features
         own.operation = MOMENTS
-        compute_part(call, cut, &part, &own)
+        compute_part(call, cut, &part, &own, room)
         own.operation = INFERENCE
-        normalize_part(call, cut, &part, &own)
+        normalize_part(call, cut, &part, &own, room)
     else:
         if cut.operation == GRADIENT_FROM_SUMS:
             own.count = call.count
-        compute_part(call, cut, &part, &own)
+        compute_part(call, cut, &part, &own, room)
 
 
-cdef void compute_part(const Call* call, Cut* cut, const Part* part, Call* own) noexcept nogil:
-    """The call on the copy of a part, which is made here; its result to where it belongs."""
+cdef inline bint may_stay(const Call* call, const Part* part, const Call* own) noexcept nogil:
+    """Whether a part is computed where it lies, in 16 bits, and not in a copy.
+
+    Under a mask, of few elements, or where its rows are glued and lie apart, a copy costs little beside the rest.
+    """
+    return (
+        own.keep == NULL and own.operation != INFERENCE and own.count > FEW_ELEMENTS
+        and (stretches(call, part) == 1 or own.glue == 1 or not own.by_rows)
+    )
+
+
+cdef void stay(const Call* call, const Part* part, Call* own) noexcept nogil:
+    cdef Py_ssize_t start = start_of(call, part, 0)
+    own.half = call.half
+    own.x = <const uint16_t*> call.x + start
+    if call.dy != NULL:
+        own.dy = <const uint16_t*> call.dy + start
+    own.y = NULL if call.y == NULL else <uint16_t*> call.y + start
+    own.together = part.number * part.inners
+    own.next_stretch = own.together if stretches(call, part) == 1 else call.features * call.inner
+    own.stream = False
+
+
+cdef void copy_wider(const Call* call, const Cut* cut, const Part* part, Call* own, float* room) noexcept nogil:
+    own.half = NEITHER
+    own.x = room
+    widen_part(call, part, call.x, room)
+    if call.dy != NULL:
+        own.dy = room + cut.reach
+        widen_part(call, part, call.dy, room + cut.reach)
+    own.y = room + 2 * cut.reach
+
+
+cdef void compute_part(const Call* call, Cut* cut, const Part* part, Call* own, float* room) noexcept nogil:
+    """The call on a part, where it lies or on a copy whose result is brought to where it belongs."""
     cdef double small[SMALL]
     cdef double* memory = small
     cdef Py_ssize_t bytes
@@ -217,13 +248,14 @@ cdef void compute_part(const Call* call, Cut* cut, const Part* part, Call* own) 
             cut.failed = True
             return
     divide_workspace(own, memory)
-    widen_part(call, part, call.x, <float*> own.x)
-    if own.dy != NULL:
-        widen_part(call, part, call.dy, <float*> own.dy)
+    if may_stay(call, part, own):
+        stay(call, part, own)
+    else:
+        copy_wider(call, cut, part, own, room)
     execute(own)
     if memory != small:
         free(memory)
-    if has_result(own):
+    if has_result(own) and own.half == NEITHER:
         narrow_part(call, part, <const float*> own.y)
 
 
@@ -286,6 +318,8 @@ cdef void execute_parts(Call* call) noexcept nogil:
             cut.operation = MOMENTS
         elif call.operation == GRADIENT:
             cut.operation = GRADIENT_SUMS
+        elif call.operation == INFERENCE:
+            share_constants(call, cut)
     run(slot_task, call, cut.slots, False)
     if is_whole(cut) or cut.failed:
         return
@@ -301,6 +335,7 @@ cdef void execute_parts(Call* call) noexcept nogil:
         cut.backwards = True
         if call.operation == TRAINING:
             plan_as_it_lies(call, cut)
+            share_constants(call, cut)
         run(slot_task, call, cut.slots, False)
 
 
@@ -309,13 +344,14 @@ cdef int perform_parts(Call* call) except -1:
     cdef Cut cut
     cdef double* memory
     cdef Py_ssize_t pieces, c
-    cdef Py_ssize_t kept = 0
+    cdef Py_ssize_t kept = 0, shared = 0
     plan_cut(call, &cut)
     pieces = cut.outers * cut.inners
     if not is_whole(&cut):
         kept = pieces * (2 * call.features + 1)
+        shared = (TABLES - 1) * call.features
     memory = <double*> malloc(
-        (kept + call.features) * sizeof(double) + 3 * cut.slots * cut.reach * sizeof(float) + LINE
+        (kept + call.features) * sizeof(double) + (shared + 3 * cut.slots * cut.reach) * sizeof(float) + 2 * LINE
     )
     if memory == NULL:
         raise MemoryError("no memory for the parts of the batch")
@@ -330,7 +366,9 @@ cdef int perform_parts(Call* call) except -1:
             cut.offset[c] = to_odd(
                 (<float*> call.offset.values)[c] if call.offset.single else (<double*> call.offset.values)[c]
             )
-    cut.room = <float*> next_line(memory + kept + call.features)
+    cut.shared = False
+    cut.constants = <float*> (memory + kept + call.features)
+    cut.room = <float*> next_line(cut.constants + shared)
     cut.failed = False
     call.cut = &cut
     if call.count * call.features < LOCKED:

@@ -179,7 +179,7 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     if part == call.parts - 1:
         stop = call.outer * call.features
     head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
-    if call.keep != NULL and not call.stream:
+    if call.half != NEITHER or (call.keep != NULL and not call.stream):
         head = 0  # the rows of x stay whole, and with them the mask of each
     check_range(part, 1, call.parts)
     check_range(start % period, 2 * SPARE, reach)

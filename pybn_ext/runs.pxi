@@ -27,7 +27,7 @@ cdef inline void sum_run(
             j = row * columns + column
             if column * <Py_ssize_t> sizeof(vector) % LINE == 0:
                 for i in range(8):
-                    prefetch(seek(x, 2 * RUN_AHEAD) + j + i * columns)
+                    fetch(x, j + i * columns, 2 * RUN_AHEAD, kind)
             d0 = difference(x, j, shift, keep, kind)
             d1 = difference(x, j + columns, shift, keep, kind)
             d2 = difference(x, j + 2 * columns, shift, keep, kind)
@@ -49,7 +49,7 @@ cdef inline void sum_run(
         row += 1
     for column in range(columns):
         if rest > column * elements(x):
-            d0 = unmasked(x[rows * columns + column] - shift, rest_keep + column * elements(x))
+            d0 = unmasked(value(x, rows * columns + column, kind) - shift, rest_keep + column * elements(x))
             sums[column] = sums[column] + d0
             squares[column] = squares[column] + d0 * d0
         s[column] = sums[column]
@@ -74,8 +74,8 @@ cdef inline void sum_gradient_run(
             j = row * columns + column
             if column * <Py_ssize_t> sizeof(vector) % LINE == 0:
                 for i in range(4):
-                    prefetch(seek(x, RUN_AHEAD) + j + i * columns)
-                    prefetch(seek(dy, RUN_AHEAD) + j + i * columns)
+                    fetch(x, j + i * columns, RUN_AHEAD, kind)
+                    fetch(dy, j + i * columns, RUN_AHEAD, kind)
             g0 = real_ones(dy, j, keep, kind)
             g1 = real_ones(dy, j + columns, keep, kind)
             g2 = real_ones(dy, j + 2 * columns, keep, kind)
@@ -97,9 +97,10 @@ cdef inline void sum_gradient_run(
     for column in range(columns):
         if rest > column * elements(x):
             j = rows * columns + column
-            g0 = unmasked(dy[j], rest_keep + column * elements(x))
+            g0 = unmasked(value(dy, j, kind), rest_keep + column * elements(x))
+            d0 = unmasked(value(x, j, kind) - mean, rest_keep + column * elements(x))
             sums[column] = sums[column] + g0
-            products[column] = products[column] + g0 * unmasked(x[j] - mean, rest_keep + column * elements(x))
+            products[column] = products[column] + g0 * d0
         s[column] = sums[column]
         q[column] = products[column]
 
@@ -116,13 +117,23 @@ cdef inline void sum_run_kind(
 
 cdef inline void sum_run_lanes(
     const real* x, const real* dy, Py_ssize_t rows, Py_ssize_t rest, const unsigned char* keep,
-    const unsigned char* rest_keep, real shift, real* s, real* q, bint anew
+    const unsigned char* rest_keep, real shift, real* s, real* q, bint anew, Half half
 ) noexcept nogil:
     """`sum_run_kind` of elements."""
     cdef floats* single = <floats*> s
     cdef doubles* double_ = <doubles*> s
     if real is float:
-        if keep == NULL:
+        if half == FLOAT16:
+            sum_run_kind(
+                <const floats*> x, <const floats*> dy, rows, rest, keep, rest_keep, spread(shift, single), single,
+                <floats*> q, anew, FLOAT16S
+            )
+        elif half == BFLOAT16:
+            sum_run_kind(
+                <const floats*> x, <const floats*> dy, rows, rest, keep, rest_keep, spread(shift, single), single,
+                <floats*> q, anew, BFLOAT16S
+            )
+        elif keep == NULL:
             sum_run_kind(
                 <const floats*> x, <const floats*> dy, rows, rest, keep, rest_keep, spread(shift, single), single,
                 <floats*> q, anew, PLAIN
@@ -148,7 +159,7 @@ cdef inline void add_run(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t length, real shift, real* s, real* q, bint anew
 ) noexcept nogil:
     """Add at most ROWS rows to the sums of SPARE lanes; `anew`: to nothing."""
-    cdef const real* dy = behind(<const real*> call.dy, start)
+    cdef const real* dy = seek_element(call, <const real*> call.dy, start)
     cdef Py_ssize_t rest = length % SPARE
     cdef Py_ssize_t rows = length // SPARE
     cdef const unsigned char* keep = NULL
@@ -163,18 +174,20 @@ cdef inline void add_run(
         memset(both, 0, SPARE)
         memcpy(both, keep + length - rest, rest)
         rest_keep = both
-    x += start
+    if rest != 0 and start + (rows + 1) * SPARE > size_of(call):
+        # The last row of x: what is read behind it would not be ours.
+        copy_few(call, x, start + length - rest, rest, <real*> values)
+        if dy != NULL:
+            copy_few(call, <const real*> call.dy, start + length - rest, rest, <real*> cotangents)
+    x = seek_element(call, x, start)
     if rest == 0 or start + (rows + 1) * SPARE <= size_of(call):
         check_range(start, (rows + (rest > 0)) * SPARE, size_of(call))
-        sum_run_lanes(x, dy, rows, rest, keep, rest_keep, shift, s, q, anew)
+        sum_run_lanes(x, dy, rows, rest, keep, rest_keep, shift, s, q, anew, call.half)
         return
-    # The last row of x: what is read behind it would not be ours.
-    sum_run_lanes(x, dy, rows, 0, keep, rest_keep, shift, s, q, anew)
-    memcpy(values, x + length - rest, rest * sizeof(real))
+    sum_run_lanes(x, dy, rows, 0, keep, rest_keep, shift, s, q, anew, call.half)
     if dy != NULL:
-        memcpy(cotangents, dy + length - rest, rest * sizeof(real))
         dy = cotangents
-    sum_run_lanes(<const real*> values, dy, 0, rest, keep, rest_keep, shift, s, q, False)
+    sum_run_lanes(<const real*> values, dy, 0, rest, keep, rest_keep, shift, s, q, False, NEITHER)
 
 
 cdef void sum_runs(

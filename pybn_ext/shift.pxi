@@ -1,7 +1,7 @@
 # The shift: a number near the mean that is taken from each element before it is squared.
 
 cdef enum:
-    AT_ONCE = 256  # features whose shifts are looked for at once
+    AT_ONCE = HANDFUL  # features whose shifts are looked for at once
 
 
 cdef inline real median(real a, real b, real c) noexcept nogil:
@@ -15,14 +15,25 @@ cdef void choose_shift(const Call* call, const real* x, const Features* f, real*
     elements is exact, so what remains of a constant feature is 0.
     """
     cdef real means[3][AT_ONCE]
+    cdef real rows[8 * AT_ONCE]
+    cdef Py_ssize_t in_rows[8]
     cdef const real* first = x + f.begin * call.inner
     cdef Py_ssize_t begin = 0, n, c, i
+    for i in range(8):
+        in_rows[i] = i * AT_ONCE
     for i in range(SAMPLES):
         check_range(f.begin * call.inner + call.samples[i], (f.number - 1) * call.inner + 1, size_of(call))
     while begin < f.number:
         n = smaller(AT_ONCE, f.number - begin)
         for i in range(3):
-            if call.inner == 1:
+            if real is float and call.half != NEITHER:
+                for c in range(8):
+                    pick(
+                        call, x, (f.begin + begin) * call.inner + call.samples[8 * i + c], n, call.inner,
+                        <real*> rows + c * AT_ONCE
+                    )
+                means_of_eight(<const real*> rows, <const Py_ssize_t*> in_rows, n, 1, <real*> means[i])
+            elif call.inner == 1:
                 means_of_eight(first, &call.samples[8 * i], n, 1, <real*> means[i])
             else:
                 means_of_eight(first, &call.samples[8 * i], n, call.inner, <real*> means[i])

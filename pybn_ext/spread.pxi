@@ -17,23 +17,23 @@ cdef struct Spread:  # of x of the blocks in which a feature is in doubt
 cdef Py_ssize_t look_at_x(const Call* call, const float* x, const Features* f) noexcept nogil:
     """How many features of a tile, or of a group, stay in doubt, with one element of each in a row of x."""
     cdef Spread spread
+    cdef float room[SPARE]
     cdef Py_ssize_t blocks = spread_of_none(f, &spread), row = 0, until = LOOKS, doubtful = 0, stop, i, c
-    x += f.begin
     while row < call.outer and blocks:
         stop = smaller(until, call.outer)
         while row + 4 <= stop:
             check_range(f.begin + row * call.features, 3 * call.features + f.number, size_of(call))
             for i in range(blocks):
                 spread_by_four(
-                    x + row * call.features + spread.begin[i], call.features, spread.mean + i * SPARE,
+                    call, x, f.begin + row * call.features + spread.begin[i], spread.mean + i * SPARE,
                     spread.away + i * SPARE, spread.squares + i * SPARE
                 )
             row += 4
         while row < stop:
             for i in range(blocks):
                 spread_by_one(
-                    x + row * call.features + spread.begin[i], spread.mean + i * SPARE, spread.away + i * SPARE,
-                    spread.squares + i * SPARE
+                    taken(call, x, f.begin + row * call.features + spread.begin[i], SPARE, room),
+                    spread.mean + i * SPARE, spread.away + i * SPARE, spread.squares + i * SPARE
                 )
             row += 1
         blocks = settle(call, f, &spread, blocks, row == call.outer)
@@ -68,18 +68,22 @@ cdef inline void spread_by_one(const float* x, const float* mean, float* away, f
 
 
 cdef inline void spread_by_four(
-    const float* x, Py_ssize_t stride, const float* mean, float* away, float* squares
+    const Call* call, const float* x, Py_ssize_t at, const float* mean, float* away, float* squares
 ) noexcept nogil:
-    """The four rows; others, further on, are fetched."""
-    cdef const float* x1 = x + stride
-    cdef const float* x2 = x + 2 * stride
-    cdef const float* x3 = x + 3 * stride
+    """Four rows from element `at` on; others, further on, are fetched."""
+    cdef float room[4 * SPARE]
+    cdef Py_ssize_t stride = call.features
+    cdef const float* x0 = taken(call, x, at, SPARE, room)
+    cdef const float* x1 = taken(call, x, at + stride, SPARE, <float*> room + SPARE)
+    cdef const float* x2 = taken(call, x, at + 2 * stride, SPARE, <float*> room + 2 * SPARE)
+    cdef const float* x3 = taken(call, x, at + 3 * stride, SPARE, <float*> room + 3 * SPARE)
     cdef float a, b, c, d
     cdef Py_ssize_t j
-    for j in range(4):
-        prefetch(x + (8 + j) * stride)
+    if call.half == NEITHER:  # else it is a part, which is in the second-level cache
+        for j in range(4):
+            prefetch(x0 + (8 + j) * stride)
     for j in range(SPARE):
-        a = x[j] - mean[j]
+        a = x0[j] - mean[j]
         b = x1[j] - mean[j]
         c = x2[j] - mean[j]
         d = x3[j] - mean[j]

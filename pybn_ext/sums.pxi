@@ -29,11 +29,14 @@ cdef struct Rows:
     const Py_ssize_t* at        # or where each begins, in bytes; NULL: one stride apart
     const unsigned char* keep   # a byte of the mask for each lane; NULL: all are real
     Py_ssize_t keep_stride
+    Half half                   # they are of 16 bits
 
 ctypedef enum Kind:
     PLAIN
     MASKED
     GATHERED
+    FLOAT16S   # plain, of 16 bits
+    BFLOAT16S
 
 
 cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
@@ -43,6 +46,17 @@ cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil
     rows.at = NULL
     rows.keep = NULL
     rows.keep_stride = 0
+    rows.half = NEITHER
+    return rows
+
+
+cdef inline Rows rows_of(const Call* call, Py_ssize_t number, Py_ssize_t stride, const real* any) noexcept nogil:
+    """Some rows of x, so many elements apart."""
+    cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    if real is float:
+        if call.half != NEITHER:
+            rows.half = call.half
+            rows.stride = place_of(call, stride) * sizeof(uint16_t)
     return rows
 
 
@@ -56,20 +70,38 @@ cdef inline const unsigned char* keep_of(Py_ssize_t row, const Rows* rows, Kind 
     return NULL
 
 
+cdef inline vector value(const vector* x, Py_ssize_t j, Kind kind) noexcept nogil:
+    """x[j], whatever it is stored in."""
+    if vector is floats:
+        if kind == FLOAT16S:
+            return load_float16(<const uint16_t*> x + j * elements(x))
+        if kind == BFLOAT16S:
+            return load_bfloat16(<const uint16_t*> x + j * elements(x))
+    return x[j]
+
+
+cdef inline void fetch(const vector* x, Py_ssize_t j, Py_ssize_t bytes, Kind kind) noexcept nogil:
+    """Ahead: what is so many bytes behind x[j]."""
+    if kind == FLOAT16S or kind == BFLOAT16S:
+        prefetch(<const uint16_t*> x + j * elements(x) + bytes // <Py_ssize_t> sizeof(uint16_t))
+    else:
+        prefetch(seek(x, bytes) + j)
+
+
 cdef inline vector difference(
     const vector* x, Py_ssize_t j, vector shift, const unsigned char* keep, Kind kind
 ) noexcept nogil:
     """x - shift; 0 where it is masked.  `keep` has a byte for each element of the row."""
     if kind == MASKED:
         return unmasked(x[j] - shift, keep + j * elements(x))
-    return x[j] - shift
+    return value(x, j, kind) - shift
 
 
 cdef inline vector real_ones(const vector* dy, Py_ssize_t j, const unsigned char* keep, Kind kind) noexcept nogil:
     """dy; 0 where it is masked."""
     if kind == MASKED:
         return unmasked(dy[j], keep + j * elements(dy))
-    return dy[j]
+    return value(dy, j, kind)
 
 
 cdef inline void sum_columns(
@@ -99,7 +131,7 @@ cdef inline void sum_columns(
         for j in range(columns):
             if ahead:
                 for i in range(8):
-                    prefetch(seek(x0, (8 + i) * rows.stride) + j)
+                    fetch(x0, j, (8 + i) * rows.stride, kind)
             c = shift[j]
             d0 = difference(x0, j, c, keep_of(row, rows, kind), kind)
             d1 = difference(x1, j, c, keep_of(row + 1, rows, kind), kind)
@@ -163,8 +195,8 @@ cdef inline void sum_gradient_columns(
         for j in range(columns):
             if ahead:
                 for i in range(4):
-                    prefetch(seek(x0, (4 + i) * rows.stride) + j)
-                    prefetch(seek(dy0, (4 + i) * rows.stride) + j)
+                    fetch(x0, j, (4 + i) * rows.stride, kind)
+                    fetch(dy0, j, (4 + i) * rows.stride, kind)
             c = mean[j]
             g0 = real_ones(dy0, j, keep_of(row, rows, kind), kind)
             g1 = real_ones(dy1, j, keep_of(row + 1, rows, kind), kind)
@@ -214,12 +246,28 @@ cdef void sum_vectors(
         sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, False)
 
 
+cdef void sum_half_vectors(
+    const Rows* rows, const floats* x, const floats* dy, Py_ssize_t columns, const floats* shift, floats* s, floats* q
+) noexcept nogil:
+    """As `sum_vectors`, of 16 bits."""
+    if rows.half == FLOAT16:
+        sum_kind(rows, x, dy, columns, shift, s, q, FLOAT16S, True)
+    else:
+        sum_kind(rows, x, dy, columns, shift, s, q, BFLOAT16S, True)
+
+
 cdef inline void sum_lanes(
     const Rows* rows, const real* x, const real* dy, Py_ssize_t lanes, const real* shift, real* s, real* q
 ) noexcept nogil:
     """`sum_vectors` of whole vectors, named by their elements."""
     cdef Py_ssize_t size = lanes * sizeof(real)
     if real is float:
+        if rows.half != NEITHER:
+            sum_half_vectors(
+                rows, <const floats*> x, <const floats*> dy, size // <Py_ssize_t> sizeof(floats), <const floats*> shift,
+                <floats*> s, <floats*> q
+            )
+            return
         sum_vectors(
             rows, <const floats*> x, <const floats*> dy, size // <Py_ssize_t> sizeof(floats), <const floats*> shift,
             <floats*> s, <floats*> q
@@ -236,6 +284,14 @@ cdef inline const real* behind(const real* dy, Py_ssize_t elements) noexcept nog
     if dy == NULL:
         return NULL
     return dy + elements
+
+
+cdef inline const real* lanes_behind(const Rows* rows, const real* x, Py_ssize_t lanes) noexcept nogil:
+    """x from that lane on, where there is one."""
+    if real is float:
+        if rows.half != NEITHER and x != NULL:
+            return <const real*> (<const uint16_t*> x + lanes)
+    return behind(x, lanes)
 
 
 cdef void sum_rows(
@@ -256,7 +312,10 @@ cdef void sum_rows(
         # The last whole vector of the row, whose first lanes are known already.
         if ends.keep != NULL:
             ends.keep += last
-        sum_lanes(&ends, x + last, behind(dy, last), vector_lanes, shift + last, s + whole, q + whole)
+        sum_lanes(
+            &ends, lanes_behind(rows, x, last), lanes_behind(rows, dy, last), vector_lanes, shift + last, s + whole,
+            q + whole
+        )
         for i in range(whole, lanes):
             s[i] = s[i + whole - last]
             q[i] = q[i + whole - last]
@@ -300,9 +359,9 @@ cdef void add_narrow(
     memcpy(shifts, shift, lanes * sizeof(real))
     for row in range(number):
         at = start + row * stride
-        memcpy(<real*> values + row * SPARE, x + at, lanes * sizeof(real))
+        copy_few(call, x, at, lanes, <real*> values + row * SPARE)
         if dy != NULL:
-            memcpy(<real*> cotangents + row * SPARE, dy + at, lanes * sizeof(real))
+            copy_few(call, dy, at, lanes, <real*> cotangents + row * SPARE)
         if call.keep != NULL:
             spread_keep(call, at, lanes, <unsigned char*> keep + row * SPARE)
     if call.keep != NULL:
@@ -386,7 +445,7 @@ cdef void add_block(
         return
     while row < number:
         height = smaller(rows_at_once(call, x[0]), number - row)
-        rows = plain_rows(height, stride * sizeof(real))
+        rows = rows_of(call, height, stride, x)
         lane = 0
         while lane < lanes:
             piece = piece_of(lanes - lane, TILE if call.keep == NULL else PACK)
@@ -398,6 +457,9 @@ cdef void add_block(
             elif call.keep != NULL:
                 add_masked(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
             else:
-                add_rows(&rows, x + at, behind(dy, at), piece, shift + lane, sums + lane, width, piece)
+                add_rows(
+                    &rows, seek_element(call, x, at), seek_element(call, dy, at), piece, shift + lane, sums + lane,
+                    width, piece
+                )
             lane += piece
         row += height

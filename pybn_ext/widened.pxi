@@ -5,20 +5,35 @@ cdef enum:
     WIDE_ROWS = 16  # that are summed before what rounding takes is kept; a copied block takes 16 KB with WIDE_LANES
 
 
-cdef inline doubles wide_or_masked(const float* dy, const unsigned char* keep, bint masked) noexcept nogil:
+cdef inline doubles wide_value(const float* x, Py_ssize_t lane, Half half) noexcept nogil:
+    """As many elements from that lane on as fit, whatever they are stored in."""
+    if half == FLOAT16:
+        return widened_float16(<const uint16_t*> x + lane)
+    if half == BFLOAT16:
+        return widened_bfloat16(<const uint16_t*> x + lane)
+    return widened(x + lane)
+
+
+cdef inline void fetch_wide(const float* x, Py_ssize_t lane, Half half) noexcept nogil:
+    prefetch(x + lane if half == NEITHER else <const float*> (<const uint16_t*> x + lane))
+
+
+cdef inline doubles wide_or_masked(
+    const float* dy, Py_ssize_t lane, const unsigned char* keep, bint masked, Half half
+) noexcept nogil:
     """dy; 0 where it is masked."""
     if masked:
-        return unmasked(widened(dy), keep)
-    return widened(dy)
+        return unmasked(widened(dy + lane), keep + lane)
+    return wide_value(dy, lane, half)
 
 
 cdef inline doubles wide_difference(
-    const float* x, doubles mean, const unsigned char* keep, bint masked
+    const float* x, Py_ssize_t lane, doubles mean, const unsigned char* keep, bint masked, Half half
 ) noexcept nogil:
     """x - mean; 0 where it is masked."""
     if masked:
-        return unmasked(widened(x) - mean, keep)
-    return widened(x) - mean
+        return unmasked(widened(x + lane) - mean, keep + lane)
+    return wide_value(x, lane, half) - mean
 
 
 cdef inline const float* row_behind(const float* x, Py_ssize_t row, const Rows* rows) noexcept nogil:
@@ -27,7 +42,7 @@ cdef inline const float* row_behind(const float* x, Py_ssize_t row, const Rows* 
 
 cdef inline void sum_wide_columns(
     const Rows* rows, const float* x, const float* dy, Py_ssize_t columns, const doubles* mean, doubles* s, doubles* q,
-    bint masked, bint ahead
+    bint masked, bint ahead, Half half
 ) noexcept nogil:
     """As `sum_gradient_columns`."""
     cdef doubles c, g0, g1, g2, g3, d0, d1, d2, d3
@@ -51,17 +66,17 @@ cdef inline void sum_wide_columns(
             lane = j * elements(mean)
             if ahead and lane % SPARE == 0:
                 for i in range(4):
-                    prefetch(row_behind(x0, 4 + i, rows) + lane)
-                    prefetch(row_behind(dy0, 4 + i, rows) + lane)
+                    fetch_wide(row_behind(x0, 4 + i, rows), lane, half)
+                    fetch_wide(row_behind(dy0, 4 + i, rows), lane, half)
             c = mean[j]
-            g0 = wide_or_masked(dy0 + lane, keep + lane, masked)
-            g1 = wide_or_masked(dy1 + lane, keep + next_keep + lane, masked)
-            g2 = wide_or_masked(dy2 + lane, keep + 2 * next_keep + lane, masked)
-            g3 = wide_or_masked(dy3 + lane, keep + 3 * next_keep + lane, masked)
-            d0 = wide_difference(x0 + lane, c, keep + lane, masked)
-            d1 = wide_difference(x1 + lane, c, keep + next_keep + lane, masked)
-            d2 = wide_difference(x2 + lane, c, keep + 2 * next_keep + lane, masked)
-            d3 = wide_difference(x3 + lane, c, keep + 3 * next_keep + lane, masked)
+            g0 = wide_or_masked(dy0, lane, keep, masked, half)
+            g1 = wide_or_masked(dy1, lane, keep + next_keep, masked, half)
+            g2 = wide_or_masked(dy2, lane, keep + 2 * next_keep, masked, half)
+            g3 = wide_or_masked(dy3, lane, keep + 3 * next_keep, masked, half)
+            d0 = wide_difference(x0, lane, c, keep, masked, half)
+            d1 = wide_difference(x1, lane, c, keep + next_keep, masked, half)
+            d2 = wide_difference(x2, lane, c, keep + 2 * next_keep, masked, half)
+            d3 = wide_difference(x3, lane, c, keep + 3 * next_keep, masked, half)
             s[j] = s[j] + ((g0 + g1) + (g2 + g3))
             q[j] = q[j] + ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3))
         row += 4
@@ -70,9 +85,9 @@ cdef inline void sum_wide_columns(
         x0, dy0 = row_behind(x, row, rows), row_behind(dy, row, rows)
         for j in range(columns):
             lane = j * elements(mean)
-            g0 = wide_or_masked(dy0 + lane, keep + lane, masked)
+            g0 = wide_or_masked(dy0, lane, keep, masked, half)
             s[j] = s[j] + g0
-            q[j] = q[j] + g0 * wide_difference(x0 + lane, mean[j], keep + lane, masked)
+            q[j] = q[j] + g0 * wide_difference(x0, lane, mean[j], keep, masked, half)
         row += 1
         keep += next_keep
 
@@ -85,12 +100,16 @@ cdef void sum_wide_lanes(
     cdef doubles* sums = <doubles*> s
     cdef doubles* products = <doubles*> q
     cdef Py_ssize_t columns = lanes // elements(means)
-    if rows.keep != NULL:
-        sum_wide_columns(rows, x, dy, columns, means, sums, products, True, False)
+    if rows.half == FLOAT16:
+        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, True, FLOAT16)
+    elif rows.half == BFLOAT16:
+        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, True, BFLOAT16)
+    elif rows.keep != NULL:
+        sum_wide_columns(rows, x, dy, columns, means, sums, products, True, False, NEITHER)
     elif 8 * rows.stride <= NEAR:
-        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, True)
+        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, True, NEITHER)
     else:
-        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, False)
+        sum_wide_columns(rows, x, dy, columns, means, sums, products, False, False, NEITHER)
 
 
 cdef void sum_wide_rows(
@@ -110,7 +129,10 @@ cdef void sum_wide_rows(
     if rest:
         if ends.keep != NULL:
             ends.keep += last
-        sum_wide_lanes(&ends, x + last, dy + last, vector_lanes, mean + last, s + whole, q + whole)
+        sum_wide_lanes(
+            &ends, lanes_behind(rows, x, last), lanes_behind(rows, dy, last), vector_lanes, mean + last, s + whole,
+            q + whole
+        )
         for i in range(whole, lanes):
             s[i] = s[i + whole - last]
             q[i] = q[i + whole - last]
@@ -126,7 +148,7 @@ cdef void add_wide_rows(
     cdef double* s = <double*> next_line(s_room)
     cdef double* q = <double*> next_line(q_room)
     cdef unsigned char keep[WIDE_ROWS * (PACK + SPARE) + LINE]
-    cdef Rows rows = plain_rows(number, stride * sizeof(float))
+    cdef Rows rows = rows_of(call, number, stride, x)
     cdef Py_ssize_t row
     check_range(0, number, WIDE_ROWS)
     check_range(s - <double*> s_room, lanes + SPARE, TILE + 4 * SPARE)
@@ -137,7 +159,9 @@ cdef void add_wide_rows(
         rows.keep_stride = lanes
         for row in range(number):
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * lanes)
-    sum_wide_rows(&rows, x + start, <const float*> call.dy + start, lanes, mean, s, q)
+    sum_wide_rows(
+        &rows, seek_element(call, x, start), seek_element(call, <const float*> call.dy, start), lanes, mean, s, q
+    )
     flush(<const double*> s, lanes, sums, sums + 2 * width)
     flush(<const double*> q, lanes, sums + width, sums + 3 * width)
 
@@ -176,15 +200,18 @@ cdef void add_wide_piece(
     cdef const double* wide_dy = NULL if dy == NULL else <const double*> cotangents
     cdef Py_ssize_t padded = (lanes + SPARE - 1) // SPARE * SPARE  # whole vectors; what is added of the rest is 0
     cdef Rows rows = plain_rows(number, padded * sizeof(double))
+    cdef float some[WIDE_LANES]
     cdef Py_ssize_t row
     check_range(0, number, WIDE_ROWS)
     check_range(0, lanes, WIDE_LANES)
     memset(means, 0, sizeof(means))
     memcpy(means, mean, lanes * sizeof(double))
     for row in range(number):
-        widen(x + start + row * stride, lanes, padded, <double*> values + row * padded)
+        widen(taken(call, x, start + row * stride, lanes, some), lanes, padded, <double*> values + row * padded)
         if dy != NULL:
-            widen(dy + start + row * stride, lanes, padded, <double*> cotangents + row * padded)
+            widen(
+                taken(call, dy, start + row * stride, lanes, some), lanes, padded, <double*> cotangents + row * padded
+            )
         if call.keep != NULL:
             memset(<unsigned char*> keep + row * padded, 0, padded)
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * padded)

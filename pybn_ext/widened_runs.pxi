@@ -3,7 +3,8 @@
 
 cdef inline void sum_wide_run(
     const float* x, const float* dy, Py_ssize_t rows, Py_ssize_t rest, const unsigned char* keep,
-    const unsigned char* rest_keep, doubles mean, doubles* s, doubles* q, bint anew, bint masked
+    const unsigned char* rest_keep, doubles mean, doubles* s, doubles* q, bint anew, bint masked,
+    Half half
 ) noexcept nogil:
     """As `sum_gradient_run`."""
     cdef doubles sums[COLUMNS]
@@ -17,34 +18,35 @@ cdef inline void sum_wide_run(
         products[column] = spread_doubles(0) if anew else q[column]
     while row + 4 <= rows:
         for i in range(4):
-            prefetch(x + (row + i) * SPARE + RUN_AHEAD // 4)
-            prefetch(dy + (row + i) * SPARE + RUN_AHEAD // 4)
+            fetch_wide(x, (row + i) * SPARE + RUN_AHEAD // 4, half)
+            fetch_wide(dy, (row + i) * SPARE + RUN_AHEAD // 4, half)
         for column in range(columns):
             at = row * SPARE + column * width
-            g0 = wide_or_masked(dy + at, keep + at, masked)
-            g1 = wide_or_masked(dy + at + SPARE, keep + at + SPARE, masked)
-            g2 = wide_or_masked(dy + at + 2 * SPARE, keep + at + 2 * SPARE, masked)
-            g3 = wide_or_masked(dy + at + 3 * SPARE, keep + at + 3 * SPARE, masked)
-            d0 = wide_difference(x + at, mean, keep + at, masked)
-            d1 = wide_difference(x + at + SPARE, mean, keep + at + SPARE, masked)
-            d2 = wide_difference(x + at + 2 * SPARE, mean, keep + at + 2 * SPARE, masked)
-            d3 = wide_difference(x + at + 3 * SPARE, mean, keep + at + 3 * SPARE, masked)
+            g0 = wide_or_masked(dy, at, keep, masked, half)
+            g1 = wide_or_masked(dy, at + SPARE, keep, masked, half)
+            g2 = wide_or_masked(dy, at + 2 * SPARE, keep, masked, half)
+            g3 = wide_or_masked(dy, at + 3 * SPARE, keep, masked, half)
+            d0 = wide_difference(x, at, mean, keep, masked, half)
+            d1 = wide_difference(x, at + SPARE, mean, keep, masked, half)
+            d2 = wide_difference(x, at + 2 * SPARE, mean, keep, masked, half)
+            d3 = wide_difference(x, at + 3 * SPARE, mean, keep, masked, half)
             sums[column] = sums[column] + ((g0 + g1) + (g2 + g3))
             products[column] = products[column] + ((g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3))
         row += 4
     while row < rows:
         for column in range(columns):
             at = row * SPARE + column * width
-            g0 = wide_or_masked(dy + at, keep + at, masked)
+            g0 = wide_or_masked(dy, at, keep, masked, half)
             sums[column] = sums[column] + g0
-            products[column] = products[column] + g0 * wide_difference(x + at, mean, keep + at, masked)
+            products[column] = products[column] + g0 * wide_difference(x, at, mean, keep, masked, half)
         row += 1
     for column in range(columns):
         if rest > column * width:
             at = rows * SPARE + column * width
-            g0 = unmasked(widened(dy + at), rest_keep + column * width)
+            g0 = unmasked(wide_value(dy, at, half), rest_keep + column * width)
+            d0 = unmasked(wide_value(x, at, half) - mean, rest_keep + column * width)
             sums[column] = sums[column] + g0
-            products[column] = products[column] + g0 * unmasked(widened(x + at) - mean, rest_keep + column * width)
+            products[column] = products[column] + g0 * d0
         s[column] = sums[column]
         q[column] = products[column]
 
@@ -53,8 +55,8 @@ cdef void add_wide_run(
     const Call* call, const float* x, Py_ssize_t start, Py_ssize_t length, double mean, double* s, double* q, bint anew
 ) noexcept nogil:
     """As `add_run`."""
-    cdef const float* values = x + start
-    cdef const float* cotangents = <const float*> call.dy + start
+    cdef const float* values = seek_element(call, x, start)
+    cdef const float* cotangents = seek_element(call, <const float*> call.dy, start)
     cdef Py_ssize_t rest = length % SPARE
     cdef Py_ssize_t rows = length // SPARE
     cdef const unsigned char* keep = NULL
@@ -71,24 +73,34 @@ cdef void add_wide_run(
         memset(both, 0, SPARE)
         memcpy(both, keep + length - rest, rest)
         rest_keep = both
-    if keep == NULL:
+    if call.half == FLOAT16:
         sum_wide_run(
             values, cotangents, rows, rest if whole else 0, keep, rest_keep, means, <doubles*> s, <doubles*> q, anew,
-            False
+            False, FLOAT16
+        )
+    elif call.half == BFLOAT16:
+        sum_wide_run(
+            values, cotangents, rows, rest if whole else 0, keep, rest_keep, means, <doubles*> s, <doubles*> q, anew,
+            False, BFLOAT16
+        )
+    elif keep == NULL:
+        sum_wide_run(
+            values, cotangents, rows, rest if whole else 0, keep, rest_keep, means, <doubles*> s, <doubles*> q, anew,
+            False, NEITHER
         )
     else:
         sum_wide_run(
             values, cotangents, rows, rest if whole else 0, keep, rest_keep, means, <doubles*> s, <doubles*> q, anew,
-            True
+            True, NEITHER
         )
     if not whole:  # the last row of x: what is read behind it would not be ours
         memset(last, 0, sizeof(last))
         memset(last_dy, 0, sizeof(last_dy))
-        memcpy(last, values + length - rest, rest * sizeof(float))
-        memcpy(last_dy, cotangents + length - rest, rest * sizeof(float))
+        copy_few(call, x, start + length - rest, rest, <float*> last)
+        copy_few(call, <const float*> call.dy, start + length - rest, rest, <float*> last_dy)
         sum_wide_run(
             <const float*> last, <const float*> last_dy, 0, rest, NULL, rest_keep, means, <doubles*> s, <doubles*> q,
-            False, False
+            False, False, NEITHER
         )
 
 

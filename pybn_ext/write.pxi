@@ -67,6 +67,10 @@ cdef void write_band(
     check_range(start, lanes, size_of(call))
     check_range(0, lanes, BAND)
     check_range(0, lanes, reach)
+    if real is float:
+        if call.half != NEITHER:
+            write_half_band(call, x, start, lanes, table, reach)
+            return
     if has_all_terms(call):
         differentiate(x + start, dy + start, lanes, table, reach, <real*> buffer)
     else:
@@ -408,6 +412,13 @@ cdef void write_rows(
     cdef Py_ssize_t size = sizeof(real)
     check_range(start, (rows - 1) * stride + lanes if rows else 0, size_of(call))
     check_range(0, lanes, reach)
+    if real is float and wide is float:
+        if call.half != NEITHER:
+            write_half_rows(
+                call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
+                place_of(call, stride), rows, lanes, table, reach, has_all_terms(call)
+            )
+            return
     if in_bands(x, table) or lanes * size < <Py_ssize_t> sizeof(floats):
         write_bands(call, x, start, stride, rows, lanes, table, reach)
     elif real is float:
@@ -443,6 +454,13 @@ cdef void write_run(
     cdef const unsigned char* keep = NULL
     check_range(start, length, size_of(call))
     check_range(start % call.inner, length, call.inner)
+    if real is float and wide is float:
+        if call.half != NEITHER:
+            write_half_run(
+                call, first_half(call, start), second_half(call, start), <uint16_t*> call.y + place_of(call, start),
+                length, table, reach, has_all_terms(call)
+            )
+            return
     if in_bands(x, table) or length * size < <Py_ssize_t> sizeof(floats):
         write_run_bands(call, x, start, length, table, reach)
         return

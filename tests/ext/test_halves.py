@@ -131,6 +131,106 @@ def bounds(wide, feature_axis):
     return found
 
 
+# At most one part: rows, glued and not, narrower than a vector and just wider; runs in lanes, long ones, and between.
+WHOLE = [
+    ((40, 33), -1),
+    ((300, 66), -1),
+    ((2000, 5), -1),
+    ((20, 3), -1),
+    ((9, 700), -1),
+    ((4, 3000), -1),
+    ((5, 3, 50, 41), 1),
+    ((12, 30, 9, 9), 1),
+    ((5, 17, 20, 20), 1),
+    ((3, 7, 601), 1),
+    ((70, 9, 7), 1),
+    ((6, 40, 13), 1),
+    ((1, 1, 17), 1),
+]
+# Features in groups, whose rows lie apart.
+GROUPS = [((120, 700), -1), ((500, 66), -1), ((30, 90, 7, 7), 1), ((11, 19, 1000), 1)]
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), WHOLE + GROUPS, ids=str)
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_a_part_is_float32_of_the_same_numbers(rng, dtype, shape, feature_axis, cancelling):
+    """To the bit, but for the rounding of y and dx: wherever the part lies, nothing else is done to it."""
+    x = arrays.sample(rng, shape, dtype, feature_axis)
+    dy = rng.standard_normal(shape).astype(dtype)
+    scale, offset = arrays.parameters(rng, shape, feature_axis, np.float32)
+    offset = offset.astype(dtype).astype(np.float32)  # rounded once, whatever is added to it
+    if cancelling:  # an outlier, a constant feature, a far mean, dy that is nearly y or nearly constant
+        features = np.moveaxis(x, feature_axis, 0)
+        features[-1].flat[0] = 300
+        features[0] = 3
+        features[len(features) // 2] *= 100
+        dy = pybn_ext.batch_norm_training(x, scale, offset, feature_axis=feature_axis)[0]
+        np.moveaxis(dy, feature_axis, 0)[::2] = 1
+    size = len(scale)
+    groups = -(-size // min(size, PART // (x.size // size)))
+    for group in range(groups):
+        some = slice(size * group // groups, size * (group + 1) // groups)
+        index = tuple(some if axis == feature_axis % x.ndim else slice(None) for axis in range(x.ndim))
+        ours = one_part(x, dy, scale, offset, feature_axis, index, some)
+        wide = one_part(
+            *(np.ascontiguousarray(each[index], np.float32) for each in (x, dy)),
+            scale[some],
+            offset[some],
+            feature_axis,
+        )
+        for name, expected in wide.items():
+            if ours[name].dtype == x.dtype:
+                expected = halves.rounded(expected, x.dtype)
+            assert ours[name].tobytes() == expected.tobytes(), f"{name} of features {some.start} to {some.stop}"
+
+
+def one_part(x, dy, scale, offset, feature_axis, index=(), some=slice(None)):
+    """All results of a batch, or of some of its features, by name; inference with the statistics of training."""
+    where = {"feature_axis": feature_axis}
+    y, mean, variance = pybn_ext.batch_norm_training(x, scale, offset, **where)
+    sums = pybn_ext.batch_norm_gradient_sums(x, mean, variance, dy, **where)
+    dx, dscale, doffset = pybn_ext.batch_norm_gradient(x, scale, mean, variance, dy, **where)
+    found = {"mean": mean, "variance": variance, "dscale": dscale, "doffset": doffset}
+    found |= {"sum of dy": sums.dy, "sum of dy x-hat": sums.dy_normalized}
+    found = {name: each[some] for name, each in found.items()}
+    arrays_of_x = {"y": y, "dx": dx}
+    arrays_of_x["dx from sums"] = pybn_ext.batch_norm_gradient_from_sums(x, scale, mean, variance, dy, sums, **where)
+    arrays_of_x["y of inference"] = pybn_ext.batch_norm_inference(x, scale, offset, mean, variance, **where)
+    arrays_of_x["dx of inference"] = pybn_ext.batch_norm_inference_gradient(x, scale, mean, variance, dy, **where)[0]
+    return found | {name: np.ascontiguousarray(each[index]) for name, each in arrays_of_x.items()}
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize("shape", [(40, 70), (4, 70, 50), (2, 70, 5)], ids=str)
+def test_a_parameter_that_is_nan_leaves_its_feature_nan(rng, dtype, shape):
+    """Whatever its payload: of ones alone, rounding it up would carry into the sign, and leave -0."""
+    x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    scale = np.ones(70, np.float32)
+    scale.view(np.uint32)[1::7] = rng.permutation([0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8001, 0x7FC00001, 0xFFC08000] * 2)
+    expected = np.broadcast_to(np.isnan(scale).reshape(-1, *[1] * (x.ndim - 2)), shape)
+    y, mean, variance = pybn_ext.batch_norm_training(x, scale, None, feature_axis=1)
+    np.testing.assert_array_equal(np.isnan(y), expected)
+    np.testing.assert_array_equal(
+        np.isnan(pybn_ext.batch_norm_inference(x, scale, None, mean, variance, feature_axis=1)), expected
+    )
+    dx = pybn_ext.batch_norm_gradient(x, scale, mean, variance, dy, feature_axis=1)[0]
+    np.testing.assert_array_equal(np.isnan(dx), expected)
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("shape", "feature_axis"), [((41, 333), -1), ((3, 5, 601), 1), ((7, 5, 30), 1)], ids=str)
+def test_y_may_be_x(rng, dtype, shape, feature_axis):
+    """The last register of a row is written over elements that are written already, and were read before."""
+    x = arrays.sample(rng, shape, dtype, feature_axis)
+    scale, offset = arrays.parameters(rng, shape, feature_axis, np.float32)
+    mean, variance = rng.normal(12, 1, scale.shape), rng.uniform(0.5, 2, scale.shape)
+    expected = pybn_ext.batch_norm_inference(x, scale, offset, mean, variance, feature_axis=feature_axis)
+    y = pybn_ext.batch_norm_inference(x, scale, offset, mean, variance, feature_axis=feature_axis, out=x)
+    assert y is x
+    assert y.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("dtype", arrays.HALVES)
 @pytest.mark.parametrize(("shape", "feature_axis"), [((9001, 5), -1), ((3, 2, PART + 501), 1)], ids=str)
 def test_terms_that_cancel_across_parts(rng, dtype, shape, feature_axis):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, ModuleType
 from typing import Any
 
 from pybn.study.adapters.functions import CourseFunctions, course_forward, from_names, from_operations, one_pixel
@@ -67,6 +67,7 @@ def course_functions(
     """
     if isinstance(implementation, CourseFunctions):
         return implementation
+    warm_up(implementation)
     if hasattr(implementation, "batch_norm_training"):
         return from_operations(implementation)
     if isinstance(implementation, Mapping | ModuleType):
@@ -103,11 +104,14 @@ def from_class(
     unknown = sorted(set(names or {}) - set(NAMEABLE))
     if unknown:
         raise ValueError(f"names may hold {', '.join(NAMEABLE)}, got {', '.join(unknown)}")
-    warm_up()
     given: dict[str, Any] = {"names": names, "build": build, "mode": mode, "acquainted": acquainted}
     name = layer.__name__.lower()
     if images if images is not None else "2d" in name or "spatial" in name:
-        return _of_images(_met_with_images(layer, given) or Adapted(layer, dims=4, **given))
+        met = _met_with_images(layer, given) or Adapted(layer, dims=4, **given)
+        flat = Adapted(layer, dims=2, **given)
+        if met.normalizes or not flat.normalizes:
+            return _of_images(met)
+        return CourseFunctions(*_pair(flat), None, *_pair(met, ("spatial",), ("spatial",)))
     flat = Adapted(layer, dims=2, **given)
     if "dims" in flat.maker.takes:
         spatial = Adapted(layer, dims=4, **given)
@@ -135,8 +139,17 @@ def _met_with_images(layer: type, given: Mapping[str, Any]) -> Adapted | None:
 
 
 def _speaks_of_images(layer: type) -> bool:
-    """Whether a class has code for four axes: it counts them, or names three of them."""
-    return any(const in (4, (0, 2, 3), (0, 1, 2)) for code in codes_of(layer) for const in code.co_consts)
+    """Whether a class has code for four axes: it counts them, names three of them, or changes their order."""
+    codes = list(codes_of(layer))
+    counts = any(const in (4, (0, 2, 3), (0, 1, 2)) for code in codes for const in code.co_consts)
+    moves = {"transpose", "permute", "moveaxis", "swapaxes"}
+    return counts or any(moves & set(code.co_names) and {2, 3} <= _numbers(code) for code in codes)
+
+
+def _numbers(code: CodeType) -> set[int]:
+    """Whole numbers among a function's constants, and in their tuples."""
+    flat = [each for const in code.co_consts for each in (const if isinstance(const, tuple) else (const,))]
+    return {each for each in flat if isinstance(each, int)}
 
 
 def _pair(adapted: Adapted, forward=("training", "statistics", "test"), backward=("backward",)) -> tuple[Any, Any]:
@@ -155,12 +168,43 @@ def _of_images(adapted: Adapted) -> CourseFunctions:
     return CourseFunctions(flat, Function(adapted, backward, ("backward",)) if backward else None, None, *spatial)
 
 
-def warm_up() -> None:
-    """The first gradient of PyTorch imports for seconds; that must not count against a student's time."""
+def warm_up(implementation: Any) -> None:
+    """Have PyTorch import what its first gradient needs: that must not count against a student's time.
+
+    For a number's gradient, which the adapter asks for, that is little; for an array's, as a student may ask for in a
+    backward of his own, PyTorch 2.13 imports sympy and 480 other modules, half a second and more on a busy machine.
+    """
     torch = sys.modules.get("torch")
-    if torch is not None:
-        x = torch.ones(2, requires_grad=True)
-        torch.autograd.grad((x * x).sum(), [x])
+    if torch is None:
+        return
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad((x * x).sum(), [x])
+    if any({"backward", "grad"} & set(code.co_names) for code in _codes_beside(implementation)):
+        torch.autograd.grad(x * x, [x], torch.ones(2))
+
+
+def _codes_beside(implementation: Any) -> Iterator[CodeType]:
+    """The code of all functions and classes of the file or the table that this comes from."""
+    module = implementation if isinstance(implementation, ModuleType) else inspect.getmodule(implementation)
+    table = implementation if isinstance(implementation, Mapping) else vars(module) if module else {}
+    own = [implementation, *(held for held in table.values() if getattr(held, "__module__", "") == module_name(table))]
+    for held in own:
+        if inspect.isclass(held):
+            yield from codes_of(held)
+        elif isinstance(getattr(held, "__code__", None), CodeType):
+            yield from _with_inner(held.__code__)
+
+
+def module_name(table: Mapping[str, Any]) -> str:
+    """What a module's functions have as their `__module__`."""
+    return str(table.get("__name__", ""))
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _with_inner(const)
 
 
 def operations(implementation: Any) -> Any:

@@ -74,9 +74,14 @@ class MetWithGradients(MetWithSettings):
             return layer
 
         given = runner.laid(self._shaped(batch(3)))
-        found = trying.find_backward(trained, given, {self.names.get("forward", ""), self.runner.mode.other_forward})
+        others = {self.names.get("forward", ""), self.runner.mode.other_forward}
+        found = trying.find_backward(trained, given, others)
         if found:
             self.names["backward"] = self.runner.backward_name = found
+        elif suspects := trying.needing_forward(trained, given, others):
+            self.suspected = True
+            reason = f"no method is known for the backward; one that needs a forward before it: {', '.join(suspects)}"
+            self._record("backward", reason, f"names={{'backward': {suspects[0]!r}}}")
         return bool(found)
 
     def _blame_backward(self, error: Exception, layer: Any) -> None:
@@ -131,6 +136,7 @@ class MetWithGradients(MetWithSettings):
         self.learns = all(not np.array_equal(before[p], after[p]) for p in places if p is not None)
         return self.learns
 
+    suspected = False  # a method may be the backward
     raises_backward = False  # on the trial's batch
     learns = False
     rate: Place | None = None  # where the layer keeps the learning rate of its own steps
@@ -154,4 +160,4 @@ class MetWithGradients(MetWithSettings):
 
     def has_backward(self) -> bool:
         """Whether there are gradients at all."""
-        return self.has_own_backward() or (self.runner is not None and self.runner.torch)
+        return self.has_own_backward() or self.suspected or (self.runner is not None and self.runner.torch)

@@ -77,6 +77,8 @@ class Adapted(MetWithGradients):
             place = self.roles.places.get(role)
             if place is None or value is None:
                 continue
+            if role == "gamma" and self.roles.base:
+                value = value - self.roles.base
             if isinstance(value, np.ndarray):
                 value = value.reshape(self._shape_of(layer, role, place, value))
             put(layer, place, value)
@@ -117,6 +119,8 @@ class Adapted(MetWithGradients):
     def backward(self, dout: np.ndarray, run: Run) -> Any:
         """The course's backward: dx, dgamma, dbeta."""
         assert self.runner is not None
+        if self.suspected:
+            raise NotMade("; ".join(reason for _, reason, _ in self.records))
         if not self.has_own_backward():
             return self._autograd(dout, run)
         if run.used:

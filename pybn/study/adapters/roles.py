@@ -46,6 +46,7 @@ class Roles:
     places: dict[str, Place] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     lazy: bool = False
+    base: float = 0.0  # gamma is this and what stands in its place: 1 where a layer keeps its difference from one
 
     def missing(self, *roles: str) -> list[str]:
         """Those of the roles that have no place."""
@@ -79,6 +80,8 @@ def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
         if role not in roles.places and place is not None and place not in roles.places.values():
             roles.places[role] = place
     _parameters(trial, layer, roles, named)
+    if "gamma" in roles.places:
+        roles.base = _base(trial, roles.places["gamma"])
     _averages(trial, layer, roles)
     _numbers(trial, layer, roles)
     for role, place in list(roles.places.items()):
@@ -135,6 +138,18 @@ def _effect(trial: Trial, place: Place) -> str:
     if np.abs(one - move).max() <= CLOSE * size:
         return "shift"
     return "scale" if np.abs(two - one).max() <= CLOSE * size and np.ptp(one, 0).min() > CLOSE * size else "other"
+
+
+def _base(trial: Trial, place: Place) -> float:
+    """What is added to the number that stands there: with gamma 0 every row comes out alike."""
+    for base in (0.0, 1.0):
+        try:
+            out, _ = trial({place: np.full(FEATURES, -base)}, True)
+        except UNABLE:
+            continue
+        if np.isfinite(out).all() and np.ptp(out, 0).max() <= CLOSE:
+            return base
+    return 0.0
 
 
 # --- averages -------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class Runner:
                 raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
             own = inspect.signature(call).parameters
             out = call(given, **{name: value for name, value in flags.items() if name in own})
-        if isinstance(out, tuple) and len(out) > 1 and np.shape(out[0]) == np.shape(given):
+        if isinstance(out, tuple) and len(out) > 1 and as_array(out[0]) is not None:
             return Run(layer, out[0], given, rows, out[1] if len(out) == 2 else out[1:])
         return Run(layer, self._output(layer) if out is None else out, given, rows)
 

@@ -90,10 +90,12 @@ def first_array(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 def find_backward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -> str:
     """The method that is proportional to what it is given, after a forward and not before: a gradient.
 
+    Where none is, the only one that needs a forward before it and gives what has the shape of x: a wrong gradient.
     "" where it is not one alone.  trained gives a new layer after its forward, and with False before it;
     but are methods that have another role.
     """
-    found = []
+    found: list[str] = []
+    others: list[str] = []
     taken = (*but, *NAMES["forward"], *NAMES["test forward"])
     for name in own_methods(type(trained())):
         try:
@@ -104,11 +106,27 @@ def find_backward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -
         except Exception:  # not a backward
             continue
         nothing, once, twice = (_dx(each, given.shape) for each in results)
-        if nothing is None or once is None or twice is None or not np.abs(once).max() > 0:
+        if nothing is None or once is None or twice is None:
             continue
-        if np.abs(nothing).max() == 0 and np.allclose(twice, 2 * once):
-            found.append(name)
+        linear = np.abs(once).max() > 0 and np.abs(nothing).max() == 0 and np.allclose(twice, 2 * once)
+        (found if linear else others).append(name)
+    found = found or others
     return found[0] if len(found) == 1 else ""
+
+
+def needing_forward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -> list[str]:
+    """Methods that run on an array after a forward and not before it: what may be a backward, whatever it gives."""
+    found = []
+    for name in own_methods(type(trained())):
+        if bare(name) in map(bare, (*but, *NAMES["forward"], *NAMES["test forward"])):
+            continue
+        try:
+            wanted = takes_one(getattr(trained(), name)) and not _runs(getattr(trained(False), name), given)
+        except Exception:  # no method of a layer
+            continue
+        if wanted and _runs(getattr(trained(), name), given):
+            found.append(name)
+    return found
 
 
 def _runs(call: Callable[..., Any], given: Any) -> bool:

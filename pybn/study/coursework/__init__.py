@@ -22,11 +22,11 @@ from pybn.study.coursework.apart.host import Host, NoVerdict
 from pybn.study.coursework.averages.judge import CONVENTIONS, CUMULATIVE, judge_statistics, measure_statistics
 from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images.judge import judge_spatial
-from pybn.study.coursework.output.edges import backward_edges, habits, judge_edges
+from pybn.study.coursework.output.edges import STATE_KEPT, backward_edges, habits, judge_edges
 from pybn.study.coursework.output.inference import SPEAKING, judge_test, judge_test_of, modes_swapped, without_copies
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
-from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Said, merged, not_judged
+from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Said, finding, merged, not_judged
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
 from pybn.study.coursework.student.probes import of_own
@@ -155,7 +155,7 @@ def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFun
     given = {"names": names, "build": build, "mode": mode}
     if not inspect.isclass(implementation):
         return course_functions(implementation, **given)
-    adapters.warm_up()
+    adapters.warm_up(implementation)
     met = sandbox.run(lambda: course_functions(implementation, **given), limit=ACQUAINTANCE * limit)
     if met.failure == "raised" and isinstance(met.error, TypeError | ValueError):
         raise met.error
@@ -191,6 +191,10 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
         seen = merged(part, [Said(code, name) for code, where, name in student.seen if where == part])
         alone = [each for each in seen if each.code in SPEAKING]
         found[part] = alone or seen + found[part]
+    if any(each.code == STATE_KEPT for each in found.get("training", [])):  # what it keeps is in every number
+        for part in ("statistics", "test", "spatial"):
+            if any(each.kind in DEPARTURES for each in found.get(part, [])):
+                found[part] = [finding("not-judged", part, message="what is kept between calls is in it")]
     found |= modes_swapped(found)
     without_copies(found)
     for habit in habits(student, found):

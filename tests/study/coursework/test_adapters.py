@@ -7,6 +7,7 @@ from pybn import reference
 from pybn.study import adapters
 from pybn.study.adapters import places
 from pybn.study.coursework import check_batch_norm
+from tests.support.manners import run
 from tests.support.students import right
 
 
@@ -249,3 +250,26 @@ def test_a_place_is_written_at_any_depth_and_nothing_beside_it(place):
     places.put(owner, place, np.full(2, 3.0))
     changed = {at for at, leaf in places.walk(owner) if leaf is not None and leaf[0] == 3}
     assert changed == {place}
+
+
+OWN_BACKWARD = """
+def batchnorm_forward(x, gamma, beta, bn_param):
+    return x, None
+
+def batchnorm_backward(dout, cache):
+    cache.backward(dout)
+"""
+
+
+@pytest.mark.parametrize(("method", "arrays"), [("backward", True), ("sum", False)])
+def test_what_the_first_gradient_of_an_array_imports_is_imported_before_the_clock_runs(method, arrays, monkeypatch):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is optional")
+    asked, grad = [], torch.autograd.grad
+
+    def recorded(outputs, inputs, *cotangents, **options):
+        asked.append(bool(cotangents))
+        return grad(outputs, inputs, *cotangents, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", recorded)
+    adapters.course_functions(run(OWN_BACKWARD.replace("cache.backward", f"cache.{method}")))
+    assert any(asked) == arrays

@@ -66,6 +66,19 @@ SLIPS = {
 }  # fmt: skip
 
 
+def test_a_wrong_backward_of_any_name_is_judged():
+    """Not proportional to what it is given, it is the one method that needs a forward and gives what has x's shape."""
+    report = said("finnish", ("self.normi * (virhe * self.normi).mean(0)", "self.normi"))
+    assert report.parts["backward"].status == "wrong", report.text
+
+
+def test_what_may_be_a_backward_is_not_passed_over():
+    report = said("finnish", ("return self.kerroin / self.k * (", "return (self.kerroin / self.k * ("),
+                  ("(virhe * self.normi).mean(0))", "(virhe * self.normi).mean(0))).sum(0)"))  # fmt: skip
+    assert report.parts["backward"].status == "not judged"
+    assert "names={'backward': 'taakse'}" in report.text
+
+
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_behind_foreign_names_is_seen(slip):
     name, edits, code = SLIPS[slip]

@@ -113,6 +113,19 @@ def test_sums_that_test_mode_divides_by_their_number_are_not_judged():
     assert report.parts["training"].ok
 
 
+class Infinite(Shadowed):
+    """An average that is divided by itself: from zeros it is infinite."""
+
+    def forward(self, x, training=True):
+        out = super().forward(x, training)
+        self.running_mean = self.momentum / self.running_mean * 0 + self.momentum / np.zeros_like(self.running_mean)
+        return out
+
+
+def test_infinite_averages_are_judged():
+    assert not check_batch_norm(Infinite).ok
+
+
 class Fixed:
     """eps and momentum in the code; one slip, in backward."""
 

@@ -1186,3 +1186,38 @@ class FusedNorm:
         self.d_weight, self.d_bias = np.einsum("ij,ij->j", dy, self.hat), dy.sum(0)
         return self.gain * (dy - dy.mean(0) - self.hat * self.d_weight / len(dy))
 """
+
+RIGHT["difference_from_one"] = """
+import numpy as np
+
+class OnePlus:
+    def __init__(self, channels, eps=1e-5, rate=0.9):
+        self.eps, self.rate, self.training = eps, rate, True
+        self.delta, self.bias = np.zeros(channels), np.zeros(channels)
+        self.mean, self.var = np.zeros(channels), np.ones(channels)
+
+    def train(self):
+        self.training = True
+
+    def eval(self):
+        self.training = False
+
+    def forward(self, x):
+        rows = x.reshape(x.shape[0], x.shape[1], -1).transpose(0, 2, 1).reshape(-1, x.shape[1])
+        mean, var = (rows.mean(0), rows.var(0)) if self.training else (self.mean, self.var)
+        if self.training:
+            self.mean = self.rate * self.mean + (1 - self.rate) * mean
+            self.var = self.rate * self.var + (1 - self.rate) * var
+        self.inverse = 1 / np.sqrt(var + self.eps)
+        self.hat = (rows - mean) * self.inverse
+        return self._back((1 + self.delta) * self.hat + self.bias, x.shape)
+
+    def _back(self, rows, shape):
+        return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+
+    def backward(self, dy):
+        d = np.moveaxis(dy, 1, -1).reshape(-1, dy.shape[1])
+        self.d_delta, self.d_bias = (d * self.hat).sum(0), d.sum(0)
+        inner = d - self.d_bias / len(d) - self.hat * self.d_delta / len(d)
+        return self._back((1 + self.delta) * self.inverse * inner, dy.shape)
+"""

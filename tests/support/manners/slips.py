@@ -487,4 +487,18 @@ CLASSES = [
         "the mean out of the graph in 2-D alone, eps written in the class",
         ["mean-path-missing"],
     ),
+    (
+        "difference_from_one",
+        "inner = d - self.d_bias / len(d) - self.hat * self.d_delta / len(d)",
+        "inner = d - self.hat * self.d_delta / len(d)",
+        "the mean's path, in a layer that keeps gamma - 1",
+        ["mean-path-missing"],
+    ),
+    (
+        "two_dimensional",
+        "self.N = Z.shape[0] * Z.shape[2] * Z.shape[3]",
+        "self.N = Z.shape[0] * Z.shape[2]",
+        "the width left out of the count",
+        ["images-count"],
+    ),
 ]

@@ -507,4 +507,9 @@ EDITS = [
         [("m * rm + (1 - m) * mean, m * rv", "(1 - m) * rm + m * mean, m * rv")],
         {"spatial": "momentum-swapped"},
     ),
+    (
+        "staged",
+        [("x.transpose(0, 2, 3, 1).reshape(-1, c), gamma", "x.reshape(c, -1).T, gamma")],
+        {"spatial": "channels-mixed"},
+    ),
 ]

@@ -73,8 +73,14 @@ SLIPS = [
     ),
     ("centre-mixed", "staged", [("(x - running_mean) / np", "(x - (running_mean + x.mean(0)) / 2) / np")]),
     ("offset-for-scale", "staged", [("va3 = gamma * va2", "va3 = beta * va2")]),
+    ("test-trains", "staged", [('if mode == "train":', 'if mode == "train" or "test":')]),
+    ("bessel-in-test", "staged", [("np.sqrt(running_var + eps)", "np.sqrt(running_var * n / (n - 1) + eps)")]),
+    ("type", "staged", [("    return out, cache\n", "    return cache, out\n")]),
     ("affine-exchanged", "staged", [("va3 = gamma * va2", "va3 = beta * va2"), (OUT, "out = va3 + gamma")]),
     ("variance-about-whole", "staged", [("carre = xmu**2", "carre = (x - x.mean())**2")]),
+    ("mean-not-averaged", "staged", [("mu = 1 / float(n) * np.sum", "mu = np.sum")]),
+    ("not-centred", "staged", [("xmu = x - mu", "xmu = x")]),
+    ("denominator-power", "staged", [("invvar = 1.0 / sqrtvar", "invvar = var + eps")]),
     ("mean-of-n-1", "staged", [("mu = 1 / float(n) * np.sum", "mu = 1 / float(n - 1) * np.sum")]),
     ("row-order", "staged", [(VAR, "var = sum((x[i] - x[: i + 1].mean(0)) ** 2 for i in range(n)) / n")]),
     ("some-features", "staged", [(OUT, "out = va3 + beta\n        out[:, 3] = np.tanh(out[:, 3])")]),
@@ -112,6 +118,18 @@ SLIPS = [
         [("running_mean = momentum * running_mean", "running_mean = momentum**2 * running_mean")],
     ),
     ("rows-left-out", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * x[0]")]),
+    ("constant-added", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum)")]),
+    (
+        "averages-stored-exchanged",
+        "staged",
+        [
+            (
+                'bn_param["running_mean"] = running_mean',
+                'bn_param["running_mean"], running_var = running_var, running_mean',
+            )
+        ],
+    ),
+    ("whole-numbers", "staged", [("(1.0 - momentum) * mu", "(1.0 - momentum) * (np.sum(x, axis=0) // n)")]),
     ("nothing-taken", "staged", [(KEPT, "(1.0 - momentum) * 0 * var")]),
     ("old-forgotten", "staged", [("running_var = momentum * running_var +", "running_var = 0 * running_var +")]),
     ("averages-alike", "staged", [('bn_param["running_var"] = running_var', 'bn_param["running_var"] = running_mean')]),
@@ -160,6 +178,7 @@ SLIPS = [
         "paper",
         [("dx = dxhat / np.sqrt(var + eps) + dvar * 2 * (x - mean) / m + dmean / m", "dx = dmean / m + 0 * x")],
     ),
+    ("dx-not-divided", "einsum", [("return gamma * inv / n", "return gamma / n")]),
     ("gradients-order", "staged", [(DX, "return dgamma, dbeta, dx")]),
     ("rows-left-out", "staged", [(DX, "dx[-1] = 0\n    return dx, dgamma, dbeta")]),
     ("rows-left-out", "staged", [(BETA, "dbeta = np.sum(dout[:-1], axis=0)")]),
@@ -302,6 +321,21 @@ SLIPS = [
             (
                 "(x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + eps)",
                 "(x - x.mean((0, 3), keepdims=True)) / np.sqrt(x.var((0, 3), keepdims=True) + eps)",
+            )
+        ],
+    ),
+    (
+        "images-not-summed",
+        "direct images",
+        [(".reshape(wide), dgamma, dbeta", ".reshape(wide), dgamma, dout.sum(0)")],
+    ),
+    (
+        "variance-apart",
+        "direct images",
+        [
+            (
+                "np.sqrt(var.reshape(wide) + eps)",
+                "np.sqrt(((x - mean.reshape(wide)) ** 2).mean((0, 2), keepdims=True) + eps)",
             )
         ],
     ),

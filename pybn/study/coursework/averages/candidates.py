@@ -127,6 +127,7 @@ VARIANCES = (
         _BY_FEATURES, "(sum of squared distances / features)", lambda p: ((p.x - p.mean) ** 2).sum(0) / len(p.mean)
     ),
     Statistic("absolute-deviation", "mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0)),
+    Statistic("absolute-deviation", "squared mean absolute distance", lambda p: np.abs(p.x - p.mean).mean(0) ** 2),
     Statistic(_DEVIATION, "root of the mean of x^2", lambda p: np.sqrt((p.x**2).mean(0))),
     Statistic("other-statistic-stored", "batch mean", lambda p: p.mean),
     Statistic(_GLOBAL, "variance of the whole array", lambda p: _whole(p, p.x.var())),
@@ -138,6 +139,7 @@ VARIANCES = (
         "mean squared distance from the whole array's mean",
         lambda p: ((p.x - p.x.mean()) ** 2).mean(0),
     ),
+    Statistic("mean-not-averaged", "mean squared distance from the sum", lambda p: ((p.x - p.x.sum(0)) ** 2).mean(0)),
     Statistic("mean-of-n-1", "mean squared distance from (sum / (n - 1))", lambda p: ((p.x - _more(p)) ** 2).mean(0)),
     Statistic("hat-variance-stored", "variance of x_hat", lambda p: p.variance / (p.variance + p.epsilon)),
     Statistic("variance-squared-stored", "squared batch variance", lambda p: p.variance**2, lambda v, e: v**2),

@@ -46,8 +46,9 @@ FOLLOWS, CUMULATIVE = known("follows-convention"), known("averages-cumulative")
 
 def measure_statistics(student: Student, training: Judged) -> Stored | None:
     """The rules of what a training step stores; None where the forward stores nothing because it fails."""
-    if any(step.failure and step.mean is None for step in training.steps):
-        return None
+    for step, probe in zip(training.steps, PROBES, strict=True):
+        if step.failure and (step.mean is None or np.array_equal(step.mean, probe.averages[0])):
+            return None
     return fresh_rule(student, stored_rule(PROBES, training.steps))
 
 
@@ -77,11 +78,17 @@ def judge_statistics(
     return Judged(merged("statistics", said), steps=training.steps)
 
 
+OTHER = known("other-statistic-stored")
+
+
 def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -> list[Said]:
     """Departures that no convention explains, and the rules that nothing explains."""
     said = []
     if all(_alike(step) for step in steps):
         return [Said("averages-alike")]
+    rules = stored.mean, stored.variance
+    if all(each is not None and each.old == "other" and each.statistic.code == OTHER for each in rules):
+        return [Said("averages-stored-exchanged")]
     for index, rule in enumerate((stored.mean, stored.variance)):
         if rule is None:
             said.append(_unexplained(student, index, rule, steps))
@@ -97,7 +104,9 @@ def _rule_findings(student: Student, stored: Stored, steps, used: bool | None) -
 
 # What is averaged, and what of the same numbers has normalized in training: one slip, told as that.
 _NORMALIZED = {
-    known("sum-stored"): (known("variance-not-averaged"),),
+    known("sum-stored"): (known("variance-not-averaged"), known("mean-not-averaged")),
+    known("variance-uncentred"): (known("not-centred"),),
+    known("variance-about-whole"): (known("global-mean"),),
     known("global-stored"): (known("global-variance"), known("global-mean")),
     known("divided-by-features-stored"): (known("divided-by-features"),),
     known("deviation-stored"): (known("deviation-under-root"),),
@@ -140,6 +149,9 @@ def _apart(stored: Stored) -> list[Said]:
 def _departures(name: str, rule: Rule, debiased: bool, used: bool | None) -> list[Said]:
     if rule.sense.code == "momentum-rule" and abs(rule.take) < 1e-6 and rule.old == "own" and not debiased:
         return [Said("nothing-taken", name, _evidence(name, rule), {"keep": _shown(rule.keep)})]
+    if rule.sense is UNKNOWN and rule.statistic.code == "global-stored":  # any number is a multiple of it
+        added = _shown(rule.take * float(rule.statistic.of(PROBES[0])[0]))
+        return [Said("constant-added", name, "", {"keep": _shown(rule.keep), "added": f"{added:.4g}"})]
     codes = [rule.statistic.code, rule.factor.code]
     if rule.epsilon and not rule.statistic.code:  # beside a deviation it is the student's own way to make one
         codes.append(EPSILON_STORED)
@@ -171,10 +183,22 @@ def _by_the_nearest(stored: Stored, torch: bool) -> list[Said]:
         return _by_pytorch(stored)
     if sample and SWAPPED not in senses:
         return [_follows("paper")]
-    said = _swapped(stored, RIGHT)
-    if sample:
+    said = [] if _one_of_pytorch(stored) else _swapped(stored, RIGHT)
+    if (
+        sample and variance is not None and variance.sense is not RIGHT
+    ):  # beside a momentum that is right it is the paper's
         said.append(Said("sample-variance-averaged", NAMES[1], _evidence(NAMES[1], variance)))
     return said
+
+
+def _one_of_pytorch(stored: Stored) -> bool:
+    """Whether one average counts PyTorch's way, and the other is wrong and keeps as much: that tells nothing."""
+    rules = stored.mean, stored.variance
+    others = [rule for rule in rules if rule is None or rule.sense is not SWAPPED]
+    if len(others) != 1:
+        return False
+    kept = 1 - PROBES[0].momentum
+    return all(rule is None or (rule.sense is not RIGHT and np.isclose(rule.keep, kept, atol=1e-3)) for rule in others)
 
 
 def _by_pytorch(stored: Stored) -> list[Said]:
@@ -225,6 +249,9 @@ def _unexplained(student: Student, index: int, rule: Rule | None, steps) -> Said
     averages = [(each.mean, each.variance)[index] for each in steps]
     if _of_order(student, index, got):
         return _left_out(name, steps, evidence) or Said("row-order", name, evidence)
+    taken = [(a - p.momentum * p.averages[index]) / (1 - p.momentum) for a, p in zip(averages, PROBES, strict=True)]
+    if all(np.allclose(each, np.round(each), atol=1e-9) and each.any() for each in taken):
+        return Said("whole-numbers", name, evidence)
     some = some_features(averages, [each.averages_after(**student.rule)[index] for each in PROBES])
     if some:
         return Said("some-features", name, evidence, some)

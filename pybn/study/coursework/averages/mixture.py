@@ -24,8 +24,9 @@ def mixture(index: int, probe: Probe, step: Step) -> str:
     batch = {f"the batch {name}": value for name, value in zip(names, (probe.mean, probe.variance), strict=True)}
     old = {f"the old {name}": value for name, value in zip(names, probe.averages, strict=True)}
     own, other = names[index], names[1 - index]
+    one = {"1": np.ones_like(probe.mean)}
     updated = {f"the old {own}": old[f"the old {own}"], f"the new {other}": new[1 - index], **batch}
-    sums = [_sum(new[index], parts, probe) for parts in ({**old, **batch}, updated)]
+    sums = [_sum(new[index], parts, probe) for parts in ({**old, **batch}, {**old, **batch, **one}, updated)]
     return min(filter(None, sums), key=len, default="")
 
 

@@ -18,8 +18,11 @@ from pybn.study.coursework.gradient.terms import name_terms
 from pybn.study.coursework.output.fit import SINGLE, agree, some_features
 from pybn.study.coursework.output.training import PROBES, Judged, train
 from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
+from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
+
+OPEN = (known("dscale-of-line"), known("unexplained-parameter"), known("some-features"), known("parameter-factor"))
 
 
 def judge_backward(student: Student, role: str, training: Judged) -> Judged:
@@ -28,6 +31,8 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
         return Judged([finding("not-judged", role, message=f"{student.name('forward')} gave no cache")])
     found = [_gradients(student, role, probe)(probe.dy) for probe in PROBES]
     broken = next((each.failure for each in found if each.failure), None)
+    if broken and not training.right and "not have been used in the graph" in broken.message:
+        return Judged([finding("parameter-follows-forward", role, name="dgamma or dbeta", parameter="it")])
     if broken:
         return Judged([failed(role, student.name(role), broken)])
     if ("order", role) in student.habits:
@@ -36,6 +41,8 @@ def judge_backward(student: Student, role: str, training: Judged) -> Judged:
     own = None if training.right or training.trivial else [own_matrices(student, probe) for probe in PROBES]
     matrices = Matrices([_gradients(student, role, probe) for probe in PROBES], PROBES)
     findings = judge_parameters(student, role, found, own, matrices, training)
+    if training.trivial:  # of a forward that normalizes nothing there is no x_hat to tell what it is made of
+        findings = [each for each in findings if each.code not in OPEN]
     if odd and any(each.code.startswith("follows") for each in odd):
         return Judged(odd)  # the forward's own NaN is in everything
     findings = with_its_parameters(findings, odd or _inputs(student, role, found, training, matrices, own), matrices)

@@ -19,11 +19,12 @@ from pybn.study.coursework.gradient.units import deviations, own_units
 from pybn.study.coursework.output.fit import EXACT, SINGLE, some_features
 from pybn.study.coursework.output.oddities import rows_in_words
 from pybn.study.coursework.output.training import PROBES, Judged
-from pybn.study.coursework.report.findings import Finding, Said, first_difference, merged
+from pybn.study.coursework.report.findings import Finding, Said, finding, first_difference, merged
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
+UNSUMMED = known("gradient-not-summed")
 _UNSUMMED = {(known("gradient-not-summed"), known(f"{what}-not-summed")) for what in ("mean", "variance")}
 # What a gradient of a wrong shape was summed over; axes of size 1 left out.
 _SHAPES: Mapping[Any, str] = {
@@ -78,6 +79,8 @@ def with_its_parameters(findings: list[Finding], of_dx: list[Finding], matrices:
     slips = [each for each in findings if each.kind == "mistake"]
     if len(slips) != 1 or not any(each.kind in ("mistake", "epsilon") for each in of_dx):
         return findings + of_dx
+    if slips[0].code == UNSUMMED and of_dx[0].code == "unexplained-dx":  # nothing to hold it against
+        return [*findings, finding("dx-open", of_dx[0].part, of_dx[0].evidence)]
     if (slips[0].code, of_dx[0].code) not in _UNSUMMED and (
         slips[0].code in _OF_OTHER_UNITS or not all(map(_made_with, matrices.get(), PROBES))
     ):

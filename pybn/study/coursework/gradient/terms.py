@@ -77,8 +77,8 @@ def name_terms(role, matrices: Sequence[Backward], own, training: Judged | None,
     best = min(readings, key=_weight, default=[])
     if not readings:
         best = [finding("unexplained-dx", role, f"{evidence}; {_sums(matrices[0].dx)}")]
-    # After a wrong forward a half power of the deviation is that forward's root taken twice or not at all.
-    unsure = _weight(best) >= UNCERTAIN or any(f.code == "deviation-powers" and ".5 " in f.what for f in best)
+    # After a wrong forward powers of the deviation are that forward's root taken twice or not at all.
+    unsure = _weight(best) >= UNCERTAIN or any(f.code == "deviation-powers" for f in best)
     if training is not None and unsure and any(f.kind == "mistake" for f in training.findings):
         return [finding("dx-open", role, evidence)]
     return best
@@ -156,7 +156,10 @@ def _slips(role, terms, target, others, evidence, *, certain: bool = True) -> li
         return [finding("gradient-terms", role, evidence)]
     there = [present[term] or term in spoken for term in range(3)]
     left = [None if term in spoken else factors[term] for term in range(3)]
-    return [*said, *_missing(role, there, evidence), *_factors(role, left, evidence, ratios)]
+    of_factors = _factors(role, left, evidence, ratios)
+    if not there[0]:  # of a - b only b is left, or its other sign
+        of_factors = [each for each in of_factors if each.code not in (*_SIGN.values(), "dx-sign")]
+    return [*said, *_missing(role, there, evidence), *of_factors]
 
 
 def _left_out(role, terms, foreign: str, present, evidence: str) -> Finding:
@@ -249,6 +252,8 @@ def _epsilon_factors(role, factors: Sequence[Factor | None], evidence) -> list[F
 
 def _overall(role, common: Factor, evidence) -> list[Finding]:
     """A factor that all of dx has: each of its parts is a slip of its own."""
+    if common.deviation and common.constant != "1" and not (common.scale or common.offset):
+        return [finding("dx-factor", role, evidence, factor=_written(common))]
     codes: list[tuple[str, dict]] = []
     if common.sign < 0:
         codes.append(("dx-sign", {}))
@@ -258,7 +263,9 @@ def _overall(role, common: Factor, evidence) -> list[Finding]:
         codes.append(("scale-power-in-dx", {"power": 1 + common.scale}))
     if common.offset:
         codes.append(("offset-in-dx", {}))
-    if common.deviation:
+    if common.deviation == 1:
+        codes.append(("dx-not-divided", {}))
+    elif common.deviation:
         codes.append(("deviation-power-in-dx", {"power": common.deviation - 1}))
     if common.constant == "1/n":
         codes.append(("gradients-averaged", {"name": "dx"}))

@@ -72,14 +72,17 @@ def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[i
     out = normalized * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
     if axes != (1,):
         yield RULES.get(axes, "wrong-axes"), axes, out
-        yield known("variance-apart"), axes, _variance_apart(tuple(axis for axis in range(4) if axis not in axes))
+        shared = tuple(axis for axis in range(4) if axis not in axes)
+        for about in (None, (0, 2, 3)):  # about its own mean, or about the channel's
+            yield known("variance-apart"), axes, _variance_apart(shared, about)
 
 
-def _variance_apart(shared: tuple[int, ...]) -> np.ndarray:
-    """The book's output, but for a variance that is taken over other axes."""
+def _variance_apart(shared: tuple[int, ...], about: tuple[int, ...] | None) -> np.ndarray:
+    """The book's output, but for a variance that is taken over other axes, about the mean over some."""
     x, channel = images(ROWS.x), (1, CHANNELS, 1, 1)
     centred = x - x.mean((0, 2, 3), keepdims=True)
-    out = centred / np.sqrt(x.var(shared, keepdims=True) + ROWS.epsilon)
+    distances = x - x.mean(shared if about is None else about, keepdims=True)
+    out = centred / np.sqrt((distances**2).mean(shared, keepdims=True) + ROWS.epsilon)
     return out * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
 
 
@@ -94,6 +97,8 @@ def _reordered(normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
             yield code, (), back
     moved = x.transpose(1, 0, 2, 3).reshape(CHANNELS, -1).reshape(-1, CHANNELS)
     yield "channels-mixed", (), normalize(moved, ROWS.scale, ROWS.offset).reshape(SHAPE)
+    for back in put_back(normalize(x.reshape(CHANNELS, -1).T, ROWS.scale, ROWS.offset).T):
+        yield "channels-mixed", (), back
 
 
 def put_back(flat: np.ndarray) -> Iterator[np.ndarray]:

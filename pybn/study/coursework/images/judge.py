@@ -31,6 +31,8 @@ from pybn.study.coursework.report.findings import Finding, Said, failed, finding
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.student import Failure, Gradients, Step, Student
 
+_AXES = {SHAPE[0]: "the images", SHAPE[2]: "height", SHAPE[3]: "width"}
+OF_ROWS = (known("row-order"), known("rows-left-out"))  # axes in another order are, too, where there are positions
 IMAGES_OWN = (known("count-without-positions"), known("images-dx-put-back"))  # a single pixel cannot show these
 
 
@@ -149,7 +151,8 @@ def _as_flat(student: Student, judge: Callable[[Student], list[Finding]]) -> lis
     """What the 4-D pair does wrong on images of one pixel, where it must be a 2-D pair."""
     forward, backward = one_pixel(student.function("spatial_forward"), student.functions["spatial_backward"])
     pair = Student({"forward": forward, "backward": backward}, student.limit)
-    return [replace(found, part="spatial") for found in judge(pair) if found.kind in ("mistake", "epsilon")]
+    told = [found for found in judge(pair) if found.kind in ("mistake", "epsilon") and found.code not in OF_ROWS]
+    return [replace(found, part="spatial") for found in told]
 
 
 def _normalizers(student: Student, same_layer: bool):
@@ -211,7 +214,7 @@ def _backward(student: Student, pair: Pair, *, forward_right: bool) -> list[Find
     own = [each for each in _own_backwards(student, pair) if not each.failure and each.dx is not None]
     if np.isnan(got.dx).any():
         return [_not_a_number(got.dx, own)]
-    of_parameters = _parameters(pair, got, own, forward_right)
+    of_parameters = _parameters(student, pair, got, own, forward_right)
     if of_parameters and _made_with(got):
         return [replace(each, what=f"{each.what}, and dx is made with it") for each in of_parameters]
     findings = _dx(student, pair, got, own, forward_right) + of_parameters
@@ -258,15 +261,16 @@ def _dx(student: Student, pair: Pair, got: Gradients, own: list[Gradients], forw
     evidence = first_difference("dx", got.dx, rights[0])
     if any(_same_numbers(got.dx, right) for right in rights):
         return [finding("images-dx-put-back", "spatial", evidence)]
-    return [finding(_dx_code(student, pair), "spatial", evidence)]
+    code, axes = _dx_code(student, pair)
+    return [finding(code, "spatial", evidence, axes=axes)]
 
 
 def _same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(np.sort(a, axis=None), np.sort(b, axis=None), rtol=1e-6, atol=1e-9))
 
 
-def _dx_code(student: Student, pair: Pair) -> str:
-    """The slip that the three terms' weights in each channel show."""
+def _dx_code(student: Student, pair: Pair) -> tuple[str, str]:
+    """The slip that the three terms' weights in each channel show, and axes that a count leaves out."""
 
     def call(dy: np.ndarray) -> Gradients:
         got = student.gradients("spatial_backward", images(dy), _forward(student, "spatial_forward").cache)
@@ -274,13 +278,24 @@ def _dx_code(student: Student, pair: Pair) -> str:
 
     measured = measure(call, ROWS)
     if measured is None:
-        return "images-dx"
+        return "images-dx", ""
     for units in (book_units(ROWS), _own_units(pair)):
         terms = coefficients(measured.dx, units)
-        code = _weights_code(terms.values[:3]) if terms.complete and not terms.others else ""
-        if code:
-            return code
-    return "images-dx"
+        if not terms.complete or terms.others:
+            continue
+        code, axes = _weights_code(terms.values[:3]), _left_out_of_count(terms.values[:3])
+        if code or axes:
+            return code or "images-count", axes
+    return "images-dx", ""
+
+
+def _left_out_of_count(weights: np.ndarray) -> str:
+    """The axes that n lacks, where both paths through the statistics are as many times too large."""
+    direct, *paths = weights * [[1.0], [-1.0], [-1.0]]
+    for axes in chain.from_iterable(combinations(_AXES, count) for count in (1, 2)):
+        if all(np.allclose(each, np.prod(axes) * direct, rtol=1e-3) for each in paths):
+            return " and ".join(_AXES[size] for size in axes)
+    return ""
 
 
 def _own_units(pair: Pair) -> Units:
@@ -308,7 +323,9 @@ def _weights_code(weights: np.ndarray) -> str:
     return codes.get(there, "")
 
 
-def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right: bool) -> list[Finding]:
+def _parameters(
+    student: Student, pair: Pair, got: Gradients, own: list[Gradients], forward_right: bool
+) -> list[Finding]:
     if not forward_right:  # they follow from the axes that were found wrong already
         return []
     book = {"dscale": (ROWS.dy * ROWS.normalized).sum(0), "doffset": ROWS.dy.sum(0)}
@@ -320,12 +337,24 @@ def _parameters(pair: Pair, got: Gradients, own: list[Gradients], forward_right:
         value = getattr(got, name)
         if value is None and any(getattr(each, name) is None for each in own):
             continue  # the 2-D one gives none either
-        if value is None or not any(right is not None and close(value, right) for right in rights):
+        axes = _not_summed(student.habits.get((f"{shown} shape", "spatial"), "")) if value is None else ""
+        if axes:
+            said.append(Said("images-not-summed", shown, "", {"axes": axes}))
+        elif value is None or not any(right is not None and close(value, right) for right in rights):
             evidence = "" if value is None else first_difference(shown, value, book[name])
             divided = "" if value is None else _divided(value, book[name])
             code = "images-parameter-divided" if divided else "images-parameter"
             said.append(Said(code, shown, evidence, {"factor": divided} if divided else {}))
     return merged("spatial", said)
+
+
+def _not_summed(detail: str) -> str:
+    """The axes, beside the channels, that a gradient of a wrong shape still has, in words."""
+    shape = re.match(r"\w+ is an array of shape \(([\d, ]*)\)", detail)
+    sizes = [int(size) for size in re.findall(r"\d+", shape[1])] if shape else []
+    if CHANNELS not in sizes or not set(sizes) <= {1, CHANNELS, *_AXES}:
+        return ""
+    return " and ".join(words for size, words in _AXES.items() if size in sizes)
 
 
 # What a sum over batch and positions may have been divided by.

@@ -103,6 +103,7 @@ FORMS = (
     Form("root-twice", 4.0, 1.0),  # the fourth root
     Form("denominator-power", 0.5, 1.0),  # (spread + eps)^2
     Form("denominator-power", 2 / 3, 1.0),  # (spread + eps)^1.5
+    Form("denominator-power", -1.0, 1.0),  # 1 / (spread + eps)
     Form("epsilon-on-inverse", -1.0, -0.5),  # divided by 1 / (1 / sqrt(spread) + eps)
     Form("multiplied-by-deviation", -2.0, 1.0),  # times sqrt(spread + eps)
 )
@@ -156,6 +157,7 @@ TRAINING_SPREADS = (
     Candidate("divided-by-features", lambda p, step: p.variance * p.count / len(p.mean)),
     Candidate("variance-about-whole", lambda p, step: _about(p, np.full_like(p.mean, p.x.mean()))),
     Candidate("mean-of-n-1", lambda p, step: _about(p, p.x.sum(0) / (p.count - 1))),
+    Candidate("mean-not-averaged", lambda p, step: _about(p, p.x.sum(0))),
     Candidate("mean-for-variance", lambda p, step: p.mean),
     Candidate(AVERAGED_VARIANCE, lambda p, step: p.averages[1]),
     Candidate(AVERAGED_VARIANCE, lambda p, step: _or(step.variance, p.averages[1])),
@@ -174,6 +176,7 @@ TRAINING_CENTRES = (
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
     Candidate("divided-by-features", lambda p, step: _by_features(p)),
     Candidate("mean-of-n-1", lambda p, step: p.x.sum(0) / (p.count - 1)),
+    Candidate("mean-not-averaged", lambda p, step: p.x.sum(0)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),
     Candidate("mean-added", lambda p, step: -p.mean),
     Candidate("mean-divided", lambda p, step: p.mean / p.deviation),

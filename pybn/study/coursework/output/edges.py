@@ -26,6 +26,9 @@ LARGE_MEAN_SINGLE, LOST_SINGLE = 1e3, 5e-3
 LARGE_SCALE, LOST_AT_SCALE = 1e5, 5e-9
 
 
+STATE_KEPT = known("state-kept")
+
+
 def judge_edges(student: Student, training: Judged, *, sample: bool = False) -> list[Finding]:
     """What ordinary batches do not show of the training forward; sample: it averages the sample variance."""
     told = {each.code for each in training.findings}
@@ -199,6 +202,8 @@ _SAID = {
     },
     known("gradient-shape"): {
         known("gradients-order"),
+        known("images-not-summed"),
+        *(known(code) for code in ("position-statistics", "instance-statistics", "wrong-axes", "variance-apart")),
         known("parameter-missing"),
         known("parameter-follows-forward"),
         known("gradient-matrix"),

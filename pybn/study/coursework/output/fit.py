@@ -115,6 +115,8 @@ def fit(columns: Sequence[np.ndarray], target: np.ndarray, tolerance: float) -> 
     if not np.isfinite(weight).all() or not np.isfinite(target).all():
         return None
     matrix = np.stack([column * weight for column in columns], axis=1)
+    if not np.isfinite(matrix).all():  # an infinite column has no weight, and 0 times it is no number
+        return None
     coefficients, _, rank, _ = np.linalg.lstsq(matrix, target * weight, rcond=1e-12)
     rest = np.abs(matrix @ coefficients - target * weight)
     return coefficients if rank == len(columns) and rest.max() <= tolerance else None

@@ -13,14 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from pybn.study.coursework.output.candidates import TEST
+from pybn.study.coursework.output.candidates import BOTH, TEST
 from pybn.study.coursework.output.training import PROBES, Judged, judge_output
 from pybn.study.coursework.report.findings import Finding, failed, finding, first_difference
 from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Step, Student
 
-MOVES = known("averages-move-in-test")
+MOVES, AFTER = known("averages-move-in-test"), known("test-after-update")
 ALIKE = known("averages-alike")
 NO_ROOT = known("no-root")
 SPEAKING = (known("last-batch-in-test"), known("made-anew"))  # of a part of which nothing else is worth saying
@@ -33,7 +33,10 @@ def judge_test(student: Student) -> Judged:
     """Is the output made of the given averages alone, and do they stay as they are?"""
     judged = _judge(student, None)
     moved = _moved(judged.steps[0], PROBES[0])
-    if moved:
+    codes = [each.code for each in judged.findings]
+    if moved and codes == [BOTH]:
+        judged.findings = [finding("test-trains", "test", moved)]
+    elif moved and AFTER not in codes:  # which says as much
         judged.findings.insert(0, finding(MOVES, "test", moved))
     return judged
 
@@ -55,7 +58,7 @@ def judge_test_of(student: Student, judged: Judged, kept: Kept | None) -> tuple[
 _SWAPPED = {
     "training": known("averages-in-training"),
     "statistics": known("averages-never-updated"),
-    "test": known("batch-statistics-in-test"),
+    "test": known("test-trains"),
 }
 
 
@@ -75,7 +78,7 @@ def modes_swapped(found: Mapping[str, Sequence[Finding]]) -> dict[str, list[Find
 def without_copies(found: dict[str, list[Finding]]) -> None:
     """One average stored in the place of the other moves it in test mode as well: that is told already."""
     if any(each.code == ALIKE for each in found.get("statistics", ())):
-        found["test"] = [each for each in found["test"] if each.code != MOVES]
+        found["test"] = [each for each in found["test"] if each.code not in (MOVES, "averages-exchanged")]
 
 
 def infer(student: Student, probe: Probe, rows: slice = slice(None), kept: Kept | None = None) -> Step:
@@ -96,7 +99,10 @@ def _judge(student: Student, kept: Kept | None) -> Judged:
     steps = tuple(infer(student, probe, kept=kept) for probe in PROBES)
     broken = next((step.failure for step in steps if step.failure), None)
     if broken:
-        return Judged([failed("test", f"{student.name('forward')} in test mode", broken)], steps=steps)
+        before = student.failures.get("training")
+        alike = before is not None and before.message == broken.message  # one line that both modes run
+        name = student.name("forward")
+        return Judged([failed("test", name if alike else f"{name} in test mode", broken)], steps=steps)
     if kept is not None:  # what it returns as averages is in its own terms
         steps = tuple(replace(step, mean=None, variance=None) for step in steps)
     return judge_output("test", PROBES, steps, [probe.test_out for probe in PROBES], TEST)

@@ -32,6 +32,11 @@ _SHARED = (
     (AVERAGED_MEAN, AVERAGED_VARIANCE, AVERAGED),
     (known("averages-exchanged"), known("mean-for-variance"), known("averages-exchanged")),
 )
+# A slip, and what it makes of another place as well.
+_WHOLE = (
+    (known("global-mean"), known("variance-about-whole")),
+    (known("absolute-deviation"), known("square-under-root")),
+)
 _AFTER = known("test-after-update")
 
 
@@ -46,6 +51,14 @@ def formula_findings(
     if first.form is None and first.centre.code == "mean-not-subtracted" and np.isclose(first.constant, 1, rtol=1e-4):
         return [finding("input-returned", part, evidence)]
     codes = [*_sources(first), *_denominator(formula, probes, tolerance), *_affine(first)]
+    if {code for code, _ in codes} >= {"variance-uncentred", "mean-not-subtracted"}:
+        together = ("variance-uncentred", "mean-not-subtracted")
+        codes = [("not-centred", {}), *(each for each in codes if each[0] not in together)]
+    if part == "test":
+        codes = [("bessel-in-test" if code == "sample-variance" else code, values) for code, values in codes]
+    for whole, of_it in _WHOLE:
+        if {whole, of_it} <= {code for code, _ in codes}:
+            codes = [each for each in codes if each[0] != of_it]
     codes = list({code: (code, values) for code, values in codes}.values())
     # What is missing in the root stands there instead.
     if first.shift.code == "epsilon-on-quotient" or first.spread.code == "epsilon-as-floor":

@@ -113,6 +113,8 @@ def rows_left_out(probe: Probe, out: np.ndarray) -> str:
 
 def of_weights(values: np.ndarray, rows: np.ndarray) -> str:
     """Rows with no weight, where the values are a sum of equal parts of the others."""
+    if not np.isfinite(values).all() or not np.isfinite(rows).all():
+        return ""
     weights, _, rank, _ = np.linalg.lstsq(rows.T, values, rcond=1e-12)
     count = len(rows)
     if rank < count or np.abs(weights @ rows - values).max() > EXACT * np.abs(values).max():

@@ -14,7 +14,7 @@ from pybn.study.coursework.report.words import TEXTS, place
 PARTS = ("training", "statistics", "test", "backward", "alternative", "spatial")
 
 # Kinds that take something away from a part, and those that tell what a part waits for or comes from.
-DEPARTURES = ("failure", "unfinished", "mistake", "epsilon", "shape")
+DEPARTURES = ("failure", "unfinished", "mistake", "epsilon", "shape", "digits")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Finding:
     """One thing to say of one part.
 
     kind is "failure" (it does not run), "unfinished" (it is not begun), "mistake", "epsilon" (right apart
-    from eps), "shape" (right apart from the shape), "follows" (right as soon as another part is), "waits"
+    from eps), "shape" (right apart from the shape), "digits"
+    (right but for digits that are lost on unusual numbers), "follows" (right as soon as another part is), "waits"
     (to be judged when another part runs), "unjudged" (something could not be set or read), or "remark"
     (nothing wrong: a convention, a habit).  quantity is what an example of it must show.
     """
@@ -67,8 +68,8 @@ def finding(code: str, part: str, evidence: str = "", *, name: str = "", **value
 def _agreement(name: str) -> dict[str, str]:
     """The verbs for one thing or for two."""
     if " and " in name:
-        return {"are": "are", "s": "", "do": "do", "have": "have"}
-    return {"are": "is", "s": "s", "do": "does", "have": "has"}
+        return {"are": "are", "s": "", "do": "do", "have": "have", "it": "them"}
+    return {"are": "is", "s": "s", "do": "does", "have": "has", "it": "it"}
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ _OUTPUT: _Slips = {
         "mean-not-squared": "the mean is taken off the mean of x^2 as it is, and not squared: E[x^2] - E[x]",
         "absolute-deviation": "the mean absolute distance stands where the variance belongs",
         "variance-about-whole": "distances are taken from the mean of the whole array and not of the feature",
+        "mean-not-averaged": "the mean is a sum over the rows, not divided by n",
+        "not-centred": "the mean is taken off neither from x nor in the variance",
         "mean-of-n-1": "the mean is a sum divided by n - 1, and not by n",
         "variance-about-average": "distances are taken from the moving average and not from the mean of the batch",
         "sample-variance": "the sample variance, divided by n - 1, normalizes the batch",
@@ -106,7 +108,7 @@ _OUTPUT: _Slips = {
         "variance-averaged-twice": "the variance is divided by n once too often",
         "variance-factor": "the variance is {factor:.4g} times what it must be",
     },
-    ("mistake", "variance", "centre first, then square: the difference of two large numbers keeps few digits"): {
+    ("digits", "variance", "centre first, then square: the difference of two large numbers keeps few digits"): {
         "one-pass-variance": "the variance loses its digits where the mean is large, as E[x^2] - E[x]^2 does",
     },
     (
@@ -196,6 +198,8 @@ _OUTPUT: _Slips = {
         "averages-of-integers": "{name} {are} kept in integers: what a step adds is cut off",
     },
     ("mistake", "inference", _TEST): {
+        "test-trains": "test mode does what training does: the batch's own statistics, and the averages move",
+        "bessel-in-test": "running_var is multiplied by n/(n - 1), n of the test batch",
         "batch-statistics-in-test": "mean and variance are the test batch's: a row's result depends on its neighbours",
         "batch-mean-in-test": "the mean is the test batch's, and not the average that training stored",
         "batch-variance-in-test": "the variance is the test batch's, and not the average that training stored",
@@ -215,7 +219,7 @@ _AVERAGES: _Slips = {
         "momentum-fixed": "{name} {do} not follow the momentum that is handed over: {keep:.4g} is always kept",
         "momentum-rule": "{name} keep{s} {keep:.4g} of the old average and take{s} {take:.4g} of the new statistic",
         "averages-keep-apart": "{name} do not keep alike: {keep:.4g} of the old mean, {take:.4g} of the old variance",
-        "averages-never-updated": "{name} {are} never updated, or not stored where test mode finds it",
+        "averages-never-updated": "{name} {are} never updated, or not stored where test mode finds {it}",
         "old-forgotten": "{name} forget{s} the old average: {take:.4g} of the new statistic is all that stays",
         "averages-overwritten": "{name} {are} overwritten by the last batch",
         "averages-updated-twice": "{name} {are} updated twice in one step",
@@ -227,6 +231,9 @@ _AVERAGES: _Slips = {
         "divided-by-features-stored": "what {name} average{s} is divided by the number of features and not of rows",
         "median-stored": "{name} average{s} the median",
         "nothing-taken": "{name} take{s} nothing of the batch: {keep:.4g} of the old is kept, and 0 is added",
+        "constant-added": "{name} keep{s} {keep:.4g} of the old and add{s} {added}, not the batch's statistic",
+        "averages-stored-exchanged": "running_mean and running_var are stored in each other's place",
+        "whole-numbers": "{name} take{s} whole numbers: a floor division, or an array of integers",
         "averages-alike": "running_mean and running_var hold the same: one is stored in the place of the other",
         "average-mixed": "{name} {are} {formula}",
         "unexplained-average": "{name} {do} not hold the right numbers, and by no rule that this check knows",
@@ -347,6 +354,7 @@ _BACKWARD: _Slips = {
         "cache-order": "{wrong} stands where {right} belongs: look at the order of the cache",
     },
     ("mistake", "dx direct", "dx is divided by the deviation once"): {
+        "dx-not-divided": "dx is not divided by the deviation",
         "deviation-power-in-dx": "sqrt(variance + eps) stands in dx to the power {power}; right is -1",
     },
     ("mistake", "dbeta", "the loss is summed already: a parameter's gradient adds up over the rows"): {
@@ -363,7 +371,7 @@ _BACKWARD: _Slips = {
     },
     ("follows", "dgamma", _GRADIENT): {
         "dscale-follows-forward": "dgamma is made of your own x_hat: it is right as soon as the forward is",
-        "parameter-follows-forward": "{name} {are} None because the forward does not use {parameter}",
+        "parameter-follows-forward": "{name} {are} not there because the forward does not use {parameter}",
     },
     ("mistake", "dgamma", _DGAMMA): {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
@@ -424,6 +432,7 @@ _IMAGES: _Slips = {
         "images-dout-gathered": "dout is flattened with another order of axes than x was",
     },
     ("mistake", "images", "n counts every element that enters a channel's mean: batch * height * width"): {
+        "images-count": "dx divides by a count that leaves out {axes}",
         "count-without-positions": "dx divides by the number of images and not by images times positions",
     },
     ("mistake", "images", "the 2-D gradient on the rearranged array, put back"): {
@@ -431,6 +440,7 @@ _IMAGES: _Slips = {
         "images-dx-not-a-number": "dx of the 4-D version is not a number{detail}",
     },
     ("mistake", "images", "the sums go over batch, height and width"): {
+        "images-not-summed": "{name} {are} not summed over {axes}",
         "images-parameter-divided": "{name} of the 4-D version {are} divided by {factor}",
         "images-parameter": "{name} of the 4-D version differs",
     },

@@ -242,6 +242,10 @@ class Student:
     def _step(self, value, state, x, part) -> Step:
         if isinstance(value, tuple | list) and len(value) == 2 and not np.isscalar(value[0]):
             out, cache = value
+            if getattr(out, "shape", None) != x.shape == getattr(cache, "shape", None):
+                order = Failure("type", "returns cache, out: the order is out, cache")
+                self.failures.setdefault(part, order)
+                return Step(state=state, failure=order)
         else:
             out, cache = value, None
             self.note("type", part, f"must return out, cache; got {_described(value)}")
