@@ -20,7 +20,7 @@ cdef struct Cut:
     double* first            # of each piece and feature: mean, or sum of dy
     double* second           # variance, or sum of dy x-hat
     Py_ssize_t* counts       # unmasked elements of a feature in each piece
-    double* offset           # rounded to odd; NULL: none
+    double* offset           # rounded to odd; NULL: none, or float32
     float* constants         # of y, three of each feature, where `shared`; else each part finds its own
     bint shared
     float* room
@@ -360,12 +360,10 @@ cdef int perform_parts(Call* call) except -1:
     cut.second = memory + pieces * call.features
     cut.counts = <Py_ssize_t*> (memory + 2 * pieces * call.features)
     cut.offset = NULL
-    if call.offset.values != NULL:
+    if call.offset.values != NULL and not call.offset.single:  # a float32 is what it is
         cut.offset = memory + kept
         for c in range(call.features):
-            cut.offset[c] = to_odd(
-                (<float*> call.offset.values)[c] if call.offset.single else (<double*> call.offset.values)[c]
-            )
+            cut.offset[c] = to_odd((<double*> call.offset.values)[c])
     cut.shared = False
     cut.constants = <float*> (memory + kept + call.features)
     cut.room = <float*> next_line(cut.constants + shared)

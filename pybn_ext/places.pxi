@@ -58,12 +58,19 @@ cdef inline void copy_few(
 cdef void pick(
     const Call* call, const real* values, Py_ssize_t at, Py_ssize_t n, Py_ssize_t step, real* to
 ) noexcept nogil:
-    """At most HANDFUL of 16 bits, `step` apart."""
+    """At most HANDFUL of 16 bits, `step` apart.
+
+    Where they are few, one by one: through a register each four of them took 14 % of training of (8, 16, 28, 28).
+    """
     cdef uint16_t some[HANDFUL]
     cdef const uint16_t* source = <const uint16_t*> values + place_of(call, at)
     cdef Py_ssize_t j
     check_range(0, n, HANDFUL)
     check_range(at, (n - 1) * step + 1, size_of(call))
+    if step != 1 and n < SPARE:
+        for j in range(n):
+            to[j] = one_float16(source[j * step]) if call.half == FLOAT16 else one_bfloat16(source[j * step])
+        return
     if step != 1:
         for j in range(n):
             some[j] = source[j * step]

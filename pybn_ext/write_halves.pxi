@@ -38,6 +38,7 @@ cdef inline void write_half_columns(
         for row in range(rows):
             at = row * stride + j * width
             prefetch(x + at + rows * stride)
+            prefetch(y + at + rows * stride)
             if gradient:
                 prefetch(dy + at + rows * stride)
             store_two(

@@ -110,6 +110,7 @@ FLOORS = {
         "pybn.study.adapters.settings",
         "pybn.study.adapters.gradients",
         "pybn.study.adapters.layers",
+        "pybn.study.adapters.namespaces",
         "pybn.study.adapters.operations",
         "pybn.study.adapters",
         # Who is asked < what fits < what it is called < the verdict < the report.

@@ -19,6 +19,7 @@ from pybn.study.adapters.functions import CourseFunctions, course_forward, from_
 from pybn.study.adapters.layers import LAYER, NAMEABLE, Adapted, Function
 from pybn.study.adapters.modes import Override, codes_of
 from pybn.study.adapters.names import NAMES
+from pybn.study.adapters.namespaces import from_namespace, is_namespace
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.adapters.operations import CourseOperations
 
@@ -72,6 +73,8 @@ def course_functions(
         return from_operations(implementation)
     if isinstance(implementation, Mapping | ModuleType):
         return from_names(implementation, names)
+    if inspect.isclass(implementation) and names is build is mode is None and is_namespace(implementation):
+        return from_namespace(implementation)
     if inspect.isclass(implementation):
         return from_class(implementation, images=images, names=names, build=build, mode=mode, acquainted=acquainted)
     if hasattr(implementation, "forward") or hasattr(implementation, "backward"):

@@ -27,7 +27,7 @@ from pybn.study.adapters.places import (
     written,
 )
 from pybn.study.adapters.roles import COUNT, FEATURES, NUMBERS, Roles, batch, find_roles
-from pybn.study.adapters.running import TO_LAST, Runner, method, parameters_of, settings_of
+from pybn.study.adapters.running import TO_LAST, Runner, method, names_of, settings_of
 
 AROUND = "hand in functions (x, gamma, beta, bn_param) and (dout, cache) around the layer"
 
@@ -157,7 +157,7 @@ class Met:
             backward=self.names.get("backward", ""),
             output=parsed(self.names["output"]) if "output" in self.names else (),
         )
-        named = {role: self.names[role] for role in NUMBERS if self.names.get(role) in parameters_of(call)}
+        named = {role: self.names[role] for role in NUMBERS if self.names.get(role) in names_of(call)}
         self.runner.arguments, self.runner.channels_last = settings_of(call) | named, self.channels_last
 
     other_forward = ""  # a method that is forward in test mode, found by trying

@@ -82,13 +82,24 @@ class Mode:
                 _set_entry(*holders[each], value)
 
 
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a forward; of a layer that hands its **kwargs on to a method of its own, that one's as well."""
+    own = dict(inspect.signature(function).parameters)
+    variable = [name for name, each in own.items() if each.kind is each.VAR_KEYWORD]
+    inner = next((each for name in NAMES["forward"] if callable(each := getattr(function, name, None))), None)
+    if not variable or inner is None:
+        return own
+    handed = list(inspect.signature(inner).parameters.items())[1:]
+    return {**{name: each for name, each in own.items() if name not in variable}, **dict(handed)}
+
+
 def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -> Mode:
     """Every way to ask this layer for a mode, or the one that a teacher names."""
     kind, mode = type(layer), Mode()
     if callable(override):
         mode.override = override
         return mode
-    parameters = inspect.signature(call).parameters
+    parameters = parameters_of(call)
     if override is not None:
         return _named(layer, override, parameters, kind)
     for name, parameter in parameters.items():
@@ -238,4 +249,4 @@ def _no_gradient() -> contextlib.AbstractContextManager[Any]:
     return torch.no_grad() if torch is not None else contextlib.nullcontext()
 
 
-__all__ = ["Mode", "Override", "codes_of", "find_mode", "strings", "values_for"]
+__all__ = ["Mode", "Override", "codes_of", "find_mode", "parameters_of", "strings", "values_for"]

@@ -5,6 +5,7 @@ A list finds what is usual; what has another name is found by what it does (`rol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import product
 
@@ -66,9 +67,12 @@ TEST_WORDS = ("test", "eval", "testing", "evaluation", "inference", "infer", "pr
 SETTERS = ("set_training", "set_train", "set_is_training", "set_training_mode", "set_mode", "set_train_mode")
 
 
+_OF_CLASS = re.compile(r"^_[A-Z]\w*?__(?=[a-zA-Z])")  # of _BatchNorm__gamma, as Python stores self.__gamma
+
+
 def bare(name: object) -> str:
-    """A name in lower case without underscores around it; of what is no text, ""."""
-    return name.lower().strip("_") if isinstance(name, str) else ""
+    """A name in lower case without underscores around it, a private one without its class; of what is no text, ""."""
+    return _OF_CLASS.sub("", name).lower().strip("_") if isinstance(name, str) else ""
 
 
 def means(name: object, role: str) -> bool:

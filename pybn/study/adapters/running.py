@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters.making import NotMade, default_dtype, required
-from pybn.study.adapters.modes import Mode
+from pybn.study.adapters.modes import Mode, parameters_of
 from pybn.study.adapters.names import NAMES, bare, means
 from pybn.study.adapters.places import Place, as_array, get, members
 
@@ -33,15 +33,15 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)  # eps and momentum that it was handed
 
 
-def parameters_of(call: Callable[..., Any] | None) -> list[str]:
+def names_of(call: Callable[..., Any] | None) -> list[str]:
     """What a method is handed, as it is called."""
-    return [] if call is None else list(inspect.signature(call).parameters)
+    return [] if call is None else list(parameters_of(call))
 
 
 def settings_of(call: Callable[..., Any]) -> dict[str, str]:
     """eps and momentum among the parameters of a forward, by role: numbers, or without a default."""
     found: dict[str, str] = {}
-    for each in inspect.signature(call).parameters.values():
+    for each in parameters_of(call).values():
         number = isinstance(each.default, int | float) and not isinstance(each.default, bool)
         for role in USUAL:
             if means(each.name, role) and (number or each.default is each.empty):
@@ -86,7 +86,7 @@ class Runner:
             unknown = [name for name in wanted if name not in flags]
             if unknown and call is not layer:
                 raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
-            own = inspect.signature(call).parameters
+            own = parameters_of(call)
             out = call(given, **{name: value for name, value in flags.items() if name in own})
         if isinstance(out, tuple) and len(out) > 1 and as_array(out[0]) is not None:
             return Run(layer, out[0], given, rows, out[1] if len(out) == 2 else out[1:])

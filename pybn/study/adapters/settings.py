@@ -13,7 +13,7 @@ from pybn.study.adapters.modes import codes_of
 from pybn.study.adapters.names import NAMES
 from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, shown, switches_of
 from pybn.study.adapters.roles import ARRAYS, COUNT, FEATURES, NUMBERS, UNABLE, batch, described, kept_part
-from pybn.study.adapters.running import parameters_of
+from pybn.study.adapters.running import names_of
 
 AVERAGES = ("running_mean", "running_var")
 SETTINGS = {"gamma": "parameters", "beta": "parameters", "eps": "epsilon", "momentum": "momentum"}
@@ -116,7 +116,7 @@ class MetWithSettings(Met):
         if (mode.ways and not mode.to_be_tried) or self._modes_differ():
             return
         name, layer = self.runner.forward_name or "forward", self._trial({}, True)[1]
-        takes = ", ".join(parameters_of(self._call(layer)))
+        takes = ", ".join(names_of(self._call(layer)))
         has = f"{name} takes {takes}; switches of the layer: {switches_of(layer)}"
         reason = f"no way found to ask for test mode: {has}"
         setting = "phase" if self._uses_averages() else "mode"

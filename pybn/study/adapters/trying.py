@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters.making import required
-from pybn.study.adapters.modes import Mode, codes_of, strings
+from pybn.study.adapters.modes import Mode, codes_of, parameters_of, strings
 from pybn.study.adapters.names import NAMES, TEST_WORDS, TRAIN_WORDS, bare
 from pybn.study.adapters.places import Place, as_array, walk
 
@@ -177,7 +177,7 @@ def turned(mode: Mode) -> Mode:
 def candidates(layer: Any, call: Callable[..., Any], but: Iterable[str] = ()) -> Iterator[Mode]:
     """Every switch of forward and of the layer, whatever it is called: truth values, texts, members of an Enum."""
     kind = type(layer)
-    for name, parameter in list(inspect.signature(call).parameters.items())[1:]:
+    for name, parameter in list(parameters_of(call).items())[1:]:
         if name not in but:
             default = True if parameter.default is parameter.empty else parameter.default
             yield from (Mode(flags={name: pair}) for pair in pairs(default, name, kind))

@@ -1221,3 +1221,50 @@ class OnePlus:
         inner = d - self.d_bias / len(d) - self.hat * self.d_delta / len(d)
         return self._back((1 + self.delta) * self.inverse * inner, dy.shape)
 """
+
+RIGHT["static_functions_on_torch"] = """
+import torch
+
+class Normalization(object):
+    @staticmethod
+    def forward(x, gamma, beta, bn_param):
+        eps, m = bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
+        zeros = torch.zeros(x.shape[1], dtype=x.dtype)
+        old_mean, old_var = bn_param.get("running_mean", zeros), bn_param.get("running_var", zeros)
+        if bn_param["mode"] != "train":
+            return gamma * (x - old_mean) / torch.sqrt(old_var + eps) + beta, None
+        mean, var = x.mean(dim=0), x.var(dim=0, unbiased=False)
+        bn_param["running_mean"] = (m * old_mean + (1 - m) * mean).detach()
+        bn_param["running_var"] = (m * old_var + (1 - m) * var).detach()
+        std = torch.sqrt(var + eps)
+        hat = (x - mean) / std
+        return gamma * hat + beta, (hat, std, gamma)
+
+    @staticmethod
+    def backward(dout, cache):
+        hat, std, gamma = cache
+        dbeta, dgamma = dout.sum(dim=0), (dout * hat).sum(dim=0)
+        return gamma / std * (dout - (dbeta + hat * dgamma) / dout.shape[0]), dgamma, dbeta
+"""
+
+RIGHT["keywords_handed_on"] = """
+import numpy as np
+
+class Base:
+    def __call__(self, inputs, **options):
+        return self.call(inputs, **options)
+
+class PrivateNorm(Base):
+    def __init__(self, units, epsilon=1e-3, momentum=0.99):
+        self.__gamma, self.__beta = np.ones(units), np.zeros(units)
+        self.__moving_mean, self.__moving_variance = np.zeros(units), np.ones(units)
+        self.epsilon, self.momentum = epsilon, momentum
+
+    def call(self, inputs, training=False):
+        mean, variance = self.__moving_mean, self.__moving_variance
+        if training:
+            mean, variance = inputs.mean(axis=0), inputs.var(axis=0)
+            self.__moving_mean = self.__moving_mean * self.momentum + mean * (1 - self.momentum)
+            self.__moving_variance = self.__moving_variance * self.momentum + variance * (1 - self.momentum)
+        return self.__gamma * (inputs - mean) / np.sqrt(variance + self.epsilon) + self.__beta
+"""

@@ -501,4 +501,18 @@ CLASSES = [
         "the width left out of the count",
         ["images-count"],
     ),
+    (
+        "static_functions_on_torch",
+        "(dout - (dbeta + hat * dgamma) / dout.shape[0])",
+        "(dout - hat * dgamma / dout.shape[0])",
+        "the mean's path, in static functions",
+        ["mean-path-missing"],
+    ),
+    (
+        "keywords_handed_on",
+        "self.__gamma * (inputs - mean)",
+        "(inputs - mean)",
+        "gamma not applied, under a private name",
+        ["scale-missing"],
+    ),
 ]

@@ -89,7 +89,8 @@ def merged(part: str, said: Iterable[Said]) -> list[Finding]:
         same.setdefault((each.code, repr(sorted(each.values.items()))), []).append(each)
     findings = []
     for (code, _), group in same.items():
-        name = " and ".join(dict.fromkeys(each.name for each in group if each.name))
+        names = list(dict.fromkeys(part for each in group for part in each.name.split(" and ") if part))
+        name = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
         evidence = "; ".join(dict.fromkeys(each.evidence for each in group if each.evidence))
         findings.append(finding(code, part, evidence, name=name, **group[0].values))
     return findings
