@@ -15,7 +15,7 @@ cdef enum:
     SMALL_CACHES = 1 << 20  # bytes that the caches hold at least
     FAR = 1 << 27     # bytes moved from which a trial is not worth its time: past the caches took 0.8 of the other
     OPERATIONS = 7
-    ROUNDS = 2        # of a trial
+    ROUNDS = 3        # of a trial
     DOUBTS = 3        # trials in doubt after which it is said to be all one
 
 ctypedef enum Way:
@@ -164,7 +164,7 @@ cdef void execute_both_ways(Call* call) noexcept:
 
 
 def verdict_of(took):
-    """For the tests: what a trial says whose ways took so many seconds in turn, two of each."""
+    """For the tests: what a trial says whose ways took so many seconds in turn, three of each."""
     cdef double seconds[2 * ROUNDS]
     cdef int i
     for i in range(2 * ROUNDS):

@@ -86,7 +86,7 @@ cdef void sum_low_tile(
     check_range(0, call.outer, ROWS)
     check_range(s - <real*> s_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
     check_range(q - <real*> q_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
-    if call.keep != NULL:
+    if not all_are_real(call, start, (call.outer - 1) * stride + lanes):
         check_range(0, call.outer * lanes, ROWS * TILE_LANES)
         for row in range(call.outer):
             spread_keep(call, start + row * stride, lanes, <unsigned char*> keep + row * lanes)
@@ -136,8 +136,8 @@ cdef void write_tile_runs(const Call* call, const real* x, const Features* f) no
         for c in range(f.number):
             constants[i * f.number + c] = <real> f.table[i * f.reach + c]
     runs.reach = f.number
-    runs.keep = NULL
     for row in range(call.outer):
+        runs.keep = NULL if call.keep == NULL else call.keep + row * call.inner
         runs.feature = 0
         runs.end = start + run_size
         lead = rest = 0

@@ -1,6 +1,32 @@
 # The mask.  It is one byte for each (outer, inner); the primitives take one for each lane.  Nothing here or elsewhere
 # reads a masked element into a sum: what stands there becomes 0 before it is added.
 
+cdef inline unsigned int real_ones_in(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
+    """How many bytes are not 0; a narrow type becomes vectors, and is enough for 32768."""
+    cdef unsigned short count = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        count += keep[i] != 0
+    return count
+
+
+cdef Py_ssize_t all_real_ones(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
+    """As `real_ones_in`, of any number."""
+    cdef Py_ssize_t count = 0, i
+    for i in range(0, n, 32768):
+        count += real_ones_in(keep + i, smaller(32768, n - i))
+    return count
+
+
+cdef inline bint all_are_real(const Call* call, Py_ssize_t start, Py_ssize_t length) noexcept nogil:
+    """Whether nothing is masked of the outer indices that the elements from `start` on are of."""
+    cdef Py_ssize_t period = call.features * call.inner
+    cdef Py_ssize_t first = start // period * call.inner
+    cdef Py_ssize_t number = (start + length - 1) // period * call.inner + call.inner - first
+    check_range(first, number, call.outer * call.inner)
+    return call.keep == NULL or all_real_ones(call.keep + first, number) == number
+
+
 cdef void spread_keep(const Call* call, Py_ssize_t start, Py_ssize_t length, unsigned char* keep) noexcept nogil:
     """One byte for each of `length` elements of x from `start` on: is it real?  LINE bytes more may be written."""
     # Into variables: a byte that is stored might, for all the compiler knows, change any field of `call`.
@@ -82,7 +108,7 @@ cdef void spread_rows_of_keep(
     """
     cdef const unsigned char* mask = call.keep + start // call.features
     cdef const unsigned char* places
-    cdef Py_ssize_t features = call.features, step = stride // call.features
+    cdef Py_ssize_t features = call.features, step = larger(1, stride // call.features)
     cdef Py_ssize_t phase = start % features, outer = 0, lane = 0
     # Sixteen bytes are read of each row, from that of its first lane on: so many rows have them.
     cdef Py_ssize_t whole = call.outer - start // features - SPARE - (phase + lanes) // features
@@ -110,17 +136,21 @@ cdef inline void repeat_keep(
 ) noexcept nogil:
     """The mask of one outer index from its position `at` on, again and again: it is the same for each feature."""
     cdef Py_ssize_t done = smaller(inner - at, length)
+    cdef Py_ssize_t period = (SPARE + inner - 1) // inner * inner  # of what is copied sixteen at a time
     cdef Py_ssize_t more
     check_range(at, done, inner)
     memcpy(to, mask + at, done)
-    if done < length:
-        more = smaller(at, length - done)
-        memcpy(to + done, mask, more)
-        done += more
+    if done == length:
+        return
+    more = smaller(at, length - done)
+    memcpy(to + done, mask, more)
+    done += more
+    while done < smaller(period, length):
+        to[done] = to[done - inner]
+        done += 1
     while done < length:
-        more = smaller(done, length - done)
-        memcpy(to + done, to, more)
-        done += more
+        memcpy(to + done, to + done - period, SPARE)
+        done += SPARE
 
 
 cdef inline const unsigned char* keep_of_run(const Call* call, Py_ssize_t start, Py_ssize_t length) noexcept nogil:

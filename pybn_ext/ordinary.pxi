@@ -84,23 +84,6 @@ cdef int see(cnp.ndarray x, object feature_axis, Call* call) noexcept:
     return call.count * call.features > 0
 
 
-cdef inline unsigned int real_ones_in(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
-    """How many bytes are not 0; a narrow type becomes vectors, and is enough for 32768."""
-    cdef unsigned short count = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        count += keep[i] != 0
-    return count
-
-
-cdef Py_ssize_t all_real_ones(const unsigned char* keep, Py_ssize_t n) noexcept nogil:
-    """As `real_ones_in`, of any number."""
-    cdef Py_ssize_t count = 0, i
-    for i in range(0, n, 32768):
-        count += real_ones_in(keep + i, smaller(32768, n - i))
-    return count
-
-
 cdef bint masked(object mask, cnp.ndarray x, Call* call) noexcept:
     """Take up the mask, or none: a contiguous one over the other axes, of all of them or with 1 for the features."""
     cdef Py_ssize_t ndim = cnp.PyArray_NDIM(x)

@@ -23,7 +23,6 @@ cdef enum:
 
 
 cdef void plan(Call* call) noexcept nogil:
-    cdef Py_ssize_t i, position
     call.widened = call.single and (
         call.operation == GRADIENT_SUMS or (has_all_terms(call) and call.count <= FEW_ELEMENTS)
     )
@@ -31,9 +30,8 @@ cdef void plan(Call* call) noexcept nogil:
     call.stream = False
     # By rows, few rows of very many features took longer: 1.1 times as long at 128 x 4099, 1.3 to 1.5 at 32 x 8192.
     call.by_rows = call.inner == 1 and not (call.outer <= 128 and call.features >= 4096)
-    for i in range(SAMPLES):  # in turn to the three groups that they are taken in, so that each sees all of x
-        position = next_kept(call, i * (call.outer * call.inner - 1) // (SAMPLES - 1))
-        call.samples[i % 3 * 8 + i // 3] = element(call, 0, position)
+    if takes_sums(call) or may_cancel(call):
+        plan_samples(call)
     plan_mask(call)
     call.sweeps = sweeps(call)
     if call.by_rows:
@@ -42,6 +40,19 @@ cdef void plan(Call* call) noexcept nogil:
         plan_sweep(call)
     else:
         plan_channels(call)
+
+
+cdef void plan_samples(Call* call) noexcept nogil:
+    """Evenly over the positions, the next one each that is real."""
+    cdef Py_ssize_t i, wanted, before = -1, position = -1
+    for i in range(SAMPLES):
+        wanted = i * (call.outer * call.inner - 1) // (SAMPLES - 1)
+        # Behind the last real one the search begins anew in front: once, not for each that lies there.
+        if not (before <= wanted <= position or position < before):
+            position = next_kept(call, wanted)
+        before = wanted
+        # In turn to the three groups that they are taken in, so that each sees all of x.
+        call.samples[i % 3 * 8 + i // 3] = element(call, 0, position)
 
 
 cdef void plan_rows(Call* call) noexcept nogil:
@@ -84,13 +95,11 @@ cdef void plan_channels(Call* call) noexcept nogil:
     cdef Py_ssize_t wanted = larger(128, smaller(TILE_LANES, 262144 // (call.outer * itemsize)))
     cdef Py_ssize_t arrays = 1 if call.dy == NULL else 2
     call.in_lanes = call.inner < RUN and (
-        call.outer >= (MANY if call.inner < 128 else 2 * MANY) or call.inner < SHORT_LANES or call.keep != NULL
+        call.outer >= (MANY if call.inner < 128 else 2 * MANY) or call.inner < SHORT_LANES
     )
     # Feature by feature, 7 x 7 took 1.03 to 1.4 of the time, 14 x 14 up to 1.1 and one image of 20 x 20 1.06 (float32);
     # but four to fifteen images of 20 x 20 took 0.76 to 0.99 (both types, training and gradient).
-    call.runs_written = (
-        call.keep == NULL and call.inner * itemsize >= SHORT and call.inner < RUN and call.outer < 2 * MANY
-    )
+    call.runs_written = call.inner * itemsize >= SHORT and call.inner < RUN and call.outer < 2 * MANY
     if not call.in_lanes:
         call.tile = smaller(TILE_BYTES // (arrays * itemsize * call.outer * call.inner), RUN_FEATURES)
     else:

@@ -179,8 +179,8 @@ cdef void rows_write(const Call* call, const real* x, const wide* table, Py_ssiz
     if part == call.parts - 1:
         stop = call.outer * call.features
     head = smaller(to_line(<real*> call.y + start) // <Py_ssize_t> sizeof(real), stop - start)
-    if call.half != NEITHER or (call.keep != NULL and not call.stream):
-        head = 0  # the rows of x stay whole, and with them the mask of each
+    if call.half != NEITHER or masks_whole_rows(call):
+        head = 0  # the rows of x stay whole
     check_range(part, 1, call.parts)
     check_range(start % period, 2 * SPARE, reach)
     write_head(call, x, start, head, table + start % period, reach)
@@ -206,7 +206,7 @@ cdef void write_wrapping(
     while start < stop:
         lane = start % call.period
         lanes = call.period - lane
-        if call.keep == NULL or call.stream:  # else each row of x is masked as a whole
+        if not masks_whole_rows(call):
             lanes = (lanes + SPARE - 1) // SPARE * SPARE
         lanes = smaller(lanes, stop - start)
         check_range(lane, lanes, call.reach)

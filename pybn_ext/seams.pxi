@@ -14,20 +14,22 @@ cdef void write_vectors_of_runs(
 ) noexcept nogil:
     """The bytes of y from `at` to `stop`, past the caches or not.
 
-    A run is longer than a vector.  Behind the last feature comes the first, of the next outer index.  A gradient has no
-    mask here.  Past the caches `at` is a cache line, and
+    A run is longer than a vector.  Behind the last feature comes the first, of the next outer index.  Past the caches `at` is a cache line, and
     `stop` another; or the ends of y, of which one line each is written in part.
     """
     if has_all_terms(call):
-        if past:
+        if past and runs.keep != NULL:
+            write_runs_and_seams(call, at, stop, runs, constants, any, True, True, True)
+        elif past:
             write_runs_and_seams(call, at, stop, runs, constants, any, True, True, False)
+        elif runs.keep != NULL:
+            write_runs_and_seams(call, at, stop, runs, constants, any, True, False, True)
         else:
             write_runs_and_seams(call, at, stop, runs, constants, any, True, False, False)
+    elif past and runs.keep != NULL:
+        write_runs_and_seams(call, at, stop, runs, constants, any, False, True, True)
     elif runs.keep != NULL:
-        if past:
-            write_runs_and_seams(call, at, stop, runs, constants, any, False, True, True)
-        else:
-            write_runs_and_seams(call, at, stop, runs, constants, any, False, False, True)
+        write_runs_and_seams(call, at, stop, runs, constants, any, False, False, True)
     elif past:
         write_runs_and_seams(call, at, stop, runs, constants, any, False, True, False)
     else:
@@ -114,7 +116,9 @@ cdef inline void write_seam(
         ones_then_zeros + SPARE - lanes
     )
     if masked:
-        value = chosen(value, seek(<const vector*> call.x, at)[0], seam + SPARE - lanes)
+        value = chosen(
+            value, seek(<const vector*> (call.x if call.dy == NULL else call.dy), at)[0], seam + SPARE - lanes
+        )
     if past:
         stream(y, value)
     else:

@@ -432,6 +432,7 @@ cdef void add_block(
     cdef const real* dy = <const real*> call.dy
     cdef Rows rows
     cdef Py_ssize_t row = 0, lane, height, piece, at
+    cdef bint whole
     if real is float:
         if call.widened:
             add_widened(
@@ -446,15 +447,16 @@ cdef void add_block(
     while row < number:
         height = smaller(rows_at_once(call, x[0]), number - row)
         rows = rows_of(call, height, stride, x)
+        whole = all_are_real(call, start + row * stride, (height - 1) * stride + lanes)
         lane = 0
         while lane < lanes:
-            piece = piece_of(lanes - lane, TILE if call.keep == NULL else PACK)
+            piece = piece_of(lanes - lane, TILE if whole else PACK)
             at = start + row * stride + lane
             check_range(at, (height - 1) * stride + piece, size_of(call))
             check_range(lane, piece, width)
             if lanes < SPARE:
                 add_narrow(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
-            elif call.keep != NULL:
+            elif not whole:
                 add_masked(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
             else:
                 add_rows(

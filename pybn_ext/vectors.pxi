@@ -40,8 +40,28 @@ cdef extern from *:
             pybn_bits_##kind masked = pybn_masked_##kind(keep); \
             return (pybn_##kind) (((pybn_bits_##kind) value & ~masked) | ((pybn_bits_##kind) other & masked)); \
         }
+    #if defined(__AVX512BW__) && defined(__AVX512VL__)
+    #include <immintrin.h>  /* a bit for each element, with which it is chosen */
+    #define pybn_bits_of_floats(keep) \
+        _mm_test_epi8_mask(_mm_loadu_si128((const __m128i *) (keep)), _mm_set1_epi8(-1))
+    #define pybn_bits_of_doubles(keep) \
+        ((__mmask8) _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *) (keep)), _mm_set1_epi8(-1)))
+    static inline pybn_floats pybn_kept_floats(pybn_floats value, const unsigned char *keep) {
+        return (pybn_floats) _mm512_maskz_mov_ps(pybn_bits_of_floats(keep), (__m512) value);
+    }
+    static inline pybn_doubles pybn_kept_doubles(pybn_doubles value, const unsigned char *keep) {
+        return (pybn_doubles) _mm512_maskz_mov_pd(pybn_bits_of_doubles(keep), (__m512d) value);
+    }
+    static inline pybn_floats pybn_chosen_floats(pybn_floats value, pybn_floats other, const unsigned char *keep) {
+        return (pybn_floats) _mm512_mask_mov_ps((__m512) other, pybn_bits_of_floats(keep), (__m512) value);
+    }
+    static inline pybn_doubles pybn_chosen_doubles(pybn_doubles value, pybn_doubles other, const unsigned char *keep) {
+        return (pybn_doubles) _mm512_mask_mov_pd((__m512d) other, pybn_bits_of_doubles(keep), (__m512d) value);
+    }
+    #else
     PYBN_MASKED(floats, int)
     PYBN_MASKED(doubles, long long)
+    #endif
     #else
     typedef float pybn_floats;
     typedef double pybn_doubles;

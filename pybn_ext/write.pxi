@@ -278,6 +278,13 @@ cdef void write_short(
         done += width
 
 
+cdef inline bint masks_whole_rows(const Call* call) noexcept nogil:
+    """Whether each row of x is written, or passed over, as a whole."""
+    return (
+        call.keep != NULL and call.inner == 1 and not call.stream and call.features * item_of(call) >= 4 * LINE
+    )
+
+
 cdef inline void write_real_part(
     const Call* call, Py_ssize_t start, Py_ssize_t size, Py_ssize_t row_size, const vector* table, Py_ssize_t reach
 ) noexcept nogil:
@@ -302,63 +309,6 @@ cdef void write_real_rows(
         table = seek(table, row_size)
 
 
-cdef void write_masked(
-    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
-    Py_ssize_t reach
-) noexcept nogil:
-    """As `write_vectors`, with a mask: row by row, or in pieces for which it is spread out."""
-    cdef unsigned char keep[SPREAD + SPARE + LINE]
-    cdef Py_ssize_t item = <Py_ssize_t> sizeof(vector) // elements(table)
-    cdef Py_ssize_t row_size = call.features * item
-    cdef Py_ssize_t row, done, piece
-    if call.inner == 1 and (call.stream or row_size < 4 * LINE) and stride % row_size == 0 and rows > 1:
-        write_masked_rows(call, start, stride, rows, size, table, reach)
-        return
-    for row in range(rows):
-        done = 0
-        if call.inner == 1 and not call.stream and row_size >= 4 * LINE and start % row_size == 0 == size % row_size:
-            write_real_rows(call, start, size, row_size, table, reach)
-            done = size
-        elif call.inner == 1 and not call.stream and start % row_size + size <= row_size:
-            write_real_part(call, start, size, row_size, table, reach)
-            done = size
-        while done < size:
-            piece = size - done
-            if piece > (SPREAD + SPARE) * item:
-                piece = SPREAD * item
-            check_range(0, piece // item, SPREAD + SPARE)
-            spread_keep(call, (start + done) // item, piece // item, keep)
-            write_aligned(call, start + done, piece, seek(table, done), reach, keep, 1, call.stream, True)
-            done += piece
-        start += stride
-
-
-cdef void write_masked_rows(
-    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
-    Py_ssize_t reach
-) noexcept nogil:
-    """Rows that are whole rows of x apart, some at once: the mask is spread out for them together."""
-    cdef unsigned char keep[MASKED_ROWS * (BAND + SPARE) + LINE]
-    cdef Py_ssize_t item = <Py_ssize_t> sizeof(vector) // elements(table)
-    cdef Py_ssize_t row = 0, number, done, piece, i
-    while row < rows:
-        number = smaller(MASKED_ROWS, rows - row)
-        done = 0
-        while done < size:
-            piece = piece_of((size - done) // item, BAND)
-            spread_rows_of_keep(
-                call, (start + done) // item, stride // item, number, piece, <unsigned char*> keep, BAND + SPARE
-            )
-            for i in range(number):
-                write_aligned(
-                    call, start + i * stride + done, piece * item, seek(table, done), reach,
-                    <unsigned char*> keep + i * (BAND + SPARE), 1, call.stream, True
-                )
-            done += piece * item
-        row += number
-        start += number * stride
-
-
 cdef inline void write_four_aligned(
     const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, const vector* table, Py_ssize_t reach
 ) noexcept nogil:
@@ -380,15 +330,12 @@ cdef inline void write_four_aligned(
             )
 
 
-cdef void write_vectors(
+cdef void write_real_vectors(
     const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
     Py_ssize_t reach
 ) noexcept nogil:
-    """Rows of `size` bytes each, at least a vector."""
+    """As `write_vectors`, where nothing is masked."""
     cdef Py_ssize_t row = 0
-    if call.keep != NULL:
-        write_masked(call, start, stride, rows, size, table, reach)
-        return
     if call.stream:
         for row in range(rows):
             write_aligned(call, start + row * stride, size, table, reach, NULL, 1, True, False)
@@ -402,6 +349,78 @@ cdef void write_vectors(
             write_aligned(call, start, size, table, reach, NULL, 1, False, False)
             row += 1
             start += stride
+
+
+cdef void write_spread_rows(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
+    Py_ssize_t reach
+) noexcept nogil:
+    """Rows that are whole rows of x apart, some at once: the mask is spread out for them together.
+
+    Where it is all ones, as in front of padding, there is none.
+    """
+    cdef unsigned char keep[MASKED_ROWS * (SPREAD + SPARE) + LINE]
+    cdef Py_ssize_t item = <Py_ssize_t> sizeof(vector) // elements(table)
+    cdef Py_ssize_t row = 0, number, done, piece, i
+    while row < rows:
+        number = smaller(MASKED_ROWS, rows - row)
+        if all_are_real(call, start // item, ((number - 1) * stride + size) // item):
+            write_real_vectors(call, start, stride, number, size, table, reach)
+        else:
+            done = 0
+            while done < size:
+                piece = piece_of((size - done) // item, SPREAD)
+                spread_rows_of_keep(
+                    call, (start + done) // item, stride // item, number, piece, <unsigned char*> keep, SPREAD + SPARE
+                )
+                for i in range(number):
+                    write_aligned(
+                        call, start + i * stride + done, piece * item, seek(table, done), reach,
+                        <unsigned char*> keep + i * (SPREAD + SPARE), 1, call.stream, True
+                    )
+                done += piece * item
+        row += number
+        start += number * stride
+
+
+cdef void write_masked(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
+    Py_ssize_t reach
+) noexcept nogil:
+    """As `write_vectors`, with a mask: row by row, or in pieces for which it is spread out."""
+    cdef unsigned char keep[SPREAD + SPARE + LINE]
+    cdef Py_ssize_t item = <Py_ssize_t> sizeof(vector) // elements(table)
+    cdef Py_ssize_t row_size = call.features * item
+    cdef Py_ssize_t row, done, piece
+    if call.inner == 1 and not masks_whole_rows(call) and (stride % row_size == 0 or rows == 1):
+        write_spread_rows(call, start, stride, rows, size, table, reach)
+        return
+    for row in range(rows):
+        done = 0
+        if masks_whole_rows(call) and start % row_size == 0 == size % row_size:
+            write_real_rows(call, start, size, row_size, table, reach)
+            done = size
+        elif masks_whole_rows(call) and start % row_size + size <= row_size:
+            write_real_part(call, start, size, row_size, table, reach)
+            done = size
+        while done < size:
+            piece = piece_of((size - done) // item, SPREAD)
+            check_range(0, piece, SPREAD + SPARE)
+            spread_keep(call, (start + done) // item, piece, keep)
+            write_aligned(call, start + done, piece * item, seek(table, done), reach, keep, 1, call.stream, True)
+            done += piece * item
+        start += stride
+
+
+cdef void write_vectors(
+    const Call* call, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t size, const vector* table,
+    Py_ssize_t reach
+) noexcept nogil:
+    """Rows of `size` bytes each, at least a vector."""
+    if call.keep != NULL:
+        write_masked(call, start, stride, rows, size, table, reach)
+    else:
+        write_real_vectors(call, start, stride, rows, size, table, reach)
 
 
 cdef void write_rows(

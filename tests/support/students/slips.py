@@ -179,6 +179,12 @@ SLIPS = [
         [("dx = dxhat / np.sqrt(var + eps) + dvar * 2 * (x - mean) / m + dmean / m", "dx = dmean / m + 0 * x")],
     ),
     ("dx-not-divided", "einsum", [("return gamma * inv / n", "return gamma / n")]),
+    (
+        "cache-order",
+        "staged",
+        [("_, xmu, _, _, sqrtvar, invvar, va2, _, gamma", "_, va2, _, _, sqrtvar, invvar, xmu, _, gamma")],
+    ),
+    ("dbeta-in-dgamma", "staged", [(HAT, "dgamma = np.sum(va2 * dva3, axis=0) + dbeta")]),
     ("gradients-order", "staged", [(DX, "return dgamma, dbeta, dx")]),
     ("rows-left-out", "staged", [(DX, "dx[-1] = 0\n    return dx, dgamma, dbeta")]),
     ("rows-left-out", "staged", [(BETA, "dbeta = np.sum(dout[:-1], axis=0)")]),
@@ -323,6 +329,11 @@ SLIPS = [
                 "(x - x.mean((0, 3), keepdims=True)) / np.sqrt(x.var((0, 3), keepdims=True) + eps)",
             )
         ],
+    ),
+    (
+        "images-bessel",
+        "direct images",
+        [("m * rv + (1 - m) * var", "m * rv + (1 - m) * var * len(x) / (len(x) - 1)")],
     ),
     (
         "images-not-summed",
