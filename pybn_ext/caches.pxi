@@ -7,9 +7,9 @@
 #
 # So it is tried, when a call comes whose answer is not known yet: the call itself is computed both ways, to the same
 # bits, each time with a reader of the result behind it.  The time of the operation and that of both count alike: one
-# thread's inference of 17 MB took 1.7 times as long into the caches if nobody read it, 0.74 with a sum of it behind, and
-# 1.18 with relu, which writes as much as it reads and was near the mean of the two everywhere.  What was found holds for
-# smaller calls of the operation, or for larger ones, so that few are tried.
+# thread's inference of 17 MB took 1.7 times as long into the caches if nobody read it, 0.74 with a sum of it behind,
+# and 1.18 with relu, which writes as much as it reads and was near the mean of the two everywhere.  What was found
+# holds for smaller calls of the operation, or for larger ones, so that few are tried.
 
 cdef enum:
     SMALL_CACHES = 1 << 20  # bytes that the caches hold at least

@@ -55,9 +55,12 @@ cdef void careful_sums(
     second[0] = value_of(&two)
 
 
-cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature) noexcept nogil:
-    """1, or a power of two about as large as the feature's largest element where that is far from 1, as in float64."""
-    cdef double largest = 0, size
+cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature, double least, bint near_one) noexcept nogil:
+    """A power of two about as large as the feature's largest element, and as `least`; 1 where float64 needs none.
+
+    `near_one`: nor where that element is near 1, whose square is far inside float64's range.
+    """
+    cdef double largest = least, size
     cdef Py_ssize_t outer, i, at
     if real is double:
         for outer in range(call.outer):
@@ -66,14 +69,14 @@ cdef double unit_of(const Call* call, const real* x, Py_ssize_t feature) noexcep
                 size = fabs(x[at + i])
                 if size > largest and (call.keep == NULL or call.keep[outer * call.inner + i]):
                     largest = size
-        if largest <= DBL_MAX and largest != 0 and (largest >= 1e135 or largest < 1e-135):
+        if largest <= DBL_MAX and largest != 0 and not (near_one and 1e-135 <= largest < 1e135):
             return ldexp(1, ilogb(largest))
     return 1
 
 
 cdef void careful_moments(const Call* call, const real* x, const Features* f, Py_ssize_t c) noexcept nogil:
     """What is known of one feature: its first element subtracted, its mean subtracted, and what rounding left."""
-    cdef double unit = unit_of(call, x, f.begin + c)
+    cdef double unit = unit_of(call, x, f.begin + c, 0, True)
     cdef double origin = value_at(call, x, element(call, f.begin + c, next_kept(call, 0))) / unit
     cdef double n = call.count
     cdef double first, second, near, rest, variance

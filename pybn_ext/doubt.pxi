@@ -251,11 +251,10 @@ cdef inline bint run_would_reach(
 # --- what settles it -------------------------------------------------------------------------
 
 cdef inline bint any_in_doubt(const Features* f, Py_ssize_t begin, Py_ssize_t number) noexcept nogil:
-    cdef Py_ssize_t c
+    cdef Py_ssize_t found = 0, c
     for c in range(begin, begin + number):
-        if f.doubt[c] != 0:
-            return True
-    return False
+        found += f.doubt[c] != 0
+    return found > 0
 
 
 cdef inline double tasted(const Features* f, Py_ssize_t c) noexcept nogil:

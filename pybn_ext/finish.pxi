@@ -179,7 +179,7 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
     cdef apart_from_others mean = f.mean
     cdef apart_from_others variance = f.variance
     cdef apart_from_others inverse = f.inverse
-    cdef double n = call.count
+    cdef double unit, n = call.count
     cdef Py_ssize_t c
     cdef Py_ssize_t doubtful = 0
     if not (real is float and call.widened):
@@ -193,9 +193,15 @@ cdef void finish_gradient_sums(const Call* call, const real* x, const Features* 
             if doubtful_gradient(first[c], second[c], variance[c], n, <real> 0) and not (
                 first[c] == 0 and second[c] == 0 and all_equal(call, <const real*> call.dy, f.begin + c, <real> 0)
             ):
-                careful_sums(call, x, f.begin + c, mean[c], 1, &first[c], &second[c])
-    for c in range(f.number):
-        second[c] *= inverse[c]
+                # Of 1e200 and 1e150 the product is no float64, but dscale is.
+                unit = unit_of(call, x, f.begin + c, fabs(mean[c]), False)
+                careful_sums(call, x, f.begin + c, mean[c] / unit, unit, &first[c], &second[c])
+                second[c] *= unit * inverse[c]
+            else:
+                second[c] *= inverse[c]
+    else:
+        for c in range(f.number):
+            second[c] *= inverse[c]
     give(second, f.begin, f.number, &call.dscale)
     give(first, f.begin, f.number, &call.doffset)
 

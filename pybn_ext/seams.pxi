@@ -75,7 +75,8 @@ cdef inline void write_runs_and_seams(
         memcpy(table, next_table, sizeof(table))
     if at < stop:  # behind the last vector of y
         write_part(
-            call, at, stop - at, stop - width, table, width, keep_in_run(call, &runs, stop - width, item, masked), masked
+            call, at, stop - at, stop - width, table, width, keep_in_run(call, &runs, stop - width, item, masked),
+            masked
         )
 
 

@@ -203,19 +203,22 @@ def one_part(x, dy, scale, offset, feature_axis, index=(), some=slice(None)):
 
 @pytest.mark.parametrize("dtype", arrays.HALVES)
 @pytest.mark.parametrize("shape", [(40, 70), (4, 70, 50), (2, 70, 5)], ids=str)
-def test_a_parameter_that_is_nan_leaves_its_feature_nan(rng, dtype, shape):
+@pytest.mark.parametrize("which", ["scale", "mean"])
+def test_a_number_that_is_nan_leaves_its_feature_nan(rng, dtype, shape, which):
     """Whatever its payload: of ones alone, rounding it up would carry into the sign, and leave -0."""
     x, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
-    scale = np.ones(70, np.float32)
-    scale.view(np.uint32)[1::7] = rng.permutation([0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8001, 0x7FC00001, 0xFFC08000] * 2)
-    expected = np.broadcast_to(np.isnan(scale).reshape(-1, *[1] * (x.ndim - 2)), shape)
-    y, mean, variance = pybn_ext.batch_norm_training(x, scale, None, feature_axis=1)
-    np.testing.assert_array_equal(np.isnan(y), expected)
-    np.testing.assert_array_equal(
-        np.isnan(pybn_ext.batch_norm_inference(x, scale, None, mean, variance, feature_axis=1)), expected
+    given = {"scale": np.ones(70, np.float32), "mean": np.zeros(70, np.float32), "variance": np.ones(70)}
+    given[which].view(np.uint32)[1::7] = rng.permutation(
+        [0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8001, 0x7FC00001, 0xFFC08000] * 2
     )
-    dx = pybn_ext.batch_norm_gradient(x, scale, mean, variance, dy, feature_axis=1)[0]
+    expected = np.broadcast_to(np.isnan(given[which]).reshape(-1, *[1] * (x.ndim - 2)), shape)
+    y = pybn_ext.batch_norm_inference(x, offset=None, feature_axis=1, **given)
+    np.testing.assert_array_equal(np.isnan(y), expected)
+    dx = pybn_ext.batch_norm_gradient(x, dy=dy, feature_axis=1, **given)[0]
     np.testing.assert_array_equal(np.isnan(dx), expected)
+    if which == "scale":
+        y, _, _ = pybn_ext.batch_norm_training(x, given["scale"], None, feature_axis=1)
+        np.testing.assert_array_equal(np.isnan(y), expected)
 
 
 @pytest.mark.parametrize("dtype", arrays.HALVES)

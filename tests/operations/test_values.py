@@ -132,6 +132,26 @@ def test_products_as_large_and_as_small_as_a_gradient_sums(kernels, rng, sizes):
         checks.check_gradient(kernels, x, dy, scale, statistics=(mean, variance), epsilon=0.0)
 
 
+@pytest.mark.parametrize("powers", [(498, 664), (332, 830), (-498, -664), (-332, -900)], ids=str)
+def test_products_that_are_no_float64_add_up_to_a_dscale_that_is_one(kernels, rng, powers):
+    """Powers of two of x and of dy change exponents alone: of dx, and of dscale, which is as large as dy."""
+    of_x, of_dy = np.ldexp(1.0, powers)
+    for rows, axis in ((4, -1), (64, 0), (700, -1), (700, 0)):
+        x, dy = rng.standard_normal((2, rows, 3))
+        _, mean, variance = kernels.moments(x)
+        right = kernels.batch_norm_gradient(x, np.ones(3), mean, variance, dy, epsilon=0.0)
+        x, dy = (np.ascontiguousarray(each if axis == -1 else each.T) for each in (x, dy))
+        statistics = of_x * mean, of_x * of_x * variance
+        found = kernels.batch_norm_gradient(
+            of_x * x, np.ones(3), *statistics, of_dy * dy, epsilon=0.0, feature_axis=axis
+        )
+        dx = np.moveaxis(found[0], axis, -1) / (of_dy / of_x)
+        bound = 8 * np.finfo(float).eps  # each is within 4 units
+        checks.assert_within(dx, right[0], bound * np.abs(dy).max() / np.sqrt(variance), "dx")
+        checks.assert_within(found[1] / of_dy, right[1], bound * np.sqrt(rows) * np.abs(dy).max(), "dscale")
+        checks.assert_within(found[2] / of_dy, right[2], bound * np.sqrt(rows) * np.abs(dy).max(), "doffset")
+
+
 def test_where_x_less_a_given_mean_is_a_float64(kernels):
     """Up to 8.9e307 on both sides it is one; beyond, y is infinite in both."""
     for size, y in ((8.9e307, 1.78e308), (1.7e308, np.inf)):

@@ -408,7 +408,7 @@ CLASSES = [
         "mean, var = self.mean_, self.var_",
         "mean, var = self.mean_, self.var_ * len(X) / (len(X) - 1)",
         "n/(n-1) in test mode",
-        ["sample-variance"],
+        ["bessel-in-test"],
     ),
     (
         "update_output",

@@ -220,7 +220,7 @@ EDITS = [
                 "        running_mean = momentum * running_mean + (1 - momentum) * x.mean(0)\n        running_var = momentum * running_var + (1 - momentum) * x.var(0)\n        xhat = (x - running_mean)",
             )
         ],
-        {"test": "averages-move-in-test"},
+        {"test": "test-after-update"},
     ),
     (
         "staged",

@@ -881,7 +881,7 @@ SLIPS = [
     (
         "grad names",
         [('if p["mode"] == "train":', "if True:")],
-        {"test": {"averages-move-in-test", "batch-statistics-in-test"}},
+        {"test": {"test-trains"}},
     ),
     (
         "grad names",

@@ -73,6 +73,16 @@ SLIPS = [
     ),
     ("centre-mixed", "staged", [("(x - running_mean) / np", "(x - (running_mean + x.mean(0)) / 2) / np")]),
     ("offset-for-scale", "staged", [("va3 = gamma * va2", "va3 = beta * va2")]),
+    (
+        "averages-move-in-test",
+        "staged",
+        [
+            (
+                "out, cache = gamma * xhat + beta, (",
+                "running_mean = momentum * running_mean + (1.0 - momentum) * x.mean(0)\n        out, cache = gamma * xhat + beta, (",
+            )
+        ],
+    ),
     ("test-trains", "staged", [('if mode == "train":', 'if mode == "train" or "test":')]),
     ("bessel-in-test", "staged", [("np.sqrt(running_var + eps)", "np.sqrt(running_var * n / (n - 1) + eps)")]),
     ("type", "staged", [("    return out, cache\n", "    return cache, out\n")]),
@@ -179,6 +189,12 @@ SLIPS = [
         [("dx = dxhat / np.sqrt(var + eps) + dvar * 2 * (x - mean) / m + dmean / m", "dx = dmean / m + 0 * x")],
     ),
     ("dx-not-divided", "einsum", [("return gamma * inv / n", "return gamma / n")]),
+    (
+        "cache-order",
+        "staged",
+        [("_, xmu, _, _, sqrtvar, invvar, va2, _, gamma", "_, va2, _, _, sqrtvar, invvar, xmu, _, gamma")],
+    ),
+    ("dbeta-in-dgamma", "staged", [(HAT, "dgamma = np.sum(va2 * dva3, axis=0) + dbeta")]),
     ("gradients-order", "staged", [(DX, "return dgamma, dbeta, dx")]),
     ("rows-left-out", "staged", [(DX, "dx[-1] = 0\n    return dx, dgamma, dbeta")]),
     ("rows-left-out", "staged", [(BETA, "dbeta = np.sum(dout[:-1], axis=0)")]),
@@ -323,6 +339,11 @@ SLIPS = [
                 "(x - x.mean((0, 3), keepdims=True)) / np.sqrt(x.var((0, 3), keepdims=True) + eps)",
             )
         ],
+    ),
+    (
+        "images-bessel",
+        "direct images",
+        [("m * rv + (1 - m) * var", "m * rv + (1 - m) * var * len(x) / (len(x) - 1)")],
     ),
     (
         "images-not-summed",

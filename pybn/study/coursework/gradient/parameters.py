@@ -24,6 +24,7 @@ from pybn.study.coursework.report.words import known
 from pybn.study.coursework.student.probes import Probe
 from pybn.study.coursework.student.student import Gradients, Student
 
+NOT_DIVIDED = known("dscale-not-divided")
 UNSUMMED = known("gradient-not-summed")
 _UNSUMMED = {(known("gradient-not-summed"), known(f"{what}-not-summed")) for what in ("mean", "variance")}
 # What a gradient of a wrong shape was summed over; axes of size 1 left out.
@@ -79,6 +80,10 @@ def with_its_parameters(findings: list[Finding], of_dx: list[Finding], matrices:
     slips = [each for each in findings if each.kind == "mistake"]
     if len(slips) != 1 or not any(each.kind in ("mistake", "epsilon") for each in of_dx):
         return findings + of_dx
+    if slips[0].code == NOT_DIVIDED and dict(of_dx[0].values).get("factor") == "sqrt(variance + eps)^-2":
+        return [
+            finding("cache-order", of_dx[0].part, slips[0].evidence, wrong="x - mean", right="x_hat (and the reverse)")
+        ]
     if slips[0].code == UNSUMMED and of_dx[0].code == "unexplained-dx":  # nothing to hold it against
         return [*findings, finding("dx-open", of_dx[0].part, of_dx[0].evidence)]
     if (slips[0].code, of_dx[0].code) not in _UNSUMMED and (
@@ -178,6 +183,8 @@ def _explain(student: Student, role, name, yours, right, own: Own, matrices: Mat
             return Said("x-hat-taken-back", name, evidence, {"formula": formula})
     if found is None:
         line = _line(weights) if weights and name == "dgamma" else ""
+        if line and all(np.allclose(each, p.normalized.T + 1) for each, p in zip(weights, PROBES, strict=True)):
+            return Said("dbeta-in-dgamma", name, evidence)
         if line:
             return Said("dscale-of-line", name, f"{evidence}; {line}")
         rows = _rows_left_out(weights, PROBES[0], name)

@@ -179,10 +179,23 @@ def _statistics(student: Student, pair: Pair) -> list[Finding]:
         if got is None:
             said.append(missing(student, "spatial", shown))
         elif not pair.matches(got, book, own):
+            count = _bessel_of(got) if index else ""
+            if count:
+                return [finding("images-bessel", "spatial", first_difference(shown, got, book), count=count)]
             findings.append(finding("images-statistics", "spatial", first_difference(shown, got, book), name=shown))
     if said:
         return merged("spatial", said) + findings
     return (_as_flat(student, _flat_statistics) or findings) if findings else []
+
+
+def _bessel_of(got: np.ndarray) -> str:
+    """What n counts in an averaged n/(n - 1) times the variance, where it is not all elements; momentum either way."""
+    for words, count in (("images", SHAPE[0]), ("positions", SHAPE[2] * SHAPE[3])):
+        variance = ROWS.variance * count / (count - 1)
+        for take in (ROWS.momentum, 1 - ROWS.momentum):
+            if close(got, (1 - take) * ROWS.averages[1] + take * variance):
+                return words
+    return ""
 
 
 def _flat_statistics(pair: Student) -> list[Finding]:

@@ -54,7 +54,7 @@ def formula_findings(
     if {code for code, _ in codes} >= {"variance-uncentred", "mean-not-subtracted"}:
         together = ("variance-uncentred", "mean-not-subtracted")
         codes = [("not-centred", {}), *(each for each in codes if each[0] not in together)]
-    if part == "test":
+    if part == "test" and not first.spread.code:  # of the average, and not of the test batch
         codes = [("bessel-in-test" if code == "sample-variance" else code, values) for code, values in codes]
     for whole, of_it in _WHOLE:
         if {whole, of_it} <= {code for code, _ in codes}:

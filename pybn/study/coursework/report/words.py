@@ -377,6 +377,7 @@ _BACKWARD: _Slips = {
         "dscale-from-x": "dgamma is made of x and not of x_hat",
         "dscale-from-averages": "dgamma is made of x normalized with the moving averages, not the batch's statistics",
         "x-hat-taken-back": "x_hat is taken back from the output as {formula}",
+        "dbeta-in-dgamma": "dgamma has dbeta added to it: that goes to beta",
         "dscale-of-line": "dgamma is made of a multiple of x_hat with something added, and not of x_hat",
         "dscale-from-y": "dgamma is made of the output y and not of x_hat",
         "dscale-from-dout": "dgamma is the sum of dout alone",
@@ -440,6 +441,7 @@ _IMAGES: _Slips = {
         "images-dx-not-a-number": "dx of the 4-D version is not a number{detail}",
     },
     ("mistake", "images", "the sums go over batch, height and width"): {
+        "images-bessel": "running_var takes n/(n - 1) with n the number of {count}, not of images times positions",
         "images-not-summed": "{name} {are} not summed over {axes}",
         "images-parameter-divided": "{name} of the 4-D version {are} divided by {factor}",
         "images-parameter": "{name} of the 4-D version differs",
