@@ -14,8 +14,8 @@ cdef void write_vectors_of_runs(
 ) noexcept nogil:
     """The bytes of y from `at` to `stop`, past the caches or not.
 
-    A run is longer than a vector.  Behind the last feature comes the first, of the next outer index.  Past the caches `at` is a cache line, and
-    `stop` another; or the ends of y, of which one line each is written in part.
+    A run is longer than a vector.  Behind the last feature comes the first, of the next outer index.  Past the caches
+    `at` is a cache line, and `stop` another; or the ends of y, of which one line each is written in part.
     """
     if has_all_terms(call):
         if past and runs.keep != NULL:

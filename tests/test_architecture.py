@@ -142,6 +142,8 @@ FLOORS = {
         "pybn.study.coursework.gradient.judge",
         "pybn.study.coursework.gradient",
         "pybn.study.coursework.images.axes",
+        "pybn.study.coursework.images.pair",
+        "pybn.study.coursework.images.backward",
         "pybn.study.coursework.images.judge",
         "pybn.study.coursework.images",
         "pybn.study.coursework.report.examples",
