@@ -16,7 +16,7 @@ cdef enum:
     FAR = 1 << 27     # bytes moved from which a trial is not worth its time: past the caches took 0.8 of the other
     OPERATIONS = 7
     ROUNDS = 3        # of a trial
-    DOUBTS = 3        # trials in doubt after which it is said to be all one
+    DOUBTS = 3        # trials in doubt after which what was faster at its best is taken
 
 ctypedef enum Way:
     INTO
@@ -29,6 +29,7 @@ cdef struct Border:
     Py_ssize_t inside
     Py_ssize_t outside
     int doubts  # trials in doubt since one was not
+    double past_is_better  # of these: the product of the best time into the caches over the best past them; 0: none
 
 # The interpreter's lock guards all of this.
 cdef Border borders[OPERATIONS][2]  # for one thread, and for several
@@ -118,15 +119,22 @@ cdef void try_ways(Call* call, double* took) noexcept nogil:
             took[i] = sqrt((written - begin) * (seconds_now() - begin))
 
 
+cdef double best_of(const double* took, Way way) noexcept:
+    cdef double best = took[<int> way]
+    cdef int i
+    for i in range(<int> way, 2 * ROUNDS, 2):
+        best = min(best, took[i])
+    return best
+
+
 cdef Way verdict(const double* took) noexcept:
     """Which way was better: in doubt unless it was so each time, and took a quarter longer at most than at its best."""
-    cdef double best[2]
     cdef double worst[2]
+    cdef double best[2]
     cdef int i
-    for i in range(2):
-        best[i], worst[i] = took[i], took[i]
+    best[0], best[1] = best_of(took, INTO), best_of(took, PAST)
+    worst[0], worst[1] = best[0], best[1]
     for i in range(2 * ROUNDS):
-        best[i % 2] = min(best[i % 2], took[i])
         worst[i % 2] = max(worst[i % 2], took[i])
     for i in range(2):
         if worst[i] < best[1 - i] and worst[i] <= 1.25 * best[i]:
@@ -134,16 +142,23 @@ cdef Way verdict(const double* took) noexcept:
     return IN_DOUBT
 
 
-cdef void learn(Border* border, Py_ssize_t moved, Way way) noexcept:
-    """Keep what a trial said."""
+cdef void learn(Border* border, Py_ssize_t moved, const double* took, bint steady) noexcept:
+    """Keep what a trial said.
+
+    On a machine that is always busy each is in doubt; a time is never too short there, so the shortest ones decide.
+    """
     global trials, trials_in_doubt
+    cdef Way way = verdict(took) if steady else IN_DOUBT
     trials += 1
     if way == IN_DOUBT:
         trials_in_doubt += 1
         border.doubts += 1
+        border.past_is_better = (border.past_is_better or 1.0) * best_of(took, INTO) / best_of(took, PAST)
         if border.doubts < DOUBTS:
             return
+        way = PAST if border.past_is_better > 1 else INTO
     border.doubts = 0
+    border.past_is_better = 0
     if way == PAST:
         border.outside = moved
     else:
@@ -160,7 +175,7 @@ cdef void execute_both_ways(Call* call) noexcept:
         try_ways(call, took)
     trying = False
     # Where threads were in each other's way nothing was found.
-    learn(border_of(call), moved_by(call), verdict(took) if rests == rested else IN_DOUBT)
+    learn(border_of(call), moved_by(call), took, rests == rested)
 
 
 def verdict_of(took):
@@ -170,6 +185,19 @@ def verdict_of(took):
     for i in range(2 * ROUNDS):
         seconds[i] = took[i]
     return {INTO: "into the caches", PAST: "past the caches", IN_DOUBT: "in doubt"}[verdict(seconds)]
+
+
+def way_after_trials(trials_took):
+    """For the tests: what is kept of trials that took so many seconds; nothing for what is not decided."""
+    cdef double seconds[2 * ROUNDS]
+    cdef Border border
+    cdef int i
+    memset(&border, 0, sizeof(border))
+    for took in trials_took:
+        for i in range(2 * ROUNDS):
+            seconds[i] = took[i]
+        learn(&border, 1, seconds, True)
+    return "past the caches" if border.outside else "into the caches" if border.inside else ""
 
 
 def go_past_caches_from(Py_ssize_t moved, Py_ssize_t reported):

@@ -151,6 +151,29 @@ def test_what_a_trial_says(took, said):
     assert operations.verdict_of(took) == said
 
 
+CLEAR = [1.0, 2.0] * 3
+LEANS_INTO = [1.0, 1.3, 9.0, 1.4, 1.1, 1.5]
+LEANS_PAST = [1.5, 1.2, 1.6, 8.0, 1.5, 1.1]
+
+
+@pytest.mark.parametrize(
+    ("trials", "kept"),
+    [
+        ([CLEAR], "into the caches"),
+        ([LEANS_PAST] * 2, ""),
+        ([LEANS_PAST] * 3, "past the caches"),
+        ([LEANS_INTO] * 3, "into the caches"),
+        ([LEANS_INTO, LEANS_PAST, LEANS_PAST], "past the caches"),  # 1/1.3, 1.5/1.1 and once more: above one
+        ([LEANS_PAST, LEANS_INTO, [1.0, 1.2, 7.0, 1.2, 1.0, 1.2]], "into the caches"),
+        ([LEANS_PAST, LEANS_PAST, CLEAR], "into the caches"),  # what is clear decides alone
+    ],
+)
+def test_what_is_kept_of_trials_in_doubt(trials, kept):
+    """After three the shorter of the shortest times decides: a large call would pay for the other one for ever."""
+    assert all(operations.verdict_of(took) == "in doubt" for took in trials if took is not CLEAR)
+    assert operations.way_after_trials(trials) == kept
+
+
 PRINT = """
 import numpy as np, pybn_ext
 pybn_ext.batch_norm_training(np.ones((3000, 257)), None, None)
