@@ -29,6 +29,7 @@ cdef struct Border:
     Py_ssize_t inside
     Py_ssize_t outside
     int doubts  # trials in doubt since one was not
+    Py_ssize_t doubted  # bytes moved in the first of them
     double past_is_better  # of these: the product of the best time into the caches over the best past them; 0: none
 
 # The interpreter's lock guards all of this.
@@ -152,13 +153,14 @@ cdef void learn(Border* border, Py_ssize_t moved, const double* took, bint stead
     trials += 1
     if way == IN_DOUBT:
         trials_in_doubt += 1
+        if not border.doubted // 4 * 3 <= moved <= border.doubted // 4 * 5:  # calls of another size say nothing of this
+            border.doubts, border.doubted, border.past_is_better = 0, moved, 0
         border.doubts += 1
         border.past_is_better = (border.past_is_better or 1.0) * best_of(took, INTO) / best_of(took, PAST)
         if border.doubts < DOUBTS:
             return
         way = PAST if border.past_is_better > 1 else INTO
-    border.doubts = 0
-    border.past_is_better = 0
+    border.doubts, border.doubted, border.past_is_better = 0, 0, 0
     if way == PAST:
         border.outside = moved
     else:
@@ -187,16 +189,16 @@ def verdict_of(took):
     return {INTO: "into the caches", PAST: "past the caches", IN_DOUBT: "in doubt"}[verdict(seconds)]
 
 
-def way_after_trials(trials_took):
-    """For the tests: what is kept of trials that took so many seconds; nothing for what is not decided."""
+def way_after_trials(trials_of):
+    """For the tests: what is kept of trials that moved so many bytes in so many seconds; "" where it is not decided."""
     cdef double seconds[2 * ROUNDS]
     cdef Border border
     cdef int i
     memset(&border, 0, sizeof(border))
-    for took in trials_took:
+    for moved, took in trials_of:
         for i in range(2 * ROUNDS):
             seconds[i] = took[i]
-        learn(&border, 1, seconds, True)
+        learn(&border, moved, seconds, True)
     return "past the caches" if border.outside else "into the caches" if border.inside else ""
 
 

@@ -14,6 +14,7 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
     cdef double room[PER_FEATURE * TILE_FEATURES]
     cdef real shift[TILE_FEATURES]
     cdef Features some
+    cdef bint in_double
     check_range(part, 1, call.parts)
     check_range(0, smaller(call.tile, call.features - begin), TILE_FEATURES)
     take_features(call, begin, smaller(call.tile, call.features - begin), room, &some)
@@ -25,9 +26,10 @@ cdef void channels(const Call* call, const real* x, Py_ssize_t part) noexcept no
             sum_tile_runs(call, x, &some, <real*> shift)
     elif real is float and takes_sums(call):
         sum_widened(call, x, &some)
-    write_features(call, x, &some, finish(call, x, &some, <const real*> shift))
+    in_double = finish(call, x, &some, <const real*> shift)
+    write_features(call, x, &some, in_double)
     if real is float and may_cancel(call):
-        if find_doubt(call, x, &some):
+        if find_doubt(call, x, &some, in_double):
             mend(call, x, &some)
 
 
@@ -230,7 +232,7 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
     if has_result(call):
         run(piece_write_task, call, call.parts, True)
     if real is float and may_cancel(call):
-        if find_doubt(call, x, f):
+        if find_doubt(call, x, f, call.in_double):
             run(mend_task, call, mend_blocks(call), False)
 
 

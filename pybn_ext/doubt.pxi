@@ -36,21 +36,23 @@ cdef void find_least(const Call* call, const Features* f) noexcept nogil:
         least[c] = least[c] if (taken <= 1e37) & (variance[c] >= 1e-30) & (size > 0) else NAN
 
 
-cdef Py_ssize_t find_doubt(const Call* call, const float* x, const Features* f) noexcept nogil:
+cdef Py_ssize_t find_doubt(const Call* call, const float* x, const Features* f, bint in_double) noexcept nogil:
     """How many features are to be looked at more closely, and which, in f.doubt: else 0; dx is written.
 
-    Of these f.doubt is the largest dx that was tasted, or FAINT where there is none.
+    Of these f.doubt is the largest dx that was tasted, or FAINT where there is none.  What went past the caches is
+    computed again, not fetched; what was finished in double did not, and float32 would not give it again.
     """
     cdef Py_ssize_t doubtful
+    cdef bint past = call.stream and not in_double
     if call.inner >= SPARE and call.keep == NULL:
-        return taste_runs(call, x, f)
-    doubtful = taste_samples(call, x, f)
+        return taste_runs(call, x, f, past)
+    doubtful = taste_samples(call, x, f, past)
     if doubtful and call.count <= FEW_TO_LOOK_AT and call.inner == 1 and call.keep == NULL and f.number >= SPARE:
         return look_at_x(call, x, f)
     return doubtful
 
 
-cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* f) noexcept nogil:
+cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* f, bint past) noexcept nogil:
     """Of each feature the elements that were chosen for its shift."""
     cdef float largest[BAND]
     cdef float table[TABLES * BAND]
@@ -61,7 +63,7 @@ cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* 
     cdef Py_ssize_t inner = call.inner
     cdef Py_ssize_t begin = 0, doubtful = 0, start, n, i, c
     cdef bint half = call.half != NEITHER  # what was rounded is computed again
-    cdef bint anew = call.stream and inner == 1 and not half  # and so is what went past the caches, not fetched
+    cdef bint anew = past and inner == 1 and not half
     for i in range(8):
         in_rows[i] = i * BAND
     while begin < f.number:
@@ -158,7 +160,7 @@ cdef inline void largest_anew(
         ))
 
 
-cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) noexcept nogil:
+cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f, bint past) noexcept nogil:
     """Of each feature the elements that its runs begin with."""
     cdef Py_ssize_t lanes = smaller(call.inner, TASTED) // SPARE * SPARE
     cdef Py_ssize_t runs = smaller(call.outer, TASTED // lanes)
@@ -172,7 +174,7 @@ cdef Py_ssize_t taste_runs(const Call* call, const float* x, const Features* f) 
         at = (f.begin + c) * call.inner
         for row in range(runs):
             check_range(at + row * next_, lanes, size_of(call))
-            if call.stream:  # what went past the caches is computed again, not fetched
+            if past:
                 found = run_would_reach(call, x, at + row * next_, lanes, f, c)
             else:
                 dx = run_of_dx(call, x, at + row * next_, lanes, f, c, room)

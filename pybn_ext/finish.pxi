@@ -331,6 +331,7 @@ cdef bint finish(const Call* call, const real* x, const Features* f, const real*
     if call.operation == GRADIENT_FROM_SUMS:
         take_gradient_sums(call, f)
     elif is_gradient(call):
+        memset(f.low, 0, f.number * sizeof(double))  # a trial computes a call again: nothing that it mended stays
         finish_gradient_sums(call, x, f, shift)
     if not has_result(call):
         return False

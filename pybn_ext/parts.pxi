@@ -348,7 +348,8 @@ cdef int perform_parts(Call* call) except -1:
     plan_cut(call, &cut)
     pieces = cut.outers * cut.inners
     if not is_whole(&cut):
-        kept = pieces * (2 * call.features + 1)
+        if takes_sums(call):
+            kept = pieces * (2 * call.features + 1)
         shared = (TABLES - 1) * call.features
     memory = <double*> malloc(
         (kept + call.features) * sizeof(double) + (shared + 3 * cut.slots * cut.reach) * sizeof(float) + 2 * LINE

@@ -93,7 +93,7 @@ cdef void rows_finish_task(const Call* call, Py_ssize_t part) noexcept nogil:
 cdef void rows_doubt_task(const Call* call, Py_ssize_t part) noexcept nogil:
     cdef Features some
     group_of(call, part, &call.all, &some)
-    call.doubtful[part] = find_doubt(call, <const float*> call.x, &some)
+    call.doubtful[part] = find_doubt(call, <const float*> call.x, &some, call.in_double)
 
 
 cdef void fold_rows(const Call* call, const Features* f, Py_ssize_t begin) noexcept nogil:

@@ -135,6 +135,45 @@ def test_calls_at_once_from_several_threads_share_one_trial(measured):
     assert past()["trials"] > trials
 
 
+def nearly_cancelling(mean, features):
+    """A batch whose dx is in doubt in some features, with statistics that a float32 forward pass would have rounded."""
+    rng = np.random.default_rng(1)
+    rows = 100
+    x = rng.normal(mean, 1, (rows, features)).astype(np.float32)
+    exact, variance = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
+    x_hat = (x - exact) / np.sqrt(variance)
+    noise = np.sign(rng.normal(size=x.shape))
+    for _ in range(3):
+        noise -= noise.mean(0)
+        noise -= x_hat * (noise * x_hat).mean(0)
+        noise = np.clip(noise, -1, 1)
+    off = 0.04 * np.where(np.arange(features) % 2, 1, -1)
+    dy = (1 + (off + 0.02) * x_hat + rng.uniform(0.8, 1.1, features) * noise).astype(np.float32)
+    return x, dy, exact + off, variance
+
+
+def as_images(x):
+    """The rows as four images of 25 positions."""
+    return np.ascontiguousarray(x.reshape(4, 25, -1).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("tiny", [1, 1e-40], ids=["float32", "finished in double"])
+@pytest.mark.parametrize("layout", [np.asarray, as_images], ids=["rows", "images"])
+def test_what_was_mended_in_a_trial_does_not_stay(layout, tiny, fix):
+    x, dy, mean, variance = nearly_cancelling(1e5, 4000)
+    scale = np.ones(4000, np.float32)
+    scale[::512] = tiny
+    pybn_ext.set_num_threads(1)
+    found = []
+    for moved in (NEVER, 0, -1, -1):
+        fix(moved)
+        found.append(pybn_ext.batch_norm_gradient(layout(x), scale, mean, variance, layout(dy), feature_axis=1))
+    assert past()["trials"] == 1
+    for one in found[1:]:
+        for first, other in zip(found[0], one, strict=True):
+            np.testing.assert_array_equal(first, other)
+
+
 @pytest.mark.parametrize(
     ("took", "said"),
     [
@@ -171,7 +210,13 @@ LEANS_PAST = [1.5, 1.2, 1.6, 8.0, 1.5, 1.1]
 def test_what_is_kept_of_trials_in_doubt(trials, kept):
     """After three the shorter of the shortest times decides: a large call would pay for the other one for ever."""
     assert all(operations.verdict_of(took) == "in doubt" for took in trials if took is not CLEAR)
-    assert operations.way_after_trials(trials) == kept
+    assert operations.way_after_trials([(4_000_000, took) for took in trials]) == kept
+
+
+def test_trials_in_doubt_of_another_size_do_not_count():
+    small, large = (3_000_000, LEANS_INTO), (100_000_000, LEANS_PAST)
+    assert operations.way_after_trials([small, small, large]) == ""
+    assert operations.way_after_trials([small, small, large, large, large]) == "past the caches"
 
 
 PRINT = """

@@ -260,9 +260,11 @@ def test_constant_features_are_exact_across_parts(rng, dtype, shape, feature_axi
 
 
 @pytest.mark.parametrize("dtype", arrays.HALVES)
-@pytest.mark.parametrize(("shape", "feature_axis"), [((200_000, 16), -1), ((4, 16, 250, 200), 1)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "feature_axis"), [((200_000, 16), -1), ((4, 16, 250, 200), 1), ((5000, 2048), -1)], ids=str
+)
 def test_no_wide_copy_is_made(dtype, shape, feature_axis):
-    """6.4 MB of x: what is allocated beside the results stays below 3 MB, in a process of its own."""
+    """6.4 and 20 MB of x: what is allocated beside the results stays below 3 MB, in a process of its own."""
     program = f"""
 import resource
 import numpy as np, pybn_ext
