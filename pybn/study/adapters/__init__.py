@@ -190,11 +190,12 @@ def _codes_beside(implementation: Any) -> Iterator[CodeType]:
     """The code of all functions and classes of the file or the table that this comes from."""
     module = implementation if isinstance(implementation, ModuleType) else inspect.getmodule(implementation)
     table = implementation if isinstance(implementation, Mapping) else vars(module) if module else {}
-    own = [implementation, *(held for held in table.values() if getattr(held, "__module__", "") == module_name(table))]
-    for held in own:
+    # By type alone: whatever else the file holds may answer each name that it is asked for, or raise.
+    written = [held for held in table.values() if inspect.isclass(held) or inspect.isfunction(held)]
+    for held in (implementation, *(each for each in written if each.__module__ == module_name(table))):
         if inspect.isclass(held):
             yield from codes_of(held)
-        elif isinstance(getattr(held, "__code__", None), CodeType):
+        elif inspect.isfunction(held):
             yield from _with_inner(held.__code__)
 
 

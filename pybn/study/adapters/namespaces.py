@@ -7,7 +7,8 @@ over as tensors that share their memory, and what comes back is read as arrays.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,25 +28,48 @@ def is_namespace(kind: type) -> bool:
 
 def from_namespace(kind: type) -> CourseFunctions:
     """The static methods of a class as the course's functions."""
-    torch = "torch" in sys.modules and any("torch" in code.co_names for code in codes_of(kind))
-    names = ("forward", "backward", next((name for name in ALTERNATIVES if hasattr(kind, name)), ""))
-    functions = [getattr(kind, name, None) if name else None for name in names]
-    return CourseFunctions(*(on_tensors(each) if torch and each else each for each in functions))
+    alternative = next((name for name in ALTERNATIVES if hasattr(kind, name)), "")
+    forward, *backwards = (getattr(kind, name, None) if name else None for name in ("forward", "backward", alternative))
+    if forward is None or not takes_tensors(kind):
+        return CourseFunctions(forward, *backwards)
+    return CourseFunctions(forward_on_tensors(forward), *(each and backward_on_tensors(each) for each in backwards))
 
 
-def on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function on PyTorch's tensors as one on arrays; its cache stays what it is."""
+def takes_tensors(kind: type) -> bool:
+    """Whether the class's own code names PyTorch, or its file does and the class does not name NumPy."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    beside = vars(kind)["forward"].__func__.__globals__
+    named = [beside.get(name) for code in codes_of(kind) for name in code.co_names]
+    return _has(named, torch) or (_has(beside.values(), torch) and not _has(named, np))
 
-    def wrapped(*arguments: Any) -> Any:
-        *arrays, last = arguments
-        state = {key: _tensor(held) for key, held in last.items()} if isinstance(last, dict) else last
-        value = function(*map(_tensor, arrays), state)
-        if isinstance(last, dict):
-            last.clear()
-            last.update({key: _array(held) for key, held in state.items()})
-        return tuple(map(_array, value)) if isinstance(value, tuple) else _array(value)
 
-    return wrapped
+def _has(held: Iterable[Any], module: ModuleType) -> bool:
+    return any(each is module for each in held)
+
+
+def forward_on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward on PyTorch's tensors as one on arrays; its cache stays what it is."""
+
+    def forward(x: Any, gamma: Any, beta: Any, bn_param: dict[str, Any]) -> Any:
+        state = {key: _tensor(held) for key, held in bn_param.items()}
+        value = function(*map(_tensor, (x, gamma, beta)), state)
+        bn_param.clear()
+        bn_param.update({key: _array(held) for key, held in state.items()})
+        return (_array(value[0]), *value[1:]) if isinstance(value, tuple) and value else _array(value)
+
+    return forward
+
+
+def backward_on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward on PyTorch's tensors as one on arrays, with the cache as its forward made it."""
+
+    def backward(dout: Any, cache: Any) -> Any:
+        value = function(_tensor(dout), cache)
+        return tuple(map(_array, value)) if isinstance(value, tuple | list) else _array(value)
+
+    return backward
 
 
 def _tensor(held: Any) -> Any:

@@ -17,9 +17,11 @@ import numpy as np
 from pybn.study.adapters.making import required
 from pybn.study.adapters.modes import Mode, codes_of, parameters_of, strings
 from pybn.study.adapters.names import NAMES, TEST_WORDS, TRAIN_WORDS, bare
-from pybn.study.adapters.places import Place, as_array, walk
+from pybn.study.adapters.places import Place, arrays_of, as_array, walk, written
+from pybn.study.adapters.roles import FEATURES
 
 NEAR = 1e-6  # float32 keeps 1e-7 of a number; other rows move an output by more than 1e-2
+GRADIENT_WORDS = ("grad", "back", "bprop", "bwd", "dout", "dy", "dl", "dz", "delta", "upstream", "error")
 WORDS = 12  # strings that are tried for a text: a class's methods compare it with two or three
 
 
@@ -90,8 +92,8 @@ def first_array(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 def find_backward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -> str:
     """The method that is proportional to what it is given, after a forward and not before: a gradient.
 
-    Where none is, the only one that needs a forward before it and gives what has the shape of x: a wrong gradient.
-    "" where it is not one alone.  trained gives a new layer after its forward, and with False before it;
+    Where none is, the only one that needs a forward before it, gives what has the shape of x and speaks of gradients:
+    a wrong one.  "" where it is not one alone.  trained gives a new layer after its forward, and with False before it;
     but are methods that have another role.
     """
     found: list[str] = []
@@ -109,13 +111,16 @@ def find_backward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -
         if nothing is None or once is None or twice is None:
             continue
         linear = np.abs(once).max() > 0 and np.abs(nothing).max() == 0 and np.allclose(twice, 2 * once)
-        (found if linear else others).append(name)
+        if linear:
+            found.append(name)
+        elif _speaks_of_gradients(trained(), name, given):
+            others.append(name)
     found = found or others
     return found[0] if len(found) == 1 else ""
 
 
 def needing_forward(trained: Callable[..., Any], given: Any, but: Iterable[str]) -> list[str]:
-    """Methods that run on an array after a forward and not before it: what may be a backward, whatever it gives."""
+    """Methods that run on an array after a forward and not before it, and speak of gradients, whatever they give."""
     found = []
     for name in own_methods(type(trained())):
         if bare(name) in map(bare, (*but, *NAMES["forward"], *NAMES["test forward"])):
@@ -124,9 +129,25 @@ def needing_forward(trained: Callable[..., Any], given: Any, but: Iterable[str])
             wanted = takes_one(getattr(trained(), name)) and not _runs(getattr(trained(False), name), given)
         except Exception:  # no method of a layer
             continue
-        if wanted and _runs(getattr(trained(), name), given):
+        if wanted and _runs(getattr(trained(), name), given) and _speaks_of_gradients(trained(), name, given):
             found.append(name)
     return found
+
+
+def _speaks_of_gradients(layer: Any, name: str, given: Any) -> bool:
+    """Whether a method that runs leaves or returns a number for each feature, or is called or asks for such a thing.
+
+    The inverse of a normalization, or a likelihood under it, needs a forward before it, too.
+    """
+    call = getattr(layer, name)
+    words = {bare(name), *map(bare, inspect.signature(call).parameters)}
+    if any(word in each for each in words for word in GRADIENT_WORDS):
+        return True
+    before = arrays_of(layer, FEATURES)
+    result = call(given)
+    results = result.values() if isinstance(result, dict) else result if isinstance(result, tuple | list) else ()
+    returned = [array.size for array in map(as_array, results) if array is not None]
+    return FEATURES in returned or bool(written(before, arrays_of(layer, FEATURES)))
 
 
 def _runs(call: Callable[..., Any], given: Any) -> bool:
