@@ -1,4 +1,4 @@
-"""What stands beside a layer and is no mistake: an inverse, a score, a strict order of calls, values of another kind."""
+"""What stands beside a layer and is no mistake: an inverse, a score, a strict order of calls, other values."""
 
 import sys
 import types
