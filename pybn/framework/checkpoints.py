@@ -11,14 +11,14 @@ import math
 import os
 import zipfile
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pybn.framework.context import Context
-from pybn.framework.draws import as_state_of, described, put_back_on_error
+from pybn.framework.draws import as_state_of, described, put_back_on_error, take_up
 from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
 from pybn.halves import bfloat16, is_bfloat16
@@ -47,6 +47,9 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     drawn are gone.  A file that is there keeps its mode, and a symbolic link goes on pointing where it
     points.  TypeError, with nothing written, where a variable, a parameter or the state of the random
     numbers could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
+
+    A bit generator that is none of NumPy's own and does not tell its state (`state` raises) is left out: the
+    header has `"rng": null`, and what is loaded from the file leaves the generator there as it is.
 
     Training that goes on from the file, with the batches that would have come, gives the bits of one that
     never stopped.  A data set that shuffles with `ctx.rng` goes on with the order of its next epoch.
@@ -98,7 +101,7 @@ def load_checkpoint(
 
     `ctx.rng`, the Generator itself, is set to what it would have drawn next; with `restore_rng=False` it
     draws what it would have drawn here, as where several runs with seeds of their own begin at one
-    checkpoint.  A file of before its state was kept leaves it as it is.
+    checkpoint.  A file that has no state for it, as those of before it was kept, leaves it as it is.
 
     Raises CheckpointError, with ctx untouched, where the file is not a whole checkpoint or ctx
     holds a variable that the file lacks or has in another shape; FileNotFoundError as usual.  After
@@ -111,7 +114,7 @@ def load_checkpoint(
         loaded, parameters, step = _contents(path, root, header, values)
         assignments = _assignments(path, existing, loaded)
         state = _state_of_rng(path, root, header) if restore_rng else None
-        with root.restored_on_error(), put_back_on_error(root.rng):
+        with root.restored_on_error(), nullcontext() if state is None else put_back_on_error(root.rng):
             for variable, array in assignments:
                 saved = loaded.pop(variable.path)
                 variable.hold(array)
@@ -122,7 +125,7 @@ def load_checkpoint(
                 scope.set_params({key: value for key, value in settings.items() if key not in exclude_params})
             root.global_step = step
             if state is not None:
-                root.rng.bit_generator.state = state
+                take_up(root.rng, state)
 
 
 def _described(ctx: Context, variables: list[Variable]) -> dict[str, Any]:

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+_ODD = ("odd", lambda number: number % 2 == 1)
+_FLAG = ("0 or 1", lambda number: number in (0, 1))
 
-def described(rng: np.random.Generator) -> dict[str, Any]:
-    """What `rng` will draw next, in dicts, lists and plain numbers; TypeError where it cannot be told in these.
+# What NumPy takes as a state, and then reads beyond its arrays or draws one number for ever: by kind and entry, what
+# it must be.  MT19937 never looks at the low bits of its first word.
+_RULES: dict[type, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    np.random.MT19937: {
+        "pos": ("from 0 to 624", lambda pos: 0 <= pos <= 624),
+        "key": ("not 0 throughout", lambda key: any(key[1:]) or key[0] >= 2**31),
+    },
+    np.random.PCG64: {"inc": _ODD, "has_uint32": _FLAG},
+    np.random.PCG64DXSM: {"inc": _ODD, "has_uint32": _FLAG},
+    np.random.Philox: {"buffer_pos": ("from 0 to 4", lambda pos: 0 <= pos <= 4), "has_uint32": _FLAG},
+    np.random.SFC64: {"state": ("not 0 throughout", any), "has_uint32": _FLAG},
+}
+
+
+def described(rng: np.random.Generator) -> dict[str, Any] | None:
+    """What `rng` will draw next, as JSON can write it; TypeError where JSON has no words for it.
+
+    None where it does not tell: the `state` of a bit generator that is none of NumPy's own may raise.
 
     >>> rng = np.random.default_rng(0)
     >>> saved = described(rng)
@@ -21,19 +40,25 @@ def described(rng: np.random.Generator) -> dict[str, Any]:
     >>> rng.random() == drawn
     True
     """
-    state: dict[str, Any] = _plain(rng.bit_generator.state)
+    kind = type(rng.bit_generator)
+    try:
+        state: dict[str, Any] = _plain(_read(rng))
+    except Exception:
+        if kind in _RULES:
+            raise
+        return None
     try:
         json.dumps(state)
     except TypeError as error:
-        kind = type(rng.bit_generator).__name__
-        raise TypeError(f"the state of the random numbers ({kind}) cannot be saved: {error}") from error
+        raise TypeError(f"the state of the random numbers ({kind.__name__}) cannot be saved: {error}") from error
     return state
 
 
 def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
     """`saved`, which `described` gave, as `rng.bit_generator.state` takes it; ValueError where it is of another kind.
 
-    It is tried on a copy: whatever is wrong with it is raised here.
+    It is tried on a copy, from which nothing is drawn: whatever is wrong with it is raised here.  NumPy's own
+    setters look at next to nothing, so it must also be read back as it is and keep the rules of its kind.
     """
     attempt = copy.deepcopy(rng.bit_generator)
     kind, ours = saved["bit_generator"], attempt.state["bit_generator"]
@@ -43,18 +68,61 @@ def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
             "that kind, or load with restore_rng=False and draw others"
         )
     attempt.state = saved
-    return attempt.state
+    state = attempt.state
+    _must_be_the_same(saved, _plain(state))
+    _must_keep_the_rules(attempt, saved)
+    return state
+
+
+def take_up(rng: np.random.Generator, state: Any) -> None:
+    """Let `rng` go on from a state that was its own or that `as_state_of` gave, between two draws of other threads."""
+    with rng.bit_generator.lock:
+        rng.bit_generator.state = state
 
 
 @contextmanager
 def put_back_on_error(rng: np.random.Generator) -> Iterator[None]:
     """Let `rng` draw the same numbers again if the block raises or is interrupted."""
-    before = rng.bit_generator.state
+    before = _read(rng)
     try:
         yield
     except BaseException:
-        rng.bit_generator.state = before
+        take_up(rng, before)
         raise
+
+
+def _read(rng: np.random.Generator) -> Any:
+    """The state between two draws: another thread may be in the middle of one."""
+    with rng.bit_generator.lock:
+        return rng.bit_generator.state
+
+
+def _must_be_the_same(saved: Any, back: Any) -> None:
+    """Raise ValueError where a number was cut, rounded, left out or of another type."""
+    given, taken = _entries(saved), _entries(back)
+    for name in given | taken:
+        if given.get(name) != taken.get(name):
+            raise ValueError(
+                f"{name} must be read back as it was saved, got {given.get(name, 'nothing')}, "
+                f"which is read back as {taken.get(name, 'nothing')}"
+            )
+
+
+def _must_keep_the_rules(kind: np.random.BitGenerator, saved: Any) -> None:
+    """Raise ValueError where a state that NumPy takes is none to draw from."""
+    rules = next((rules for each, rules in _RULES.items() if isinstance(kind, each)), {})
+    entries = saved | saved["state"] if rules else {}
+    for name, (rule, holds) in rules.items():
+        if not holds(entries[name]):
+            raise ValueError(f"{name} must be {rule}, got {reprlib.repr(entries[name])}")
+
+
+def _entries(state: Any, name: str = "state") -> dict[str, str]:
+    """Each number of it by its name, as JSON writes it: 1, 1.0 and true are three."""
+    if not isinstance(state, dict | list | tuple):
+        return {name: json.dumps(state)}
+    inner = state.items() if isinstance(state, dict) else enumerate(state)
+    return {each: number for key, value in inner for each, number in _entries(value, f"{name}.{key}").items()}
 
 
 def _plain(state: Any) -> Any:
