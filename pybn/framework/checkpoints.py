@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pybn.framework.context import Context
-from pybn.framework.draws import as_state_of, described, put_back_on_error, take_up
+from pybn.framework.draws import as_state_of, described, put_back_on_error
 from pybn.framework.files import replacing
 from pybn.framework.variables import Variable
 from pybn.halves import bfloat16, is_bfloat16
@@ -44,7 +44,7 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     """Write every variable and parameter, the global step and the state of `ctx.rng` to `path`; returns the path.
 
     All values are of one moment, also while another thread trains; random numbers that its step has
-    drawn are gone.  A file that is there keeps its mode, and a symbolic link goes on pointing where it
+    drawn are gone, of those that it is just drawing perhaps a part.  A file that is there keeps its mode, and a symbolic link goes on pointing where it
     points.  TypeError, with nothing written, where a variable, a parameter or the state of the random
     numbers could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
 
@@ -125,7 +125,7 @@ def load_checkpoint(
                 scope.set_params({key: value for key, value in settings.items() if key not in exclude_params})
             root.global_step = step
             if state is not None:
-                take_up(root.rng, state)
+                root.rng.bit_generator.state = state
 
 
 def _described(ctx: Context, variables: list[Variable]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def described(rng: np.random.Generator) -> dict[str, Any] | None:
     """
     kind = type(rng.bit_generator)
     try:
-        state: dict[str, Any] = _plain(_read(rng))
+        state: dict[str, Any] = _plain(rng.bit_generator.state)
     except Exception:
         if kind in _RULES:
             raise
@@ -74,27 +74,15 @@ def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
     return state
 
 
-def take_up(rng: np.random.Generator, state: Any) -> None:
-    """Let `rng` go on from a state that was its own or that `as_state_of` gave, between two draws of other threads."""
-    with rng.bit_generator.lock:
-        rng.bit_generator.state = state
-
-
 @contextmanager
 def put_back_on_error(rng: np.random.Generator) -> Iterator[None]:
     """Let `rng` draw the same numbers again if the block raises or is interrupted."""
-    before = _read(rng)
+    before = rng.bit_generator.state
     try:
         yield
     except BaseException:
-        take_up(rng, before)
+        rng.bit_generator.state = before
         raise
-
-
-def _read(rng: np.random.Generator) -> Any:
-    """The state between two draws: another thread may be in the middle of one."""
-    with rng.bit_generator.lock:
-        return rng.bit_generator.state
 
 
 def _must_be_the_same(saved: Any, back: Any) -> None:

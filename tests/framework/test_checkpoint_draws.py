@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -252,14 +251,3 @@ def test_without_the_random_numbers_the_generator_is_not_touched(tmp_path):
     load_checkpoint(ctx, path, restore_rng=False)
     with pytest.raises(CheckpointError, match="does not fit the random numbers"):
         load_checkpoint(ctx, path)
-
-
-def test_a_state_is_read_between_two_draws(tmp_path):
-    ctx = Context(1)
-    saving = threading.Thread(target=save_checkpoint, args=(ctx, tmp_path / "x"))
-    with ctx.rng.bit_generator.lock:  # as while another thread draws
-        saving.start()
-        saving.join(0.2)
-        assert saving.is_alive()
-    saving.join(10)
-    assert (tmp_path / "x").exists()
