@@ -44,9 +44,10 @@ def save_checkpoint(ctx: Context, path: str | os.PathLike[str]) -> Path:
     """Write every variable and parameter, the global step and the state of `ctx.rng` to `path`; returns the path.
 
     All values are of one moment, also while another thread trains; random numbers that its step has
-    drawn are gone, of those that it is just drawing perhaps a part.  A file that is there keeps its mode, and a symbolic link goes on pointing where it
-    points.  TypeError, with nothing written, where a variable, a parameter or the state of the random
-    numbers could not be read back.  `pybn.Checkpoints` keeps the last few of a run.
+    drawn are gone, of those that it is just drawing perhaps a part.  A file that is there keeps its
+    mode, and a symbolic link goes on pointing where it points.  TypeError, with nothing written, where
+    a variable, a parameter or the state of the random numbers could not be read back.
+    `pybn.Checkpoints` keeps the last few of a run.
 
     A bit generator that is none of NumPy's own and does not tell its state (`state` raises) is left out: the
     header has `"rng": null`, and what is loaded from the file leaves the generator there as it is.
