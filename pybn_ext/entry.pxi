@@ -22,6 +22,19 @@ cdef enum:
     SMALL = 2048    # float64s of working memory that are taken from the stack: malloc and free cost 80 ns
 
 
+# The operations as `general` calls them, and this module, into which it calls back.
+cdef dict CALLED = {
+    "moments": MOMENTS,
+    "training": TRAINING,
+    "gradient": GRADIENT,
+    "inference": INFERENCE,
+    "inference_gradient": INFERENCE_GRADIENT,
+    "gradient_sums": GRADIENT_SUMS,
+    "gradient_from_sums": GRADIENT_FROM_SUMS,
+}
+cdef object compiled = sys.modules[__name__]
+
+
 cdef inline cnp.ndarray new_for_features(cnp.ndarray x, const Call* call, int dtype):
     """Room for one number for each feature."""
     return cnp.PyArray_EMPTY(<int> call.axes, cnp.PyArray_DIMS(x) + call.axis, dtype, 0)
@@ -80,14 +93,13 @@ cdef void execute(Call* call) noexcept nogil:
         in_pieces(call, <const double*> call.x)
 
 
-cdef int compute(
-    Operation operation, cnp.ndarray x, tuple view, cnp.ndarray keep, Py_ssize_t count, double epsilon,
-    object scale, object offset, cnp.ndarray dy, cnp.ndarray y, object mean, object variance, cnp.ndarray dscale,
-    cnp.ndarray doffset
-) except -1:
-    """One call that `general` brought into form."""
+def compute(
+    str operation, cnp.ndarray x, tuple view, cnp.ndarray keep, Py_ssize_t count, double epsilon, scale, offset,
+    cnp.ndarray dy, cnp.ndarray y, mean, variance, cnp.ndarray dscale, cnp.ndarray doffset
+):
+    """One call that `general` brought into form: nothing is checked here."""
     cdef Call call
-    call.operation = operation
+    call.operation = CALLED[operation]
     call.outer, call.features, call.inner = view
     call.half = half_of(x)
     call.single = call.half != NEITHER or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
@@ -99,7 +111,7 @@ cdef int compute(
         call.keep = <const unsigned char*> cnp.PyArray_DATA(keep)
     call.count = count
     call.epsilon = epsilon
-    return perform(&call, scale, offset, mean, variance, dscale, doffset)
+    perform(&call, scale, offset, mean, variance, dscale, doffset)
 
 
 cdef bint leaves_float64(const Call* call) noexcept nogil:
@@ -117,7 +129,7 @@ def moments(x, *, feature_axis=-1, mask=None):
     """Count, mean and population variance of each feature; see `pybn.reference.moments`."""
     cdef Call call
     if not (ordinary(x) and see(x, feature_axis, &call) and masked(mask, x, &call)):
-        return _general_moments(x, feature_axis, mask)
+        return general.moments(compiled, x, feature_axis, mask)
     call.operation = MOMENTS
     call.epsilon = 0
     mean = new_for_features(x, &call, cnp.NPY_FLOAT64)
@@ -129,7 +141,7 @@ def moments(x, *, feature_axis=-1, mask=None):
 def merge_moments(a, b):
     """The Moments of two batches together, from those of each; see `pybn.reference.merge_moments`."""
     if not (mergeable(a) and mergeable(b) and like(b[1], a[1])):
-        a, b = _general_mergeable(a, b)
+        a, b = general.mergeable(a, b)
     if a[0] < b[0]:
         a, b = b, a
     if b[0] == 0:
@@ -173,7 +185,7 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
         and receives(out, x)
         and apart(out, x, scale, offset, mask, None, None)
     ):
-        return _general_training(x, scale, offset, feature_axis, epsilon, mask, out)
+        return general.training(compiled, x, scale, offset, feature_axis, epsilon, mask, out)
     call.operation = TRAINING
     y = new_like(x) if out is None else out
     call.y = cnp.PyArray_DATA(y)
@@ -182,7 +194,9 @@ def batch_norm_training(x, scale, offset, *, feature_axis=-1, epsilon=1e-3, mask
     perform(&call, scale, offset, mean, variance, None, None)
     if leaves_float64(&call):
         with np.errstate(all="ignore"):
-            _training_in_units(y, arguments.batch(x, feature_axis, mask), scale, offset, variance, epsilon)
+            general.training_in_units(
+                compiled, y, arguments.batch(x, feature_axis, mask), scale, offset, variance, epsilon
+            )
     return y, mean, variance
 
 
@@ -201,7 +215,7 @@ def batch_norm_inference(x, scale, offset, mean, variance, *, feature_axis=-1, e
         and receives(out, x)
         and apart(out, None if out is x else x, scale, offset, mean, variance, mask)
     ):
-        return _general_inference(x, scale, offset, mean, variance, feature_axis, epsilon, mask, out)
+        return general.inference(compiled, x, scale, offset, mean, variance, feature_axis, epsilon, mask, out)
     call.operation = INFERENCE
     y = new_like(x) if out is None else out
     call.y = cnp.PyArray_DATA(y)
@@ -231,8 +245,8 @@ def batch_norm_gradient_sums(x, mean, variance, dy, *, feature_axis=-1, epsilon=
         and one_each(variance, x, &call)
         and like(dy, x)
     ):
-        _, along, plain = _general_gradient(
-            GRADIENT_SUMS, x, None, mean, variance, dy, None, feature_axis, epsilon, mask, None
+        _, along, plain = general.gradient(
+            compiled, "gradient_sums", x, None, mean, variance, dy, None, feature_axis, epsilon, mask, None
         )
         return GradientSums(arguments.batch(x, feature_axis, mask).count, plain, along)
     call.operation = GRADIENT_SUMS
@@ -261,8 +275,8 @@ def batch_norm_gradient_from_sums(
         and apart(out, x, dy, scale, mean, variance, mask)
         and summed(sums, out, x, &call)
     ):
-        dx, _, _ = _general_gradient(
-            GRADIENT_FROM_SUMS, x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
+        dx, _, _ = general.gradient(
+            compiled, "gradient_from_sums", x, scale, mean, variance, dy, sums, feature_axis, epsilon, mask, out
         )
         return dx
     call.operation = GRADIENT_FROM_SUMS
@@ -287,7 +301,10 @@ cdef tuple gradient(Operation operation, x, scale, mean, variance, dy, feature_a
         and receives(out, x)
         and apart(out, x, dy, scale, mean, variance, mask)
     ):
-        return _general_parameter_gradients(operation, x, scale, mean, variance, dy, feature_axis, epsilon, mask, out)
+        return general.parameter_gradients(
+            compiled, "gradient" if operation == GRADIENT else "inference_gradient", x, scale, mean, variance, dy,
+            feature_axis, epsilon, mask, out
+        )
     call.operation = operation
     dx = new_like(x) if out is None else out
     call.dy = cnp.PyArray_DATA(dy)

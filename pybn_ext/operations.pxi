@@ -12,7 +12,6 @@
 #   the door: what an operation is given, and where its results go
 #     entry     the public functions
 #     ordinary  whether an input is the ordinary case
-#     general   any input that is not the ordinary case, through pybn.arguments
 #     pool      memory of large outputs, kept for the next call
 #     caches    whether a large result is written past them
 #     parts     a call on numbers of 16 bits, part by part
@@ -51,10 +50,13 @@ from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+import sys
+
 import numpy as np
 
 from pybn import arguments, halves
 from pybn.arguments import GradientSums, Moments
+from pybn_ext import general
 
 cnp.import_array()
 
@@ -76,7 +78,6 @@ include "halves.pxi"
 include "places.pxi"
 include "entry.pxi"
 include "ordinary.pxi"
-include "general.pxi"
 include "pool.pxi"
 include "caches.pxi"
 include "parts.pxi"

@@ -98,7 +98,7 @@ def kept_bytes():
     return kept
 
 
-cdef cnp.ndarray new_like(cnp.ndarray x):
+cpdef cnp.ndarray new_like(cnp.ndarray x):
     """An uninitialized C-contiguous array of x's shape and dtype."""
     cdef Block owner
     cdef size_t bytes = cnp.PyArray_NBYTES(x)

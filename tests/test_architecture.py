@@ -355,8 +355,8 @@ def code_of(room):
 
 def made_in(code):
     """The functions, types and constants that a room defines."""
-    functions = re.findall(r"^(?:cdef|def) (?:[\w* ]+ \*?)?(\w+)\($", code, re.MULTILINE)
-    functions += re.findall(r"^(?:cdef|def) (?:[\w*. ]+[ *])?(\w+)\(.*\)?", code, re.MULTILINE)
+    functions = re.findall(r"^(?:c?p?def) (?:[\w* ]+ \*?)?(\w+)\($", code, re.MULTILINE)
+    functions += re.findall(r"^(?:c?p?def) (?:[\w*. ]+[ *])?(\w+)\(.*\)?", code, re.MULTILINE)
     types = re.findall(r"^c(?:type)?def (?:struct|fused|enum) (\w+):", code, re.MULTILINE)
     constants = re.findall(r"^    ([A-Z][A-Z_]+)(?: =|$)", code, re.MULTILINE)
     return {*functions, *types, *constants}

@@ -61,9 +61,9 @@ def test_behind_the_plan_no_line_knows_python(site):
         room = begins[1] if begins else room
         if int(score) and room:
             yellow.add(room)
-    door = {"entry", "ordinary", "general", "pool", "parts"}
+    door = {"entry", "ordinary", "pool", "parts"}
     beside = {"threads", "busy", "caches"}  # their settings, and what they tell
-    assert {"entry", "general"} <= yellow <= door | beside
+    assert {"entry", "pool"} <= yellow <= door | beside
 
 
 def test_without_javascript_a_lesson_can_be_read_and_says_why_formulas_look_so(site, opened):
