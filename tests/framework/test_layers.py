@@ -315,7 +315,7 @@ def test_l2_of_shared_weights_counts_once(ctx):
 @pytest.mark.parametrize("amount", [-1.0, np.nan])
 def test_l2_is_not_negative(ctx, amount):
     ctx.set_param("l2_regularization", amount)
-    with pytest.raises(ValueError, match="the parameter l2_regularization must be 0 or more, got"):
+    with pytest.raises(ValueError, match="the parameter l2_regularization must be finite and not negative, got"):
         regularization(ctx)
 
 
