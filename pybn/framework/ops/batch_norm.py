@@ -106,7 +106,7 @@ def as_wide_as_any(
 
     The implementations give doffset in the type of scale, and take dy in that of x.
     """
-    given = [node.dtype for node in (x, scale, offset, dy) if node is not None]
+    given = [node.value.dtype for node in (x, scale, offset, dy) if node is not None]
     if given.count(given[0]) == len(given):
         return x.value, _value(scale), dy.value
     widest = np.result_type(*given)
