@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from pybn.arguments import all_finite
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
-from pybn.framework.metrics import WeightedMean
+from pybn.framework.metrics import Metric, WeightedMean, measured
 from pybn.framework.optimizers import Optimizer
-from pybn.framework.parameters import MisspeltParameterWarning
+from pybn.framework.parameters import MisspeltParameterWarning, whole_number
 from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
 from pybn.framework.variables import Held, Variable
 from pybn.halves import is_floating
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
-Metric = Callable[[Any, Any], float]
 
 AveragesUpdater = Callable[..., bool]
 _averages_updater: AveragesUpdater | None = None
@@ -177,7 +177,7 @@ class Trainer:
         return loss + regularization
 
     def _measured(self, labels: Any, predictions: Any, loss: Node) -> dict[str, float]:
-        return {"loss": float(loss), **{name: metric(labels, predictions) for name, metric in self.metrics.items()}}
+        return {"loss": float(loss), **measured(self.metrics, labels, predictions)}
 
 
 Hook = Callable[["Loop", dict[str, float]], None]
@@ -224,13 +224,13 @@ class Loop:
 
         Begins at the data set's first batch, and starts new epochs as needed.
         """
-        if steps < 0:
+        if whole_number("steps", steps) < 0:
             raise ValueError(f"steps must not be negative, got {steps}")
         return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
 
     def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:
         """Train for `epochs` passes over the data set; returns the last metrics."""
-        if epochs < 0:
+        if whole_number("epochs", epochs) < 0:
             raise ValueError(f"epochs must not be negative, got {epochs}")
         length = _length(dataset)
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)
@@ -285,35 +285,30 @@ def check_loss(value: float) -> None:
 
 def next_values(optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]) -> Held:
     """What a step of the optimizer makes of variables and its own memory, all of it known to be finite."""
-    _check_finite(variables, gradients)
+    _check_gradients(variables, gradients)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
         new = Held.of(optimizer.new_values(ctx, variables, gradients))
     _check_update(new)
     return new
 
 
-def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> None:
+def _check_gradients(variables: list[Variable], gradients: list[np.ndarray]) -> None:
     """Raise where a gradient would write NaN or infinity into its variable."""
     for variable, values in zip(variables, gradients, strict=True):
-        if not _all_finite(values):
+        if not all_finite(values):
             raise NonFiniteGradientError(
                 f"the gradient of {variable.path} is NaN or infinite although the loss is finite; nothing was changed. "
                 "Look for a derivative that does not exist, such as that of sqrt at 0, or lower the learning rate"
             )
 
 
-def _all_finite(array: np.ndarray) -> bool:
-    # Looking for a 0 among the bytes: .8 us for 64 numbers, where all() takes 1.7 and counting 2.1; 40 times in a step.
-    return b"\0" not in np.isfinite(array).tobytes()
-
-
 def _check_update(new_values: Held) -> None:
     """Raise where a weight or the optimizer's memory would be NaN or infinite, and stay so for ever."""
     for variable, array in new_values.items():
-        if not _all_finite(array):
+        if not all_finite(array):
             raise NonFiniteUpdateError(
                 f"this step would make {variable.path} NaN or infinite although the gradients are finite; nothing was "
-                "changed. " + (_WAS_FINITE if np.isfinite(variable.value).all() else _WAS_NOT)
+                "changed. " + (_WAS_FINITE if all_finite(variable.value) else _WAS_NOT)
             )
 
 
