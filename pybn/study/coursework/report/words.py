@@ -305,7 +305,7 @@ _BACKWARD: _Slips = {
         "dx-factor": "all of dx is {factor} times what it must be",
         "dx-sign": "dx has the wrong sign",
         "diagonal-only": "only the derivative's diagonal is there: what each row does to the others is left out",
-        "direct-alone-scaled": "gamma / (n * sqrt(variance + eps)) multiplies the direct path alone: look at the brackets",
+        "direct-alone-scaled": "gamma / (n * sqrt(variance + eps)) multiplies the direct path alone, not all of dx",
         "both-paths-factor": "the paths through mean and variance are {factor} times what they must be",
         "deviation-powers": "sqrt(variance + eps) has the wrong power in dx: off by {detail}",
         "gradient-terms": "the terms of dx do not have the weights that they must have",
