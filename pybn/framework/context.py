@@ -21,7 +21,7 @@ from pybn.framework.graph import Node
 from pybn.framework.parameters import Misspelt
 from pybn.framework.runs import Run
 from pybn.framework.store import Store
-from pybn.framework.variables import ROOT, Held, NewValues, Variable, as_they_are
+from pybn.framework.variables import ROOT, Held, NewValues, Variable, as_they_are, check_numbers
 
 # Where optimizers keep what they remember of a variable: under this and its path.
 OPTIMIZER_SCOPE = "/optimizer"
@@ -350,7 +350,9 @@ class Context:
     def _first_value(
         self, path: str, shape: tuple[int, ...], dtype: np.dtype, initializer: initializers.Initializer
     ) -> np.ndarray:
-        value = np.asarray(initializer(self.rng, shape, dtype), dtype)
+        first = initializer(self.rng, shape, dtype)
+        check_numbers(path, first, dtype)
+        value = np.asarray(first, dtype)
         if value.shape != shape:
             raise ValueError(f"the initializer of {path} must give an array of shape {shape}, got {value.shape}")
         return value

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pybn.framework.graph import Node
-from pybn.framework.losses import plain_labels
+from pybn.framework.structures import plain_labels
 
 Metric: TypeAlias = Callable[[Any, Any], float]
 

@@ -80,6 +80,13 @@ def plain_array(name: str, value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
+def plain_labels(labels: Any) -> np.ndarray:
+    """Labels as an array; TypeError for a masked one, whose masked labels would count like the others."""
+    if isinstance(labels, np.ma.MaskedArray):
+        raise TypeError("labels must be a plain array, got a numpy.ma.MaskedArray; leave the masked examples out")
+    return np.asarray(labels)
+
+
 def _is_tuple_of(count: int, batch: Any) -> bool:
     """Whether it is a tuple of so many, or the list that some data sets give in its place."""
     return isinstance(batch, tuple | list) and len(batch) == count and not _is_array(batch)

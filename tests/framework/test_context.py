@@ -120,6 +120,29 @@ def test_a_variable_takes_numbers_alone(ctx, new):
     assert variable.value.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("first", [[1.0 + 2j] * 2, ["1", "2"], np.ma.array([1.0, 2.0], mask=True), None], ids=repr)
+def test_so_does_its_initializer(ctx, first):
+    with pytest.raises(TypeError, match="/v must be plain real numbers, got"):
+        ctx.variable("v", (2,), initializer=lambda rng, shape, dtype: first)
+    assert ctx.variables() == []
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
+@pytest.mark.parametrize("new", [[0.5, 1.0], [np.nan, 1.0], [1.0, np.inf], [1, -3], [1, 1000]], ids=str)
+def test_a_variable_of_whole_numbers_takes_what_it_can_hold(ctx, dtype, new):
+    """NumPy would cut .5 to 0, and 1000 to 232."""
+    variable = ctx.variable("v", (2,), dtype, lambda rng, shape, dtype: [0.0, 1.0])
+    if np.array_equal(np.asarray(new)[np.isfinite(new)].astype(dtype), new):
+        variable.value = new
+        assert variable.value.tolist() == new
+        return
+    with pytest.raises(ValueError, match=f"/v must be of {variable.dtype}, got "):
+        variable.value = new
+    with pytest.raises(ValueError, match=f"/w must be of {variable.dtype}, got "):
+        ctx.variable("w", (2,), dtype, lambda rng, shape, dtype: new)
+    assert variable.value.tolist() == [0, 1]
+
+
 def test_a_variable_keeps_its_shape_and_its_type(ctx):
     variable = ctx.variable("v", (2,), initializer=initializers.zeros)
     with pytest.raises(ValueError, match=r"/v must keep its shape \(2,\), got \(2, 1\)"):
