@@ -27,6 +27,7 @@ from pybn.framework.ops.elementwise import NUMBER
 from pybn.framework.parameters import chosen
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
+from pybn.halves import is_floating
 
 __all__ = [
     "activation",
@@ -105,6 +106,8 @@ def dropout(ctx: Context, x: NodeLike, rate: float | None = None) -> Node:
     if not isinstance(rate, NUMBER) or not 0 <= rate < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {rate!r}")
     x = ops.as_node(x)
+    if not is_floating(x.dtype):
+        raise TypeError(f"dropout takes x of floats, which it divides by 1 - rate, got {x.dtype}; use x.astype(...)")
     if not ctx.is_training or rate == 0:
         return x
     kept = ctx.rng.random(x.shape) >= rate

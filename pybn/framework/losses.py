@@ -18,7 +18,7 @@ from pybn.halves import is_floating
 
 def softmax_cross_entropy(labels: Any, logits: Node) -> Node:
     """Mean of -log softmax(logits) at each label: integer labels (N,), logits (N, classes)."""
-    labels, logits = _labels(labels), _predictions(logits)
+    labels, logits = plain_labels(labels), _predictions(logits)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, one class for each example, got {labels.dtype}")
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -35,7 +35,7 @@ def binary_cross_entropy_with_logits(labels: Any, logits: Node) -> Node:
     log(1 + e ** x), which neither overflows nor loses a small loss: at logit 40 and label 1 it is 4e-18.
     """
     logits = _predictions(logits)
-    labels = _labels(labels).astype(logits.dtype)
+    labels = plain_labels(labels).astype(logits.dtype)
     if labels.shape != logits.shape or labels.size == 0:
         raise ValueError(f"labels must have the shape of the logits {logits.shape}, one or more, got {labels.shape}")
     if not ((labels >= 0) & (labels <= 1)).all():
@@ -46,7 +46,7 @@ def binary_cross_entropy_with_logits(labels: Any, logits: Node) -> Node:
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
     predictions = _predictions(predictions)
-    labels = _labels(labels)
+    labels = plain_labels(labels)
     if labels.dtype.kind not in "biuf" and not is_floating(labels.dtype):
         raise TypeError(f"labels must be numbers, got {labels.dtype}")
     labels = labels.astype(predictions.dtype)
@@ -56,9 +56,12 @@ def mean_squared_error(labels: Any, predictions: Node) -> Node:
     return ops.mean(difference * difference)
 
 
-def _labels(labels: Any) -> np.ndarray:
+def plain_labels(labels: Any) -> np.ndarray:
+    """Labels as an array; TypeError for a Node, and for a masked array, whose masked labels would count."""
     if isinstance(labels, Node):
         raise TypeError("a loss takes (labels, predictions) in this order, got a Node for the labels")
+    if isinstance(labels, np.ma.MaskedArray):
+        raise TypeError("labels must be a plain array, got a numpy.ma.MaskedArray; leave the masked examples out")
     return np.asarray(labels)
 
 

@@ -185,6 +185,16 @@ def test_dropout_drops_in_training_alone(ctx):
     np.testing.assert_array_equal(gradient(y, [x], np.ones(x.shape))[0].value, y.value)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_does_not_round_whole_numbers(ctx, training):
+    """3 / (1 - .25) is 4; as integers it was 3."""
+    with (
+        ctx.forward_pass(training=training),
+        pytest.raises(TypeError, match=r"dropout takes x of floats, .* got int64"),
+    ):
+        layers.dropout(ctx, np.full(5, 3, np.int64), 0.25)
+
+
 def test_dropout_is_drawn_from_the_contexts_generator():
     def once(seed):
         ctx = Context(seed)
@@ -305,7 +315,7 @@ def test_l2_of_shared_weights_counts_once(ctx):
 @pytest.mark.parametrize("amount", [-1.0, np.nan])
 def test_l2_is_not_negative(ctx, amount):
     ctx.set_param("l2_regularization", amount)
-    with pytest.raises(ValueError, match="the parameter l2_regularization must be 0 or more, got"):
+    with pytest.raises(ValueError, match="the parameter l2_regularization must be finite and not negative, got"):
         regularization(ctx)
 
 
