@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pybn.framework import initializers
+from pybn.framework.blocks import around
 from pybn.framework.graph import Node
 from pybn.framework.parameters import Misspelt
 from pybn.framework.runs import Run
@@ -267,8 +268,12 @@ class Context:
     @property
     def run(self) -> Run:
         """The run that is under way in this thread or task."""
-        run: Run | None = self._store.blocks.get(_RUN)
-        return self._store.outside.run if run is None else run
+        store = self._store
+        for block in around()[::-1]:  # as `Blocks.get`; asked 22 times in a training step
+            if block.key is _RUN and block.owner is store.blocks and block.is_open:
+                run: Run = block.value
+                return run
+        return store.outside.run
 
     def forward_pass(self, *, training: bool = False) -> AbstractContextManager[Run]:
         """A run of the model; what its layers left is dropped at the end unless `apply` took it.

@@ -55,7 +55,7 @@ def flatten(x: NodeLike) -> Node:
 def dense(ctx: Context, x: NodeLike, features: int, use_bias: bool = True) -> Node:
     """x @ weights + bias: (N, inputs) -> (N, features), in ctx's scope "dense"."""
     x = ops.as_node(x)
-    if x.ndim != 2:
+    if x.value.ndim != 2:
         raise ValueError(f"dense takes x of shape (N, inputs), got {x.shape}; use layers.flatten(x) first")
     ctx = ctx.in_scope("dense")
     weights = _weights(ctx, (x.shape[1], features), x)
