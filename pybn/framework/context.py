@@ -32,6 +32,8 @@ _RUN = "the run under way"
 class Context:
     """A scope in a store of variables; scopes made from it share the store.
 
+    `copy.deepcopy` and `pickle` give one of its own: values, parameters and random numbers as they are, and no run.
+
     Parameters
     ----------
     rng : numpy.random.Generator or seed; the source of first values and of dropout
