@@ -7,6 +7,7 @@ evaluation the averages normalize.  A block of code puts another way in the plac
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -154,7 +155,13 @@ class _PendingUpdate:
     def __call__(self) -> NewValues:
         """The layer's variables after the step."""
         layer, batch = self._layer, self.batch
-        return layer.new_values(layer.averages.after(batch.mean, batch.variance, layer.momentum))
+        before = layer.averages
+        if not 0 <= before.avg_weight < math.inf:  # at -.5 the old averages would count as -1, and NaN would stay
+            raise ValueError(
+                f"{layer.avg_weight.path} must be a number of batches, finite and not negative, got "
+                f"{before.avg_weight}; nothing was changed. reset_weights(ctx) lets the averages begin anew"
+            )
+        return layer.new_values(before.after(batch.mean, batch.variance, layer.momentum))
 
 
 class Strategy(Protocol):
