@@ -168,6 +168,30 @@ def test_conv2d_names_its_paddings(ctx):
         layers.conv2d(ctx, np.ones((1, 3, 3, 1)), 1, padding="full")
 
 
+IMAGES = np.ones((2, 4, 5, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda ctx: layers.dense(ctx, IMAGES[0, :, :, 0], 0), "features must be 1 or more, got 0"),
+        (lambda ctx: layers.dense(ctx, IMAGES[0, :, :, 0], 2.5), "features must be a whole number, got 2.5"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, True), "filters must be a whole number, got True"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 0), "kernel_size must be 1 or more, got 0"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, (3, 3, 3)), r"kernel_size must be a whole number, got \(3, 3, 3\)"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 3, (1, -1)), "strides must be 1 or more, got -1"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 5, padding="valid"), r"windows \(5, 5\) and images \(4, 5\)"),
+        (lambda ctx: layers.max_pool(IMAGES, 2, 0), "strides must be 1 or more, got 0"),
+        (lambda ctx: layers.average_pool(IMAGES, (1, 6)), r"average_pool's windows must fit .* \(1, 6\) and images"),
+        (lambda ctx: layers.layer_norm(ctx, IMAGES, np.nan), "epsilon must be finite and not negative, got nan"),
+    ],
+)
+def test_sizes_that_are_none(ctx, call, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        call(ctx)
+    assert ctx.variables() == []
+
+
 # --- dropout, layer norm, relu -------------------------------------------------------------------------
 
 
