@@ -531,3 +531,18 @@ def test_merging_pieces_gives_the_whole(kernels, rng):
         bound = 8 * len(pieces) * checks.unit(variance + mean**2, float)
         checks.assert_within(whole.mean, mean, bound, "mean")
         checks.assert_within(whole.variance, variance, bound, "variance")
+
+
+@pytest.mark.parametrize("feature_axis", [-1, 0])
+def test_zeros_mostly(kernels, rng, feature_axis):
+    """Where two of the three means that a shift is taken from saw one of 22 others: zeros lose the same, all of them."""
+    rows, features = 1568, 16
+    x = np.zeros((rows, features), np.float32)
+    for feature in range(features):
+        x[rng.choice(rows, 20, replace=False), feature] = abs(rng.standard_normal(20))
+    sampled = [i * (rows - 1) // 23 for i in range(24)]
+    x[sampled] = 0
+    x[sampled[:2]] = rng.uniform(1.9, 2, features)
+    exact = x.astype(np.longdouble).var(0)
+    found = kernels.moments(x if feature_axis else np.ascontiguousarray(x.T), feature_axis=feature_axis)
+    assert np.all(abs(found.variance - exact) <= 4 * checks.unit(exact, np.float32))

@@ -1,6 +1,6 @@
 """Hard inputs: where terms cancel, and beside outliers.  As a program, the worst units of both twins over all of them.
 
-    python -m tests.support.hard [--rounds N] [--features N] [--outliers]
+    python -m tests.support.hard [--rounds N] [--features N] [--outliers | --tails]
 
 The exact answers of the program are NumPy's longdouble, with 64 bits; `oracle` is exact, and a hundred times slower.
 """
@@ -69,6 +69,32 @@ def outliers(rng, rows, features):
                     values[place, each] = size * rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features)
             found[f"{number} of {of_x:g} in x, {of_dy:g} in dy"] = spiked, both
     return found
+
+
+def tails(rng, rows, features):
+    """Heavy tails, zeros, whole numbers, scales that change with the rows, elements of few values; as `families`."""
+    each = np.arange(features)
+    x, noise, more, one = rng.standard_normal((4, rows, features))
+    sizes = rng.uniform(0.5, 2, features)
+    single = rng.integers(rows, size=features)
+    growing = np.exp2(np.arange(rows) * (60 / rows))[:, None] * sizes
+    found = {"Cauchy": (x / more, noise / one), "Student's t, 2": tuple(rng.standard_t(2, (2, rows, features)))}
+    for sigma in (2, 5, 10):
+        found[f"lognormal, {sigma}"] = np.exp(sigma * x), np.exp(sigma * noise) * np.sign(one)
+    for part in (0.5, 0.1, 0.02):
+        real = rng.random((2, rows, features)) < part
+        real[0, single, each] = True
+        found[f"zeros but for {part:g}"] = np.where(real[0], abs(x), 0), np.where(real[1], noise, 0)
+    whole, constant, signs = rng.integers(0, 10, x.shape).astype(float), 0 * x + sizes, np.sign(x) * sizes
+    found["whole numbers"] = whole.copy(), rng.integers(-3, 4, x.shape).astype(float)
+    whole[single, each] = rng.integers(10**3, 10**6, features)
+    constant[single, each] *= rng.uniform(3, 1e4, features)
+    signs[single, each] = rng.uniform(10, 1e4, features)
+    found |= {"whole numbers, one huge": (whole, noise), "constant but for one": (constant, noise)}
+    found |= {"signs, and one": (signs, noise), "two values": (np.where(more < 0, 1.1, -2.7) * sizes, noise)}
+    blocks = np.where(np.arange(rows) // max(1, rows // 7) % 2, 1e3, 1)[:, None]
+    found |= {"scales by blocks": (x * blocks, noise * blocks[::-1])}
+    return found | {"growing": (growing, noise), "shrinking": (growing[::-1], noise)}
 
 
 def layouts(rows):
@@ -167,8 +193,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--features", type=int, default=19)
     parser.add_argument("--outliers", action="store_true", help="beside outliers in x and in dy, up to 1568 rows")
+    parser.add_argument("--tails", action="store_true", help="heavy tails, zeros, few values, up to 1568 rows")
     options = parser.parse_args()
-    where = (ROWS_OF_OUTLIERS, outliers) if options.outliers else (ROWS, families)
+    where = (ROWS, families)
+    if options.outliers or options.tails:
+        where = (ROWS_OF_OUTLIERS, outliers if options.outliers else tails)
     print(f"{'':22s}" + "".join(f"{name:>10s}" for name in RESULTS))
     for dtype in (np.float32, np.float64):
         for kernels in (reference, pybn_ext):
