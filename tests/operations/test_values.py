@@ -535,7 +535,7 @@ def test_merging_pieces_gives_the_whole(kernels, rng):
 
 @pytest.mark.parametrize("feature_axis", [-1, 0])
 def test_zeros_mostly(kernels, rng, feature_axis):
-    """Where two of the three means that a shift is taken from saw one of 22 others: zeros lose the same, all of them."""
+    """Two of the three means that a shift is taken from saw one of the 22 others: all zeros lose the same."""
     rows, features = 1568, 16
     x = np.zeros((rows, features), np.float32)
     for feature in range(features):
