@@ -5,9 +5,11 @@ cdef enum:
     ROWS = 64    # most rows summed in x's own type before they are added to the float64 lanes
     TILE = 512   # lanes at once: their partial sums stay in the first-level cache
     PACK = 128   # lanes at once where there is a mask, of which a byte for each is spread out
-    # Bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it and 40 without where they are
-    # 4 KB, 38 and 44 where they are 64 KB.
-    NEAR = 8192
+    # Bytes of x from which on rows are fetched ahead into the second-level cache, and so far.  A first-level cache waits
+    # for a few dozen lines at most, which at the memory's distance is 12 to 16 GB/s; so it was with all that is near,
+    # and this way it is 26.  Below that it costs 3 to 8 %.
+    FETCHED_FROM = 6000000
+    AHEAD_OF_ROWS = 24576
 
 cdef inline Py_ssize_t most_rows(real any) noexcept nogil:
     """Half as many in float64, where the lanes are no wider: behind an outlier of a million, 64 left 4.6 units."""
@@ -30,6 +32,7 @@ cdef struct Rows:
     const unsigned char* keep   # a byte of the mask for each lane; NULL: all are real
     Py_ssize_t keep_stride
     Half half                   # they are of 16 bits
+    bint ahead                  # they are fetched ahead
 
 ctypedef enum Kind:
     PLAIN
@@ -47,12 +50,14 @@ cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil
     rows.keep = NULL
     rows.keep_stride = 0
     rows.half = NEITHER
+    rows.ahead = False
     return rows
 
 
 cdef inline Rows rows_of(const Call* call, Py_ssize_t number, Py_ssize_t stride, const real* any) noexcept nogil:
     """Some rows of x, so many elements apart."""
     cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    rows.ahead = call.by_rows and bytes_in(call) >= FETCHED_FROM
     if real is float:
         if call.half != NEITHER:
             rows.half = call.half
@@ -88,6 +93,18 @@ cdef inline void fetch(const vector* x, Py_ssize_t j, Py_ssize_t bytes, Kind kin
         prefetch(seek(x, bytes) + j)
 
 
+cdef inline void fetch_rows(
+    const vector* x, Py_ssize_t j, Py_ssize_t at_once, const Rows* rows, Kind kind
+) noexcept nogil:
+    """So many rows, of which x is the first, further on.  Of 16 bits what is next: parts are in the second-level cache."""
+    cdef Py_ssize_t next_ = at_once * rows.stride, i
+    for i in range(at_once):
+        if kind == FLOAT16S or kind == BFLOAT16S:
+            fetch(x, j, next_ + i * rows.stride, kind)
+        else:
+            prefetch_far(seek(x, larger(next_, AHEAD_OF_ROWS) + i * rows.stride) + j)
+
+
 cdef inline vector difference(
     const vector* x, Py_ssize_t j, vector shift, const unsigned char* keep, Kind kind
 ) noexcept nogil:
@@ -118,7 +135,7 @@ cdef inline void sum_columns(
     cdef const vector* x5
     cdef const vector* x6
     cdef const vector* x7
-    cdef Py_ssize_t row = 0, j, i
+    cdef Py_ssize_t row = 0, j
     while row + 8 <= rows.number:
         x0 = row_of(x, row, rows, kind)
         x1 = row_of(x, row + 1, rows, kind)
@@ -130,8 +147,7 @@ cdef inline void sum_columns(
         x7 = row_of(x, row + 7, rows, kind)
         for j in range(columns):
             if ahead:
-                for i in range(8):
-                    fetch(x0, j, (8 + i) * rows.stride, kind)
+                fetch_rows(x0, j, 8, rows, kind)
             c = shift[j]
             d0 = difference(x0, j, c, keep_of(row, rows, kind), kind)
             d1 = difference(x1, j, c, keep_of(row + 1, rows, kind), kind)
@@ -182,7 +198,7 @@ cdef inline void sum_gradient_columns(
     cdef const vector* dy1
     cdef const vector* dy2
     cdef const vector* dy3
-    cdef Py_ssize_t row = 0, j, i
+    cdef Py_ssize_t row = 0, j
     while row + 4 <= rows.number:
         x0 = row_of(x, row, rows, kind)
         x1 = row_of(x, row + 1, rows, kind)
@@ -194,9 +210,8 @@ cdef inline void sum_gradient_columns(
         dy3 = row_of(dy, row + 3, rows, kind)
         for j in range(columns):
             if ahead:
-                for i in range(4):
-                    fetch(x0, j, (4 + i) * rows.stride, kind)
-                    fetch(dy0, j, (4 + i) * rows.stride, kind)
+                fetch_rows(x0, j, 4, rows, kind)
+                fetch_rows(dy0, j, 4, rows, kind)
             c = mean[j]
             g0 = real_ones(dy0, j, keep_of(row, rows, kind), kind)
             g1 = real_ones(dy1, j, keep_of(row + 1, rows, kind), kind)
@@ -233,14 +248,13 @@ cdef void sum_vectors(
     const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q
 ) noexcept nogil:
     """The sums of the moments, or where there is a dy those of the gradient."""
-    cdef bint near = 8 * rows.stride <= NEAR
     if rows.at != NULL:
         sum_kind(rows, x, dy, columns, shift, s, q, GATHERED, False)
-    elif rows.keep != NULL and near:
+    elif rows.keep != NULL and rows.ahead:
         sum_kind(rows, x, dy, columns, shift, s, q, MASKED, True)
     elif rows.keep != NULL:
         sum_kind(rows, x, dy, columns, shift, s, q, MASKED, False)
-    elif near:
+    elif rows.ahead:
         sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, True)
     else:
         sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, False)
@@ -378,7 +392,7 @@ cdef void add_masked(
 ) noexcept nogil:
     """As `add_rows`, of at most PACK + SPARE lanes."""
     cdef unsigned char room[ROWS * (PACK + SPARE) + LINE]
-    cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    cdef Rows rows = rows_of(call, number, stride, x)
     cdef Py_ssize_t row
     rows.keep = room
     rows.keep_stride = (lanes + SPARE - 1) // SPARE * SPARE
