@@ -62,7 +62,7 @@ class Batch(NamedTuple):
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """The shape of scale, offset, mean and variance."""
-        return tuple(self.x.shape[axis] for axis in self.axes)
+        return tuple([self.x.shape[axis] for axis in self.axes])
 
     @property
     def reduced_axes(self) -> tuple[int, ...]:
@@ -116,6 +116,8 @@ def float_array(name: str, value: Any) -> np.ndarray:
 
 def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
     """The feature axes as ascending non-negative ints: `feature_axis` is one int or a tuple of ints."""
+    if type(feature_axis) is int and -ndim <= feature_axis < ndim > 1:  # as nearly always; the rest takes 1.5 us
+        return (feature_axis % ndim,)
     one = isinstance(feature_axis, INTEGER) or not isinstance(feature_axis, Sequence)
     given = (feature_axis,) if one else tuple(feature_axis)
     if not given:
@@ -298,6 +300,19 @@ def _real(name: str, value: Any) -> float:
         return float(value)
     except OverflowError as error:
         raise ValueError(f"{name} must be finite, got an {type(value).__name__} beyond float64") from error
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no number of it is NaN or infinite.
+
+    >>> all_finite(np.array([1e200, -1e200])), all_finite(np.array([1.0, np.inf]))
+    (True, False)
+    """
+    # A finite sum of squares has finite terms, and BLAS is quick with it: .5 us for 64 numbers, .7 for 4096, where a
+    # look at each takes .6 and 1.2; a step asks 20 times.  From 10 000 on BLAS may wake its threads.
+    if array.size < 10_000 and array.dtype.char in "fd" and math.isfinite(np.vdot(array, array)):
+        return True
+    return b"\0" not in np.isfinite(array).tobytes()  # .8 us for 64 numbers, where all() takes 1.7 and counting 2.1
 
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...], mask: np.ndarray | None) -> int:

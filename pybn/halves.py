@@ -19,7 +19,7 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 
 def is_half(dtype: np.dtype) -> bool:
     """Whether it is float16 or bfloat16: too narrow to add up in."""
-    return dtype == np.float16 or is_bfloat16(dtype)
+    return dtype.itemsize == 2 and (dtype == np.float16 or is_bfloat16(dtype))
 
 
 def is_floating(dtype: np.dtype) -> bool:

@@ -7,7 +7,7 @@
 #              features, each summed, finished and written while it is in the caches.  Where there are
 #              too few features to share out, each is in pieces: all sums, the constants, all results.
 #   sweep      the same layouts where nothing is summed and runs are not short: all constants, then runs from
-#              the first byte of y to the last, or columns of features.
+#              the first byte of y to the last, or columns of features; short ones too that are whole cache lines.
 
 cdef enum:
     LANES = 128        # a row of fewer lanes than this is glued to the next
@@ -116,12 +116,22 @@ cdef inline bint sweeps(const Call* call) noexcept nogil:
     """Whether nothing is summed, and runs are long enough that their ends do not count."""
     if call.operation != INFERENCE or call.by_rows:
         return False
-    return call.inner == 1 or call.inner * item_of(call) >= SHORT
+    return call.inner == 1 or call.inner * item_of(call) >= SHORT or even_runs(call)
+
+
+cdef inline bint even_runs(const Call* call) noexcept nogil:
+    """Whether runs are short, but whole cache lines, so that all begin at the same lane of a vector."""
+    return call.keep == NULL and call.inner > 1 and call.inner * item_of(call) < SHORT and (
+        call.inner * item_of(call) % LINE == 0
+    )
 
 
 cdef void plan_sweep(Call* call) noexcept nogil:
+    cdef Py_ssize_t pieces = bytes_in(call) // LINE
     call.reach = call.features
-    call.parts = 1 if call.threads == 1 else smaller(4 * call.threads, bytes_in(call) // LINE)
+    if even_runs(call):
+        pieces = call.outer * call.features
+    call.parts = 1 if call.threads == 1 else smaller(4 * call.threads, pieces)
 
 
 cdef inline Py_ssize_t sums_of_rows(const Call* call) noexcept nogil:

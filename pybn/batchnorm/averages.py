@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pybn.arguments import Moments
+from pybn.arguments import Moments, all_finite
 
 
 class SmallBatchWarning(UserWarning):
@@ -59,10 +59,9 @@ def effective_momentum(avg_weight: float, momentum: float) -> float:
 
 def check_finite(scope: str, batch: Moments) -> None:
     """Raise NonFiniteStatisticsError where a statistic is NaN or infinite, naming the scope and the features."""
-    finite = np.isfinite(batch.mean) & np.isfinite(batch.variance)
-    if np.count_nonzero(finite) == finite.size:
+    if all_finite(batch.mean) and all_finite(batch.variance):
         return
-    features = np.argwhere(~finite)
+    features = np.argwhere(~(np.isfinite(batch.mean) & np.isfinite(batch.variance)))
     names = [int(each[0]) if each.size == 1 else tuple(map(int, each)) for each in features[:8]]
     more = f" and {len(features) - len(names)} more" if len(features) > len(names) else ""
     raise NonFiniteStatisticsError(

@@ -16,7 +16,7 @@ from pybn import arguments
 from pybn.batchnorm.layer import ROLES, Layer, strategy_for
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
-from pybn.framework.graph import Node, NodeLike
+from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.layers import register_normalization
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
@@ -170,7 +170,7 @@ class Config:
 
     def _layer(self) -> Layer:
         ctx = self._ctx if self._current_scope else self._ctx.in_scope(BATCH_NORMALIZATION_SCOPE_NAME)
-        parameter_dtype = np.promote_types(self._x.dtype, np.float32)
+        parameter_dtype = wide(self._x.dtype)
         shape = self._batch.feature_shape
         scale = _variable(ctx, "scale", parameter_dtype, initializers.ones, shape) if self._scale else None
         offset = _variable(ctx, "offset", parameter_dtype, initializers.zeros, shape) if self._center else None

@@ -40,7 +40,8 @@ class DataParallelTrainer(Trainer):
     A step is one step on the whole batch: the loss is the mean over all examples (parts count by their examples, and
     may be empty), regularizers count once, and batch normalization is synchronized.  After it the variables have the
     same bits on every worker.  It is taken by all workers or by none: what one of them raises, all raise, and nothing
-    has changed.  `loss_fn` must be a mean over the examples.
+    has changed (but for the random numbers of a bit generator that does not tell its state; the error then says so).
+    `loss_fn` must be a mean over the examples.
     """
 
     def __init__(

@@ -47,6 +47,7 @@ class Context:
         self._checked = True
         self._initializer: initializers.Initializer = initializers.default
         self._initializers: dict[str, initializers.Initializer] = {}  # by the variable's name
+        self._inner: dict[str, Context] = {}  # scopes made from this one, by name or path: each step asks again
 
     # --- where: scopes ----------------------------------------------------------------------
 
@@ -57,13 +58,19 @@ class Context:
 
     def in_scope(self, name: str) -> Context:
         """The scope `name` under this one."""
-        return self._with(_prefix=self._path("a scope", name))
+        scope = self._inner.get(name)
+        if scope is None:
+            scope = self._inner[name] = self._with(_prefix=self._path("a scope", name))
+        return scope
 
     def in_absolute_path(self, path: str) -> Context:
         """The scope at `path`, from the root."""
         if not path.startswith(ROOT) or "//" in path:
             raise ValueError(f"an absolute path must be '/' or names with one '/' before each, got {path!r}")
-        return self._with(_prefix=path.removesuffix("/"))
+        scope = self._inner.get(path)
+        if scope is None:
+            scope = self._inner[path] = self._with(_prefix=path.removesuffix("/"))
+        return scope
 
     def reuse(self) -> Context:
         """The scope, whose variables must exist and may be used again in one run (shared weights)."""
@@ -326,6 +333,7 @@ class Context:
     def _with(self, **changes: Any) -> Context:
         other = object.__new__(Context)
         other.__dict__ = self.__dict__ | changes
+        other._inner = {}
         return other
 
     def _path(self, what: str, name: str) -> str:

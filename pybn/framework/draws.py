@@ -40,18 +40,16 @@ def described(rng: np.random.Generator) -> dict[str, Any] | None:
     >>> rng.random() == drawn
     True
     """
-    kind = type(rng.bit_generator)
-    try:
-        state: dict[str, Any] = _plain(rng.bit_generator.state)
-    except Exception:
-        if kind in _RULES:
-            raise
+    state = _state_of(rng)
+    if state is None:
         return None
     try:
-        json.dumps(state)
+        plain: dict[str, Any] = _plain(state)
+        json.dumps(plain)
     except TypeError as error:
-        raise TypeError(f"the state of the random numbers ({kind.__name__}) cannot be saved: {error}") from error
-    return state
+        kind = type(rng.bit_generator).__name__
+        raise TypeError(f"the state of the random numbers ({kind}) cannot be saved: {error}") from error
+    return plain
 
 
 def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
@@ -76,13 +74,30 @@ def as_state_of(rng: np.random.Generator, saved: Any) -> Any:
 
 @contextmanager
 def put_back_on_error(rng: np.random.Generator) -> Iterator[None]:
-    """Let `rng` draw the same numbers again if the block raises or is interrupted."""
-    before = rng.bit_generator.state
+    """Let `rng` draw the same numbers again if the block raises or is interrupted.
+
+    Where its bit generator does not tell its state that cannot be done, and the error gets a note that says so.
+    """
+    before = _state_of(rng)
     try:
         yield
-    except BaseException:
-        rng.bit_generator.state = before
+    except BaseException as error:
+        if before is None:
+            kind = type(rng.bit_generator).__name__
+            error.add_note(f"The random numbers that were drawn are not taken back: {kind} does not tell its state")
+        else:
+            rng.bit_generator.state = before
         raise
+
+
+def _state_of(rng: np.random.Generator) -> Any:
+    """None where it does not tell: the `state` of a bit generator that is none of NumPy's own may raise."""
+    try:
+        return rng.bit_generator.state
+    except Exception:
+        if type(rng.bit_generator) in _RULES:
+            raise
+        return None
 
 
 def _must_be_the_same(saved: Any, back: Any) -> None:

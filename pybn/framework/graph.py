@@ -14,7 +14,7 @@ children, so a step's whole graph is gone as soon as its loss is.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,8 +54,7 @@ class Node:
     @classmethod
     def with_joint_product(cls, value: Any, parents: Sequence[Node], joint: JointProduct) -> Node:
         """A node whose gradients for all parents come from one call: joint(dy) -> one for each parent."""
-        node = cls(value)
-        node.edges = tuple(zip(parents, repeat(None)))
+        node = cls(value, *zip(parents, repeat(None)))
         node.joint = joint
         return node
 
@@ -179,16 +178,12 @@ def _seed(y: Node, dy: Any) -> Node:
     return dy.astype(wide(y.dtype))
 
 
-def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> Iterator[tuple[Node, Node]]:
+def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> list[tuple[Node, Node]]:
     """Each parent that needs a gradient, and the gradient that leaves `node` for it."""
     if node.joint is None:
-        for parent, product in node.edges:
-            if product is not None and parent in on_path:
-                yield parent, product(dy)
-    else:
-        for (parent, _), leaving in zip(node.edges, node.joint(dy), strict=True):
-            if leaving is not None and parent in on_path:
-                yield parent, leaving
+        return [(parent, product(dy)) for parent, product in node.edges if product is not None and parent in on_path]
+    products = zip(node.edges, node.joint(dy), strict=True)
+    return [(parent, leaving) for (parent, _), leaving in products if leaving is not None and parent in on_path]
 
 
 def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:

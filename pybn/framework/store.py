@@ -14,7 +14,7 @@ import numpy as np
 from pybn.framework.blocks import Blocks
 from pybn.framework.parameters import Parameters
 from pybn.framework.runs import ConcurrentTrainingError, Outside, Run
-from pybn.framework.variables import Variable, as_they_were, put_back, restored_on_error
+from pybn.framework.variables import Variable, as_they_were, hold_all, put_back, restored_on_error
 
 
 class Store:
@@ -40,8 +40,7 @@ class Store:
     def assign(self, held: dict[Variable, np.ndarray]) -> None:
         """Give variables values that were checked, all of them or, where an interrupt comes between two, none."""
         with self.lock, restored_on_error(held):
-            for variable, array in held.items():
-                variable.hold(array)
+            hold_all(held)
 
     def apply_step(self, run: Run, held: dict[Variable, np.ndarray]) -> None:
         """Assign what one training step gave, and count it; refused where another step came between."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.arguments import all_finite
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
@@ -285,35 +286,30 @@ def check_loss(value: float) -> None:
 
 def next_values(optimizer: Optimizer, ctx: Context, variables: list[Variable], gradients: list[np.ndarray]) -> Held:
     """What a step of the optimizer makes of variables and its own memory, all of it known to be finite."""
-    _check_finite(variables, gradients)
+    _check_gradients(variables, gradients)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
         new = Held.of(optimizer.new_values(ctx, variables, gradients))
     _check_update(new)
     return new
 
 
-def _check_finite(variables: list[Variable], gradients: list[np.ndarray]) -> None:
+def _check_gradients(variables: list[Variable], gradients: list[np.ndarray]) -> None:
     """Raise where a gradient would write NaN or infinity into its variable."""
     for variable, values in zip(variables, gradients, strict=True):
-        if not _all_finite(values):
+        if not all_finite(values):
             raise NonFiniteGradientError(
                 f"the gradient of {variable.path} is NaN or infinite although the loss is finite; nothing was changed. "
                 "Look for a derivative that does not exist, such as that of sqrt at 0, or lower the learning rate"
             )
 
 
-def _all_finite(array: np.ndarray) -> bool:
-    # Looking for a 0 among the bytes: .8 us for 64 numbers, where all() takes 1.7 and counting 2.1; 40 times in a step.
-    return b"\0" not in np.isfinite(array).tobytes()
-
-
 def _check_update(new_values: Held) -> None:
     """Raise where a weight or the optimizer's memory would be NaN or infinite, and stay so for ever."""
     for variable, array in new_values.items():
-        if not _all_finite(array):
+        if not all_finite(array):
             raise NonFiniteUpdateError(
                 f"this step would make {variable.path} NaN or infinite although the gradients are finite; nothing was "
-                "changed. " + (_WAS_FINITE if np.isfinite(variable.value).all() else _WAS_NOT)
+                "changed. " + (_WAS_FINITE if all_finite(variable.value) else _WAS_NOT)
             )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pybn.framework.blocks import around
 from pybn.framework.graph import Node
 
-__all__ = ["NewValues", "Variable", "as_they_are", "as_they_were", "put_back", "restored_on_error"]
+__all__ = ["NewValues", "Variable", "as_they_are", "as_they_were", "hold_all", "put_back", "restored_on_error"]
 
 ROOT = "/"
 NewValues = dict["Variable", Any]
@@ -65,10 +65,7 @@ class Variable:
 
     def hold(self, array: np.ndarray) -> None:
         """Take what `checked` gave for the value."""
-        self._node = node = Node(array)
-        for block in around():
-            if self in block.seen:  # one's own assignment is seen, also in the run that is under way
-                block.seen[self] = node
+        hold_all({self: array})
 
     @property
     def node(self) -> Node:
@@ -125,6 +122,16 @@ class Held(dict["Variable", np.ndarray]):
 def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
     """What a run sees that begins now: what other threads assign meanwhile it will not see, nor half of a step."""
     return {variable: variable._node for variable in variables}
+
+
+def hold_all(held: dict[Variable, np.ndarray]) -> None:
+    """Let each variable take what its `checked` gave."""
+    blocks = around()
+    for variable, array in held.items():
+        variable._node = node = Node(array)
+        for block in blocks:
+            if variable in block.seen:  # one's own assignment is seen, also in the run that is under way
+                block.seen[variable] = node
 
 
 @contextmanager

@@ -301,6 +301,34 @@ def test_a_first_step_that_fails_on_one_worker_can_be_taken_again(fault):
         assert_same_state(there, never_failed[0])
 
 
+class Silent(np.random.PCG64):
+    """A generator of somebody's own that does not tell its state."""
+
+    @property
+    def state(self):
+        raise NotImplementedError
+
+
+def test_a_generator_that_does_not_tell_its_state_trains_and_an_error_says_what_is_not_taken_back():
+    def work(comm, bits):
+        made = list(arguments())
+        made[0] = Context(np.random.Generator(bits(0)))
+        trainer = DataParallelTrainer(comm, *made)
+        images, labels = part_of(batch(0, np.float32), comm, (0.5, 0.5))
+        trainer.train_step(images, labels)
+        with pytest.raises(ArithmeticError) as raised:
+            trainer.train_step(images * np.nan, labels)
+        return state(trainer.context), getattr(raised.value, "__notes__", [])
+
+    silent = Simulated(2).run(lambda comm: work(comm, Silent))
+    usual = Simulated(2).run(lambda comm: work(comm, np.random.PCG64))
+    for (there, notes), (known, none) in zip(silent, usual, strict=True):
+        assert_same_state(there, known)
+        said = "The random numbers that were drawn are not taken back: Silent does not tell its state"
+        assert notes.count(said) == 1
+        assert not any("random numbers" in each for each in none)
+
+
 def test_another_type_on_one_worker_is_told():
     def wider(comm, images, labels):
         return images.astype(np.float64 if comm.rank == 1 else np.float32), labels

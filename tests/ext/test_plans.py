@@ -32,6 +32,7 @@ SHAPES = {
     "short runs, more rows than are summed at once": ((15, 60, 11, 29), 1),
     "tiles of more images than are summed at once": ((71, 43, 11, 12), 1),
     "tiles of very small images": ((130, 301, 3, 3), 1),
+    "short runs, whole cache lines": ((33, 301, 4, 4), 1),
     "runs": ((6, 20, 56, 57), 1),
     "runs, several features at once": ((2, 77, 29, 31), 1),
     "runs, one image": ((1, 67, 71, 73), 1),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from pybn import Context, Node, Trainer, Variable, initializers, layers, losses, optimizers
+from pybn.framework import store
+from pybn.framework.variables import hold_all
 
 
 @pytest.fixture
@@ -24,6 +26,17 @@ def test_scopes_are_paths(ctx):
     assert inner.in_absolute_path("/other/").scope == "/other"
     assert inner.in_absolute_path("/").scope == "/"
     assert repr(ctx) == "Context(/, 2 variables)"
+
+
+def test_a_scope_that_was_made_before_has_the_options_of_the_one_it_is_asked_of(ctx):
+    for scope in (ctx, ctx.in_scope("a"), ctx.in_absolute_path("/a")):
+        plain = scope.in_scope("b"), scope.in_absolute_path("/b")
+        assert [each.reuses for each in plain] == [False, False]
+        for other in (scope.reuse(), scope.checked(False)):
+            reusing = other.in_scope("b"), other.in_absolute_path("/b"), other.unique().in_scope("b")
+            assert [each.reuses for each in reusing] == [True, True, False]
+        value = scope.with_initializer(initializers.ones).checked(False).in_scope("b").variable("v", (2,)).value
+        assert value.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/a", "a/"])
@@ -376,15 +389,11 @@ def test_one_failing_preparation_changes_nothing(ctx, variables):
 
 @pytest.mark.parametrize("when", [1, 2, 3])
 def test_an_interrupt_between_two_assignments_changes_nothing(ctx, variables, monkeypatch, when):
-    hold, calls = Variable.hold, []
+    def interrupted(held):
+        hold_all(dict(list(held.items())[:when]))
+        raise KeyboardInterrupt
 
-    def interrupted_once(variable, array):
-        hold(variable, array)
-        calls.append(variable)
-        if len(calls) == when:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Variable, "hold", interrupted_once)
+    monkeypatch.setattr(store, "hold_all", interrupted)
     with ctx.forward_pass(training=True), pytest.raises(KeyboardInterrupt):
         ctx.apply({each: np.ones(2) for each in variables})
     assert not np.any([each.value for each in variables])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pybn import Context, InMemoryDataset, Variable, gradient, losses, ops, optimizers
+from pybn import Context, InMemoryDataset, gradient, losses, ops, optimizers
+from pybn.framework import store
 from pybn.framework.train import NonFiniteLossError
+from pybn.framework.variables import hold_all
 from tests.support.networks import (
     ByHand,
     assert_close,
@@ -171,16 +173,14 @@ def test_interrupted_between_assignments(bn):
     dataset = InMemoryDataset(*examples(rng), batch_size=6)
     inputs, labels = next(iter(dataset))
     subject = trained(model(bn, chain), dataset)
-    hold, left = Variable.hold, [0]
+    left = [0]
 
-    def interrupted(variable, array):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        hold(variable, array)
+    def interrupted(held):
+        hold_all(dict(list(held.items())[: left[0] - 1]))
+        raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Variable, "hold", interrupted)
+        patch.setattr(store, "hold_all", interrupted)
         for at in range(1, 2 * len(subject.context.variables(trainable=True)) + 9):  # w, its velocity; M, V, w of three
             left[0] = at
             with unchanged(subject.context), pytest.raises(KeyboardInterrupt):

@@ -141,3 +141,21 @@ def test_a_mask_has_no_size_along_the_features(kernels):
     """Not even the features' own, be it two; and the shape that is wanted is told."""
     with pytest.raises(ValueError, match=r"shape \(3,\), or \(3, 1\), .* got \(3, 2\)"):
         kernels.moments(np.ones((3, 2)), mask=np.ones((3, 2), bool))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (7,), (64, 65), (200, 50)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_all_finite(shape, dtype):
+    """Also of numbers whose squares are none, of those that cancel, and in any order in memory; without a warning."""
+    largest = np.full(shape, np.finfo(dtype).max)
+    largest.reshape(-1)[::2] *= -1
+    with np.errstate(all="raise"):
+        for array in (np.zeros(shape, dtype), np.ones(shape, dtype), largest, largest.T):
+            assert arguments.all_finite(array) is True
+    for wrong in (np.nan, np.inf, -np.inf) if largest.size else ():
+        for at in {0, largest.size // 2, largest.size - 1}:
+            for rest in (0.0, 1.0, np.finfo(dtype).max):
+                array = np.full(shape, rest, dtype)
+                array.reshape(-1)[at] = wrong
+                assert not arguments.all_finite(array)
+                assert not arguments.all_finite(array.T)

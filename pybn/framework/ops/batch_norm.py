@@ -106,7 +106,7 @@ def as_wide_as_any(
 
     The implementations give doffset in the type of scale, and take dy in that of x.
     """
-    given = [node.dtype for node in (x, scale, offset, dy) if node is not None]
+    given = [node.value.dtype for node in (x, scale, offset, dy) if node is not None]
     if given.count(given[0]) == len(given):
         return x.value, _value(scale), dy.value
     widest = np.result_type(*given)
@@ -119,12 +119,12 @@ def _as_nodes(
     """dx, dscale, doffset as nodes that can be differentiated again, without those that are not asked for."""
     parents = list(dict.fromkeys(_present(x, scale, dy)))  # dy may be x itself: one parent, with both its shares
 
-    def higher(which: int) -> Callable[[Node], list[Node]]:
+    def higher(which: int, ddy: Node) -> list[Node]:
         # Partial: x, scale and dy are this operation's arguments, whatever they depend on.
-        return lambda ddy: travelling_gradient(composed()[which], parents, ddy, partial=True)
+        return travelling_gradient(composed()[which], parents, ddy, partial=True)
 
     return [
-        Node.with_joint_product(values[which], parents, higher(which))
+        Node.with_joint_product(values[which], parents, functools.partial(higher, which))
         for which, like in enumerate((x, scale, offset))
         if like is not None
     ]

@@ -47,7 +47,7 @@ def sum_to(x: Node, like: Node) -> Node:
 
 def _sum_to(x: Node, shape: tuple[int, ...]) -> Node:
     extra = x.ndim - len(shape)
-    repeated = tuple(axis for axis, size in enumerate(x.shape) if axis < extra or shape[axis - extra] != size)
+    repeated = tuple([axis for axis, size in enumerate(x.shape) if axis < extra or shape[axis - extra] != size])
     value = _added(x.value, repeated, True).reshape(shape)
     return Node(value, (x, lambda dy: broadcast_to(dy, x.shape)))
 

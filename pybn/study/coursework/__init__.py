@@ -20,6 +20,7 @@ from pybn.study.adapters import CourseFunctions, course_functions
 from pybn.study.coursework import command
 from pybn.study.coursework.apart.host import Host, NoVerdict
 from pybn.study.coursework.averages.judge import CONVENTIONS, CUMULATIVE, judge_statistics, measure_statistics
+from pybn.study.coursework.edits.judge import named_by_edits
 from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images.judge import judge_spatial
 from pybn.study.coursework.output.edges import STATE_KEPT, backward_edges, habits, judge_edges
@@ -141,7 +142,7 @@ def _report(functions, convention: str | None, time_limit: float, points: Mappin
     student = Student(functions, time_limit, convention)
     with np.errstate(all="ignore"), of_own(student.own):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
-        found = _judged_alone(student, found)
+        found = named_by_edits(student, _judged_alone(student, found))
         found = {part: with_examples(student, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points, _named(student, found))
 

@@ -527,9 +527,20 @@ _AROUND: _Slips = {
     },
 }
 
+# One edit of the student's own text that makes a part right (`edits`); step and rule are those of what it explains.
+_EDITS: _Slips = {
+    ("mistake", "interface", "with this alone the part is right"): {
+        "edit-wrong": "line {line}, {shown}: {wrong} stands where {right} belongs",
+        "edit-extra": "line {line}, {shown}: {wrong} does not belong there",
+        "edit-missing": "line {line}, {shown}: {right} is missing",
+        "edit-exchanged": "line {line}, {shown}: {wrong} and {right} are in each other's place",
+        "edit-parentheses": "line {line}, {shown}: the parentheses are missing, or stand in the wrong place",
+    },
+}
+
 TEXTS: Mapping[str, Text] = {
     code: Text(*about, what)
-    for table in (_OUTPUT, _AVERAGES, _BACKWARD, _IMAGES, _AROUND)
+    for table in (_OUTPUT, _AVERAGES, _BACKWARD, _IMAGES, _AROUND, _EDITS)
     for about, slips in table.items()
     for code, what in slips.items()
 }

@@ -157,6 +157,11 @@ class Fitted:
         return getattr(self._for(_OWN.get()), name)
 
 
+def settled(probe: Any) -> Probe:
+    """The probe as it is now: another thread does not know the settings that it follows."""
+    return probe._for(_OWN.get()) if isinstance(probe, Fitted) else cast(Probe, probe)
+
+
 def _scaled(probe: Probe, own: Own) -> Probe:
     """x and the averages as much smaller as the own eps is than the probe's, in units of a variance."""
     if own == NONE:

@@ -265,10 +265,15 @@ def _runs_own_code(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None and not isinstance(thread, _Call):
         name = frame.f_code.co_filename
-        if not name.startswith((_LIBRARY, "<frozen")) and not any(room in name for room in _NOT_THEIRS):
+        if is_own(name):
             return True
         frame = frame.f_back
     return False
+
+
+def is_own(filename: str) -> bool:
+    """Whether a file belongs neither to a library nor to pybn."""
+    return not filename.startswith((_LIBRARY, "<frozen")) and not any(room in filename for room in _NOT_THEIRS)
 
 
 def _raised(call: _Call, printed: str, threads: int) -> Outcome:

@@ -76,6 +76,7 @@ class Student:
         self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
         self._spent: dict[tuple[str, str], float] = {}  # seconds of all calls
+        self.slowest = 0.0  # seconds of one call; a limit for one that did not return
         apart = any(getattr(function, "apart", False) for function in functions.values())
         self.patience = limit + BEYOND if apart else limit
 
@@ -212,6 +213,7 @@ class Student:
     def _spend(self, role: str, mode: str, seconds: float) -> None:
         """A function whose calls take long each must not keep a teacher waiting for a hundred of them."""
         self._spent[role, mode] = self._spent.get((role, mode), 0.0) + seconds
+        self.slowest = max(self.slowest, seconds)
         if self._spent[role, mode] > TOGETHER * self.limit:
             message = f"took more than {TOGETHER * self.limit:g} seconds in all of its calls"
             self._hung.setdefault((role, mode), Failure("hung", message))
