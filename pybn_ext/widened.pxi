@@ -14,11 +14,6 @@ cdef inline doubles wide_value(const float* x, Py_ssize_t lane, Half half) noexc
     return widened(x + lane)
 
 
-cdef enum:
-    # Bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it and 40 without where they are
-    # 4 KB, 38 and 44 where they are 64 KB.
-    NEAR = 8192
-
 cdef inline void fetch_wide(const float* x, Py_ssize_t lane, Half half) noexcept nogil:
     prefetch(x + lane if half == NEITHER else <const float*> (<const uint16_t*> x + lane))
 
