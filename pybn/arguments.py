@@ -159,7 +159,7 @@ def _as_bools(mask: Any) -> np.ndarray:
     array = np.asarray(mask)
     if array.dtype == np.bool_:
         return array
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iuf" and not halves.is_bfloat16(array.dtype):
         raise TypeError(f"mask must be boolean (True = a real element), got {array.dtype}")
     other = array[(array != 0) & (array != 1)]
     if other.size:

@@ -7,6 +7,7 @@ evaluation the averages normalize.  A block of code puts another way in the plac
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -113,22 +114,22 @@ class Layer(NamedTuple):
         A layer that is used more than once in a step saw all of these batches: they are pooled, and
         the averages move once.  Raises NonFiniteStatisticsError, and nothing will move.
         """
-        check_finite(self.scope, batch)
+        scope, run = self.scope, self.ctx.run
+        check_finite(scope, batch)
         if 1 in (batch.count, self._smallest_part) and self.ctx.first_time("small batch"):
             warnings.warn(
-                f"batch normalization in {self.scope}: a {'ghost ' if self.ghost_batch else ''}batch with one element "
+                f"batch normalization in {scope}: a {'ghost ' if self.ghost_batch else ''}batch with one element "
                 "per feature has variance 0, so its output is the offset; use larger batches, drop_last=True, or "
                 "frozen_averages(True)",
                 SmallBatchWarning,
                 stacklevel=_level_of_the_model(),
             )
-        run = self.ctx.run
-        pending = run.after_step.get(self.scope)
+        pending = run.after_step.get(scope)
         if isinstance(pending, _PendingUpdate):
             pending.add(batch)
         else:
-            pending = run.after_step[self.scope] = _PendingUpdate(self, batch)
-        run.observed[self.scope] = pending.batch
+            pending = run.after_step[scope] = _PendingUpdate(self, batch)
+        run.observed[scope] = pending.batch
 
     @property
     def _smallest_part(self) -> int | None:
@@ -154,7 +155,13 @@ class _PendingUpdate:
     def __call__(self) -> NewValues:
         """The layer's variables after the step."""
         layer, batch = self._layer, self.batch
-        return layer.new_values(layer.averages.after(batch.mean, batch.variance, layer.momentum))
+        before = layer.averages
+        if not 0 <= before.avg_weight < math.inf:  # at -.5 the old averages would count as -1, and NaN would stay
+            raise ValueError(
+                f"{layer.avg_weight.path} must be a number of batches, finite and not negative, got "
+                f"{before.avg_weight}; nothing was changed. reset_weights(ctx) lets the averages begin anew"
+            )
+        return layer.new_values(before.after(batch.mean, batch.variance, layer.momentum))
 
 
 class Strategy(Protocol):

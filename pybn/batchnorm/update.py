@@ -22,6 +22,7 @@ from pybn.batchnorm.layer import Layer, Strategy, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
+from pybn.framework.parameters import whole_number
 from pybn.framework.structures import inputs_of
 from pybn.framework.train import Trainer, register_averages_updater
 from pybn.framework.variables import restored_on_error
@@ -66,6 +67,8 @@ def update_averages(
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {tuple(_METHODS)}, got {method!r}")
+    if whole_number("max_batches", max_batches) < 1:
+        raise ValueError(f"max_batches must be 1 or more, got {max_batches}")
     root = trainer.context.in_absolute_path("/")
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False

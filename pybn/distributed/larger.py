@@ -16,6 +16,7 @@ import numpy as np
 
 from pybn import arguments, backend
 from pybn.arguments import Moments
+from pybn.framework.parameters import whole_number
 
 FAN_IN = 8  # Moments that one task merges: of 10 000 blocks the last is five tasks away
 
@@ -62,7 +63,7 @@ def moments(
 def from_npy(path: str | os.PathLike[str], rows: int) -> Any:
     """The array in an .npy file as a dask array of `rows` rows a block; each task opens the file itself."""
     dask, da = _dask()
-    if rows < 1:
+    if whole_number("rows", rows) < 1:
         raise ValueError(f"rows must be 1 or more, got {rows}")
     path = os.path.abspath(path)
     whole = np.load(path, mmap_mode="r")

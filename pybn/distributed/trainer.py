@@ -18,11 +18,11 @@ from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.draws import put_back_on_error
 from pybn.framework.graph import Node, gradient
-from pybn.framework.metrics import WeightedMean
+from pybn.framework.metrics import Metric, WeightedMean, measured
 from pybn.framework.optimizers import Optimizer
 from pybn.framework.schedules import rate_at
 from pybn.framework.structures import labelled, number_of_examples
-from pybn.framework.train import LossFunction, Metric, ModelFunction, Trainer, check_loss, next_values, scalar
+from pybn.framework.train import LossFunction, ModelFunction, Trainer, check_loss, next_values, scalar
 from pybn.framework.variables import Variable
 
 
@@ -129,8 +129,7 @@ class DataParallelTrainer(Trainer):
         if examples == 0:  # no mean over none: its gradient goes back through the model as zeros, for the exchanges
             return _nothing(predictions), {}
         loss = scalar(self.loss_fn(labels, predictions))
-        values = {name: metric(labels, predictions) for name, metric in self.metrics.items()}
-        return loss, {"loss": float(loss), **values}
+        return loss, {"loss": float(loss), **measured(self.metrics, labels, predictions)}
 
     def _objective(self, loss: Node, weight: float) -> Node:
         """What this worker adds to the loss of the whole batch; regularizers are the first worker's."""
@@ -188,7 +187,7 @@ def _nothing(predictions: Any) -> Node:
     """A scalar 0 that depends on every prediction."""
     if isinstance(predictions, Node):
         return ops.sum(predictions) * 0.0
-    parts = predictions.values() if isinstance(predictions, dict) else predictions
+    parts = predictions.values() if isinstance(predictions, Mapping) else predictions
     return functools.reduce(lambda a, b: a + b, map(_nothing, parts))
 
 

@@ -16,6 +16,8 @@ from typing import BinaryIO
 if sys.platform != "win32" and sys.platform != "emscripten":
     import fcntl
 
+_LOCKS = sys.platform != "win32" and sys.platform != "emscripten"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -38,7 +40,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, place)
+            if _LOCKS:  # as long as it is locked: another writer of this name clears away what nobody locks
+                os.replace(temporary, place)
+        if not _LOCKS:  # Windows renames no open file
+            os.replace(temporary, place)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -50,7 +55,7 @@ def _beside(place: Path) -> BinaryIO:
         temporary = place.with_name(f".{_stem(place)}.{secrets.token_hex(4)}.tmp")
         file: BinaryIO = temporary.open("xb")
         try:
-            if _lock(file) and temporary.exists():  # not cleared away between the two
+            if _lock_where_possible(file) and temporary.exists():  # not cleared away between the two
                 return file
             file.close()
         except BaseException:
@@ -79,8 +84,16 @@ def clear_abandoned(directory: Path, stem: str) -> None:
                     left.unlink()
 
 
+def _lock_where_possible(file: BinaryIO) -> bool:
+    """As `_lock`; True on a file system without locks, as some networks' are, where nothing is ever cleared away."""
+    try:
+        return _lock(file)
+    except OSError:
+        return True
+
+
 def _lock(file: BinaryIO) -> bool:
-    """Lock the file for this writer; whether nobody else has."""
+    """Lock the file for this writer; whether nobody else has.  OSError where the file system has no locks."""
     # Windows does not let go of an open file: none can be taken from its writer.  A browser has one process.
     if sys.platform == "win32" or sys.platform == "emscripten":
         return True

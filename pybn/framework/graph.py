@@ -145,7 +145,7 @@ def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, parti
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"gradient needs Nodes to differentiate by, got {type(node).__name__}; see Variable.node")
-        if not is_floating(node.dtype):
+        if not is_floating(node.value.dtype):
             raise TypeError(f"gradient needs Nodes of floats to differentiate by, got one of {node.dtype}")
     wanted = set(nodes)
     on_path = _paths_to(wanted, y, partial)
@@ -154,7 +154,14 @@ def travelling_gradient(y: Node, nodes: Sequence[Node], dy: Any = None, *, parti
         if node not in arriving or (partial and node in wanted):
             continue
         here = arriving[node] if node in wanted else arriving.pop(node)
-        for parent, leaving in _leaving(node, here, on_path):
+        together = repeat(None) if node.joint is None else node.joint(here)  # one for each parent
+        for (parent, product), leaving in zip(node.edges, together, strict=node.joint is not None):
+            if parent not in on_path:
+                continue
+            if product is not None:
+                leaving = product(here)
+            if leaving is None:
+                continue
             if leaving.value.dtype != parent.value.dtype:  # float32 beside float64 made float64
                 leaving = leaving.astype(wide(parent.value.dtype))
             arriving[parent] = arriving[parent] + leaving if parent in arriving else leaving
@@ -176,14 +183,6 @@ def _seed(y: Node, dy: Any) -> Node:
     if dy.shape != y.shape:
         raise ValueError(f"dy must have the shape of y {y.shape}, got {dy.shape}")
     return dy.astype(wide(y.dtype))
-
-
-def _leaving(node: Node, dy: Node, on_path: Container[Node]) -> list[tuple[Node, Node]]:
-    """Each parent that needs a gradient, and the gradient that leaves `node` for it."""
-    if node.joint is None:
-        return [(parent, product(dy)) for parent, product in node.edges if product is not None and parent in on_path]
-    products = zip(node.edges, node.joint(dy), strict=True)
-    return [(parent, leaving) for (parent, _), leaving in products if leaving is not None and parent in on_path]
 
 
 def _paths_to(wanted: set[Node], y: Node, partial: bool) -> dict[Node, None]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 
+from pybn.framework.parameters import whole_number
 from pybn.framework.train import Hook, Loop
 
 
 def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
     """Call `hook` after every n-th step."""
-    if n < 1:
+    if whole_number("n", n) < 1:
         raise ValueError(f"n must be 1 or more, got {n}")
 
     def counted(loop: Loop, metrics: dict[str, float]) -> None:
@@ -22,8 +23,8 @@ def every_n_steps(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
 
 def exponential_callback(loop: Loop, start: int, factor: float, hook: Hook, priority: int = 0) -> None:
     """Call `hook` after step `start`, and then at intervals that grow by `factor`."""
-    if start < 1 or not factor >= 1:
-        raise ValueError(f"start must be 1 or more and factor 1 or more, got {start} and {factor}")
+    if not (1 <= start < math.inf and 1 <= factor < math.inf):
+        raise ValueError(f"start must be 1 or more and factor 1 or more, both finite, got {start} and {factor}")
     interval, due = float(start), float(start)
 
     def counted(loop: Loop, metrics: dict[str, float]) -> None:
@@ -64,7 +65,7 @@ def n_times(loop: Loop, n: int, hook: Hook, priority: int = 0) -> None:
     A run of fewer steps calls it after each.  Raises ValueError as the run starts where its length is
     not known, as for a data set without a length in `run_epochs`.
     """
-    if n < 1:
+    if whole_number("n", n) < 1:
         raise ValueError(f"n must be 1 or more, got {n}")
     first = 0
 

@@ -19,14 +19,16 @@ from typing import Any
 
 import numpy as np
 
+from pybn import arguments
 from pybn.framework import initializers, ops
 from pybn.framework.context import Context
 from pybn.framework.graph import Node, NodeLike, wide
 from pybn.framework.ops import relu
 from pybn.framework.ops.elementwise import NUMBER
-from pybn.framework.parameters import chosen
+from pybn.framework.parameters import chosen, whole_number
 from pybn.framework.regularizers import add_l2
 from pybn.framework.variables import Variable
+from pybn.halves import is_floating
 
 __all__ = [
     "activation",
@@ -54,10 +56,10 @@ def flatten(x: NodeLike) -> Node:
 def dense(ctx: Context, x: NodeLike, features: int, use_bias: bool = True) -> Node:
     """x @ weights + bias: (N, inputs) -> (N, features), in ctx's scope "dense"."""
     x = ops.as_node(x)
-    if x.ndim != 2:
+    if x.value.ndim != 2:
         raise ValueError(f"dense takes x of shape (N, inputs), got {x.shape}; use layers.flatten(x) first")
     ctx = ctx.in_scope("dense")
-    weights = _weights(ctx, (x.shape[1], features), x)
+    weights = _weights(ctx, (x.shape[1], _one_or_more("features", features)), x)
     return _with_bias(ctx, x @ weights.node, use_bias)
 
 
@@ -74,10 +76,10 @@ def conv2d(
 
     `padding` is "same" (H' = H / stride, rounded up) or "valid" (windows inside the image).
     """
-    size, strides = _two(kernel_size), _two(strides)
-    x = _padded(_images("conv2d", x), size, strides, padding)
+    size, strides = _two("kernel_size", kernel_size), _two("strides", strides)
+    x = _fitting("conv2d", _padded(_images("conv2d", x), size, strides, padding), size)
     ctx = ctx.in_scope("conv2d")
-    weights = _weights(ctx, (*size, x.shape[-1], filters), x)
+    weights = _weights(ctx, (*size, x.shape[-1], _one_or_more("filters", filters)), x)
     patches = ops.windows(x, size, strides)
     rows = ops.reshape(patches, (-1, size[0] * size[1] * x.shape[-1]))
     y = rows @ ops.reshape(weights.node, (-1, filters))
@@ -105,6 +107,8 @@ def dropout(ctx: Context, x: NodeLike, rate: float | None = None) -> Node:
     if not isinstance(rate, NUMBER) or not 0 <= rate < 1:
         raise ValueError(f"{name} must lie in [0, 1), got {rate!r}")
     x = ops.as_node(x)
+    if not is_floating(x.dtype):
+        raise TypeError(f"dropout takes x of floats, which it divides by 1 - rate, got {x.dtype}; use x.astype(...)")
     if not ctx.is_training or rate == 0:
         return x
     kept = ctx.rng.random(x.shape) >= rate
@@ -138,7 +142,7 @@ def layer_norm(ctx: Context, x: NodeLike, epsilon: float = 1e-3, *, axes: int | 
     """
     x = ops.as_node(x)
     x = x.astype(_weight_dtype(x))  # the square of 300 is beyond float16
-    over = _axes("layer_norm", x, axes)
+    over, epsilon = _axes("layer_norm", x, axes), arguments.epsilon(epsilon)
     shape = tuple(x.shape[axis] for axis in over)
     kept = tuple(size if axis in over else 1 for axis, size in enumerate(x.shape))
     ctx = ctx.in_scope("layer_norm")
@@ -193,8 +197,9 @@ def _images(layer: str, x: NodeLike) -> Node:
 
 def _pool_windows(layer: str, x: NodeLike, size: int | tuple[int, int], strides: int | tuple[int, int] | None) -> Node:
     """(N, H', W', elements of a window, C)."""
-    size = _two(size)
-    patches = ops.windows(_images(layer, x), size, size if strides is None else _two(strides))
+    size = _two("size", size)
+    images = _fitting(layer, _images(layer, x), size)
+    patches = ops.windows(images, size, size if strides is None else _two("strides", strides))
     return ops.reshape(patches, (*patches.shape[:3], size[0] * size[1], patches.shape[-1]))
 
 
@@ -216,5 +221,20 @@ def _axes(layer: str, x: Node, axes: int | tuple[int, ...]) -> tuple[int, ...]:
     return found
 
 
-def _two(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+def _one_or_more(name: str, value: Any) -> int:
+    if whole_number(name, value) < 1:
+        raise ValueError(f"{name} must be 1 or more, got {value!r}")
+    return int(value)
+
+
+def _two(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """One number for both directions of an image, or one for each."""
+    first, second = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
+    return _one_or_more(name, first), _one_or_more(name, second)
+
+
+def _fitting(layer: str, x: Node, size: tuple[int, int]) -> Node:
+    """The images, in which a window of this size must have room."""
+    if x.shape[1] < size[0] or x.shape[2] < size[1]:
+        raise ValueError(f"{layer}'s windows must fit into the images, got windows {size} and images {x.shape[1:3]}")
+    return x

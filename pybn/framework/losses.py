@@ -13,6 +13,7 @@ import numpy as np
 from pybn.framework import ops
 from pybn.framework.graph import Node, wide
 from pybn.framework.ops.softmax import mean_cross_entropy
+from pybn.framework.structures import plain_labels
 from pybn.halves import is_floating
 
 
@@ -59,7 +60,7 @@ def mean_squared_error(labels: Any, predictions: Node) -> Node:
 def _labels(labels: Any) -> np.ndarray:
     if isinstance(labels, Node):
         raise TypeError("a loss takes (labels, predictions) in this order, got a Node for the labels")
-    return np.asarray(labels)
+    return plain_labels(labels)
 
 
 def _predictions(predictions: Any) -> Node:

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pybn.framework.graph import Node
+from pybn.framework.structures import plain_labels
+
+Metric: TypeAlias = Callable[[Any, Any], float]
 
 
 def accuracy(labels: Any, logits: Node) -> float:
     """The fraction of examples whose largest logit is their label's; one with a NaN among its logits is wrong."""
-    labels = np.asarray(labels)
+    labels = plain_labels(labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(f"labels must have one class for each example {logits.shape[:-1]}, got shape {labels.shape}")
     right = np.argmax(logits.value, axis=-1) == labels
     # argmax takes the first NaN for the largest, and would be right wherever it stands at the label.
     return float(np.mean(right & ~np.isnan(logits.value).any(axis=-1)))
+
+
+def measured(metrics: Mapping[str, Metric], labels: Any, predictions: Any) -> dict[str, float]:
+    """What each metric says of a batch, as floats; TypeError, by its name, for one that gives no number.
+
+    NumPy's own numbers would keep their type in a mean: the sum of 100 000 float16s of .9 is infinite.
+    """
+    return {name: _float(name, metric(labels, predictions)) for name, metric in metrics.items()}
+
+
+def _float(name: str, value: Any) -> float:
+    if isinstance(value, Node) and value.size == 1:
+        return float(value)
+    if isinstance(value, str | bytes) or np.ndim(value):
+        raise TypeError(f"the metric {name!r} must give one number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the metric {name!r} must give one number, got {value!r}") from error
 
 
 class WeightedMean:

@@ -7,7 +7,7 @@ rate is a number or a function of the step, such as `pybn.schedules.Cosine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,6 @@ from pybn.framework.initializers import zeros
 from pybn.framework.parameters import chosen, not_negative, number
 from pybn.framework.schedules import LearningRate
 from pybn.framework.variables import NewValues, Variable
-from pybn.halves import is_half
 
 
 class Optimizer(Protocol):
@@ -46,7 +45,7 @@ class SGD:
         """One step down the gradient."""
         rate = schedules.rate_at(self.learning_rate, ctx.global_step)
         new: NewValues = {}
-        for variable, gradient in _in_wide(variables, gradients):
+        for variable, gradient in zip(variables, _in_wide(gradients), strict=True):
             step = gradient
             if self.momentum:
                 velocity = state(ctx, variable, "velocity")
@@ -71,7 +70,7 @@ class Adam:
         """One step with the moments of each gradient, corrected for their start at 0."""
         rate = schedules.rate_at(self.learning_rate, ctx.global_step)
         new: NewValues = {}
-        for variable, gradient in _in_wide(variables, gradients):
+        for variable, gradient in zip(variables, _in_wide(gradients), strict=True):
             first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
             steps = state(ctx, variable, "steps", shape=())
             t = new[steps] = float(steps.value) + 1
@@ -146,10 +145,9 @@ def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | 
     return scope.variable(name, shape, np.float64, zeros, trainable=False)
 
 
-def _in_wide(variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> Iterator[tuple[Variable, np.ndarray]]:
-    """Each variable with its gradient; that of one of 16 bits as float32, in which its square is finite."""
-    for variable, gradient in zip(variables, gradients, strict=True):
-        yield variable, gradient.astype(np.float32) if is_half(gradient.dtype) else gradient
+def _in_wide(gradients: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The gradients, those of 16 bits as float32, in which their squares are finite."""
+    return [each.astype(np.float32) if each.dtype.itemsize == 2 else each for each in gradients]
 
 
 def _positive(name: str, value: float) -> float:

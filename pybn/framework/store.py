@@ -5,9 +5,11 @@ They change all together or not at all, and nobody who holds the lock sees a par
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,23 @@ class Store:
         self.lock = threading.RLock()  # around what must be seen whole: a variable's birth, a step's assignments
         self.steps = 0  # how many were applied since this store was made
         self.global_step = 0  # how many its values are the result of, those before a checkpoint too
-        self.changed_by: list[str] | None = None  # by whom, as long as that takes
+        self.changed_by: tuple[str, int] | None = None  # by whom and in which process, as long as that takes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with, in this process or another: all of one moment, and no run under way."""
+        with self.lock:
+            return {
+                "variables": [(each.path, *kept) for each, *kept in as_they_were(self.variables.values())],
+                "parameters": self.parameters.copy(),
+                "rng": self.rng,
+                "notified": set(self.notified),
+                "global_step": self.global_step,
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Store.__init__(self, state.pop("rng"))
+        self.variables = {path: Variable(path, *kept) for path, *kept in state.pop("variables")}
+        self.__dict__.update(state)
 
     def assign(self, held: dict[Variable, np.ndarray]) -> None:
         """Give variables values that were checked, all of them or, where an interrupt comes between two, none."""
@@ -59,10 +77,11 @@ class Store:
     @contextmanager
     def changing(self, what: str) -> Iterator[None]:
         """Let one at a time change the variables: see `Context.changing`."""
-        me = [what]
+        me = (what, os.getpid())
         try:
             with self.lock:
-                if self.changed_by is not None:
+                # One of another process is no more: this one was forked from it meanwhile, without its threads.
+                if self.changed_by is not None and self.changed_by[1] == me[1]:
                     raise ConcurrentTrainingError(
                         f"{what} cannot begin while {self.changed_by[0]} is under way on this context, in another "
                         "thread or around this call: two at once would lose one of them. Nothing was changed; let "

@@ -1,8 +1,11 @@
-"""Batches that are more than one array: tuples, lists and dicts of arrays, such as (x, mask)."""
+"""Batches that are more than one array: tuples, lists and dicts of arrays, such as (x, mask).
+
+Any Mapping is a dict here: what tokenizers give is none of Python's own, and has its keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import numpy as np
 
 def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
     """`function` on each array of a structure of tuples, lists and dicts; a list of numbers is an array."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: map_arrays(function, each) for key, each in value.items()}
     if has_parts(value):
         mapped = [map_arrays(function, each) for each in value]
@@ -20,7 +23,7 @@ def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
 
 def has_parts(value: Any) -> bool:
     """Whether it is a structure of arrays: a tuple, a dict, or a list that is not numbers written by hand."""
-    return isinstance(value, dict | tuple) or (isinstance(value, list) and not _is_numbers(value))
+    return isinstance(value, Mapping | tuple) or (isinstance(value, list) and not _is_numbers(value))
 
 
 def number_of_examples(labels: Any) -> int:
@@ -29,7 +32,7 @@ def number_of_examples(labels: Any) -> int:
     A list of labels, one for each example, counts itself; no array at all is a ValueError, no entries a TypeError.
     """
     while has_parts(labels):
-        parts = list(labels.values()) if isinstance(labels, dict) else labels
+        parts = list(labels.values()) if isinstance(labels, Mapping) else labels
         if isinstance(labels, list) and (not parts or not (has_parts(parts[0]) or np.ndim(parts[0]))):
             break
         if not parts:
@@ -58,8 +61,8 @@ def inputs_of(batch: Any) -> Any:
 
 def described(batch: Any) -> str:
     """What a batch is, for a sentence about what it should be."""
-    if isinstance(batch, dict):
-        return f"a dict with the keys {list(batch)}"
+    if isinstance(batch, Mapping):
+        return f"a {type(batch).__name__} with the keys {list(batch)}"
     if isinstance(batch, tuple | list) and not _is_array(batch):
         kinds = ", ".join(described(each) for each in batch[:4]) + (", ..." if len(batch) > 4 else "")
         return f"a {type(batch).__name__} of {len(batch)}: {kinds}"
@@ -75,6 +78,13 @@ def plain_array(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be plain arrays, got a numpy.ma.MaskedArray; pass (x, mask) and .mask(mask)")
     return np.asarray(value)
+
+
+def plain_labels(labels: Any) -> np.ndarray:
+    """Labels as an array; TypeError for a masked one, whose masked labels would count like the others."""
+    if isinstance(labels, np.ma.MaskedArray):
+        raise TypeError("labels must be a plain array, got a numpy.ma.MaskedArray; leave the masked examples out")
+    return np.asarray(labels)
 
 
 def _is_tuple_of(count: int, batch: Any) -> bool:

@@ -19,16 +19,15 @@ from pybn.arguments import all_finite
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, gradient
-from pybn.framework.metrics import WeightedMean
+from pybn.framework.metrics import Metric, WeightedMean, measured
 from pybn.framework.optimizers import Optimizer
-from pybn.framework.parameters import MisspeltParameterWarning
+from pybn.framework.parameters import MisspeltParameterWarning, whole_number
 from pybn.framework.structures import inputs_of, labelled, map_arrays, number_of_examples, plain_array
 from pybn.framework.variables import Held, Variable
 from pybn.halves import is_floating
 
 ModelFunction = Callable[[Context, Any], Any]
 LossFunction = Callable[[Any, Any], Node]
-Metric = Callable[[Any, Any], float]
 
 AveragesUpdater = Callable[..., bool]
 _averages_updater: AveragesUpdater | None = None
@@ -178,7 +177,7 @@ class Trainer:
         return loss + regularization
 
     def _measured(self, labels: Any, predictions: Any, loss: Node) -> dict[str, float]:
-        return {"loss": float(loss), **{name: metric(labels, predictions) for name, metric in self.metrics.items()}}
+        return {"loss": float(loss), **measured(self.metrics, labels, predictions)}
 
 
 Hook = Callable[["Loop", dict[str, float]], None]
@@ -225,13 +224,13 @@ class Loop:
 
         Begins at the data set's first batch, and starts new epochs as needed.
         """
-        if steps < 0:
+        if whole_number("steps", steps) < 0:
             raise ValueError(f"steps must not be negative, got {steps}")
         return self._run(itertools.islice(self._batches(dataset, None), steps), self.step + steps)
 
     def run_epochs(self, dataset: Dataset, epochs: int) -> dict[str, float]:
         """Train for `epochs` passes over the data set; returns the last metrics."""
-        if epochs < 0:
+        if whole_number("epochs", epochs) < 0:
             raise ValueError(f"epochs must not be negative, got {epochs}")
         length = _length(dataset)
         return self._run(self._batches(dataset, epochs), None if length is None else self.step + epochs * length)

@@ -11,7 +11,16 @@ import numpy as np
 from pybn.framework.blocks import around
 from pybn.framework.graph import Node
 
-__all__ = ["NewValues", "Variable", "as_they_are", "as_they_were", "hold_all", "put_back", "restored_on_error"]
+__all__ = [
+    "NewValues",
+    "Variable",
+    "as_they_are",
+    "as_they_were",
+    "check_numbers",
+    "hold_all",
+    "put_back",
+    "restored_on_error",
+]
 
 ROOT = "/"
 NewValues = dict["Variable", Any]
@@ -56,7 +65,7 @@ class Variable:
         held = self._node.value
         kind = type(new)
         if kind is not float and (kind is not np.ndarray or new.dtype != held.dtype):  # what a step gives is either
-            _check_numbers(self.path, new)
+            check_numbers(self.path, new, held.dtype)
         array = np.array(new, held.dtype)
         if array.shape != held.shape:
             raise ValueError(f"{self.path} must keep its shape {self.shape}, got {array.shape}")
@@ -101,11 +110,19 @@ class Variable:
         return f"Variable({self.path}, shape={self.shape}, {self.dtype}, {kind})"
 
 
-def _check_numbers(path: str, new: Any) -> None:
-    """TypeError for what NumPy casts unasked: strings to what they spell, complex numbers to a part, a mask to none."""
+def check_numbers(path: str, new: Any, dtype: np.dtype) -> None:
+    """TypeError for what NumPy casts unasked: strings to what they spell, complex numbers to a part, a mask to none.
+
+    ValueError for a fraction, or NaN, where `dtype` has whole numbers alone.
+    """
     given = np.asanyarray(new)
     if isinstance(given, np.ma.MaskedArray) or given.dtype.kind in "OSUmMc":
         raise TypeError(f"{path} must be plain real numbers, got {type(new).__name__} of {given.dtype}")
+    if dtype.kind in "biu" and given.dtype != dtype:
+        with np.errstate(invalid="ignore"):  # NaN has no whole number
+            lost = given.astype(dtype) != given
+        if lost.any():
+            raise ValueError(f"{path} must be of {dtype}, got {given[lost][0]}")
 
 
 class Held(dict["Variable", np.ndarray]):

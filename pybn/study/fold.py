@@ -18,6 +18,7 @@ from pybn import arguments
 from pybn.framework.context import OPTIMIZER_SCOPE, Context
 from pybn.framework.variables import Variable
 from pybn.study.interop import State, read_layer
+from pybn.study.interop.state import fitting
 
 __all__ = ["Folded", "FoldingReport", "FoldingWarning", "fold", "into_next", "into_previous", "report"]
 
@@ -62,7 +63,7 @@ def into_previous(state: State, weights: Any, bias: Any = None) -> Folded:
     before = 0.0 if bias is None else bias.astype(np.float64)
     # Not gain * bias + shift: bias and mean are near each other where the layer's input is near 0.
     moved = gain * (before - state.mean) + _offset(state)
-    return Folded((weights * gain).astype(weights.dtype), moved.astype(weights.dtype), _cancelling(state))
+    return _folded(weights * gain, moved, weights.dtype, state)
 
 
 def into_next(state: State, weights: Any, bias: Any = None, *, padding: str = "valid") -> Folded:
@@ -91,7 +92,7 @@ def into_next(state: State, weights: Any, bias: Any = None, *, padding: str = "v
     moved = np.tensordot(wide.sum(tuple(range(wide.ndim - 2))), shift, axes=(0, 0))
     if bias is not None:
         moved = moved + bias
-    return Folded((wide * gain[:, None]).astype(weights.dtype), moved.astype(weights.dtype), _cancelling(state))
+    return _folded(wide * gain[:, None], moved, weights.dtype, state)
 
 
 def fold(ctx: Context, layers: Mapping[str, str], *, epsilon: float = 1e-3) -> Context:
@@ -195,6 +196,12 @@ def _offset(state: State) -> Any:
     return 0.0 if state.offset is None else state.offset.astype(np.float64)
 
 
+def _folded(weights: np.ndarray, bias: np.ndarray, dtype: np.dtype, state: State) -> Folded:
+    """Both in the type of the layer's weights; ValueError where that has not such numbers."""
+    weights, bias = fitting("the folded weights", weights, dtype), fitting("the folded bias", bias, dtype)
+    return Folded(weights, bias, _cancelling(state))
+
+
 def _cancelling(state: State) -> np.ndarray:
     """The features that lose digits, after a warning that names them."""
     deviation = np.sqrt(state.variance + state.epsilon)
@@ -207,7 +214,7 @@ def _cancelling(state: State) -> np.ndarray:
             f"{state.mean[at]:.3g} is {FAR:g} or more times sqrt(variance + epsilon), of variance "
             f"{state.variance[at]:.3g} and epsilon {state.epsilon:.3g}; measure it with fold.report",
             FoldingWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return found
 
@@ -219,12 +226,21 @@ def _layer(weights: Any, bias: Any) -> tuple[np.ndarray, np.ndarray | None]:
             "weights must have shape (inputs, outputs) or (height, width, inputs, outputs), the features last; "
             f"got {weights.shape}"
         )
+    _check_finite("weights", weights)
     if bias is None:
         return weights, None
     bias = arguments.float_array("bias", bias)
+    _check_finite("bias", bias)
     if bias.shape != weights.shape[-1:]:
         raise ValueError(f"bias must have the shape of weights' outputs {weights.shape[-1:]}, got {bias.shape}")
     return weights, bias
+
+
+def _check_finite(name: str, values: np.ndarray) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if wrong.size:
+        at = tuple(map(int, wrong[0]))
+        raise ValueError(f"{name} must be finite, got {values[at]} at {at}")
 
 
 def _same(what: str, size: int, state: State) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn import backend
+from pybn import arguments, backend
 from pybn.arguments import Moments
 from pybn.batchnorm import BATCH_NORMALIZATION_SCOPE_NAME, Averages, update_averages
 from pybn.batchnorm.layer import ROLES, Layer, normalizing
@@ -208,6 +208,7 @@ def replay(record: LayerRecord, momentum: float) -> tuple[np.ndarray, np.ndarray
 
     Exactly so: in training a layer normalizes with its batch, so no weight depends on the averages.
     """
+    momentum = arguments.momentum(momentum)
     now = NOTHING_YET
     rows = []
     for mean, variance in zip(record.batch_mean, record.batch_variance, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from pybn import Context
+from pybn.framework import files
 from pybn.framework.checkpoints import load_checkpoint, save_checkpoint
 from tests.support.checkpoints import state
 
@@ -96,6 +98,44 @@ def test_a_process_that_is_killed_while_writing(saved, other):
     assert path.read_bytes() == before
     load_checkpoint(other, path)
     assert state(other) == state(trainer.context)
+
+
+LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps open files from others without locks")
+
+
+@LOCKS
+def test_another_writer_of_the_name_does_not_clear_the_file_away_before_it_is_renamed(saved, monkeypatch):
+    """Two processes that save one name, sixty times each: one of them found its file gone."""
+    trainer, path = saved
+    rename = os.replace
+
+    def beside_another_writer(old, new):
+        files.clear_abandoned(path.parent, path.name)
+        rename(old, new)
+
+    monkeypatch.setattr(files.os, "replace", beside_another_writer)
+    before = path.stat().st_ino
+    save_checkpoint(trainer.context, path)
+    assert path.stat().st_ino != before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@LOCKS
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks(saved, monkeypatch, code):
+    """Nobody can tell there which writer lives: what others left stays."""
+    trainer, path = saved
+    left = path.with_name(f".{path.name}.0123abcd.tmp")
+    left.touch()
+
+    def refuse(file, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    before = path.stat().st_ino
+    save_checkpoint(trainer.context, path)
+    assert path.stat().st_ino != before
+    assert sorted(path.parent.iterdir()) == sorted([path, left])
 
 
 def test_a_reader_beside_a_writer_sees_a_whole_file(saved):

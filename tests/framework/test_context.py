@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
+import threading
+
 import numpy as np
 import pytest
 
 from pybn import Context, Node, Trainer, Variable, initializers, layers, losses, optimizers
 from pybn.framework import store
 from pybn.framework.variables import hold_all
+from tests.support.checkpoints import state, trained
+
+BATCH = np.eye(5, dtype=np.float32), np.array([0, 1, 2, 0, 1])
 
 
 @pytest.fixture
@@ -118,6 +126,29 @@ def test_a_variable_takes_numbers_alone(ctx, new):
         with pytest.raises(TypeError, match="/v must be plain real numbers, got"):
             assign()
     assert variable.value.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("first", [[1.0 + 2j] * 2, ["1", "2"], np.ma.array([1.0, 2.0], mask=True), None], ids=repr)
+def test_so_does_its_initializer(ctx, first):
+    with pytest.raises(TypeError, match="/v must be plain real numbers, got"):
+        ctx.variable("v", (2,), initializer=lambda rng, shape, dtype: first)
+    assert ctx.variables() == []
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
+@pytest.mark.parametrize("new", [[0.5, 1.0], [np.nan, 1.0], [1.0, np.inf], [1, -3], [1, 1000]], ids=str)
+def test_a_variable_of_whole_numbers_takes_what_it_can_hold(ctx, dtype, new):
+    """NumPy would cut .5 to 0, and 1000 to 232."""
+    variable = ctx.variable("v", (2,), dtype, lambda rng, shape, dtype: [0.0, 1.0])
+    if np.array_equal(np.asarray(new)[np.isfinite(new)].astype(dtype), new):
+        variable.value = new
+        assert variable.value.tolist() == new
+        return
+    with pytest.raises(ValueError, match=f"/v must be of {variable.dtype}, got "):
+        variable.value = new
+    with pytest.raises(ValueError, match=f"/w must be of {variable.dtype}, got "):
+        ctx.variable("w", (2,), dtype, lambda rng, shape, dtype: new)
+    assert variable.value.tolist() == [0, 1]
 
 
 def test_a_variable_keeps_its_shape_and_its_type(ctx):
@@ -452,3 +483,56 @@ def test_deleted_variables_take_the_optimizer_s_memory_of_them_along(rng):
     trainer.train_step(rng.normal(size=(4, 5)), np.full(4, 6))
     assert ctx.get_variable("/optimizer/readout/dense/bias/velocity").shape == (7,)
     assert ctx.get_variable("/optimizer/body/dense/bias/velocity").shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))], ids=["copy", "pickle"]
+)
+def test_a_copy_is_one_of_its_own_and_goes_on_alike(copied):
+    first = trained(1)
+    before = state(first.context)
+    twin = copied(first.context.in_scope("here"))
+    assert twin.scope == "/here"
+    twin = Trainer(twin.in_absolute_path("/"), first.model_fn, first.loss_fn, first.optimizer)
+    assert state(twin.context) == before
+    twin.train_step(*BATCH)
+    assert state(first.context) == before
+    first.train_step(*BATCH)
+    assert state(first.context) == state(twin.context)
+    assert all(not variable.value.flags.writeable for variable in twin.context.variables())
+    assert twin.context.rng.random() == first.context.rng.random()
+
+
+def test_a_copy_from_within_a_run_has_none(ctx):
+    with ctx.changing("this"), ctx.forward_pass(training=True):
+        ctx.variable("v", (2,))
+        other = copy.deepcopy(ctx)
+        assert not other.is_training
+        with other.changing("that"):
+            other.variable("v", (2,))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not(ctx):
+    began, end = threading.Event(), threading.Event()
+
+    def train():
+        with ctx.changing("a training step"):
+            began.set()
+            end.wait(60)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert began.wait(60)
+    child = os.fork()
+    if child == 0:
+        try:
+            with ctx.changing("a training step"):
+                os._exit(7)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 7

@@ -104,3 +104,5 @@ def test_n_times_needs_an_end(loop):
         loop.run_epochs(Unsized(), 1)
     with pytest.raises(ValueError, match="n must be 1 or more, got 0"):
         n_times(loop, 0, print)
+    with pytest.raises(TypeError, match="n must be a whole number, got nan"):
+        n_times(loop, float("nan"), print)

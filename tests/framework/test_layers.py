@@ -168,6 +168,30 @@ def test_conv2d_names_its_paddings(ctx):
         layers.conv2d(ctx, np.ones((1, 3, 3, 1)), 1, padding="full")
 
 
+IMAGES = np.ones((2, 4, 5, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda ctx: layers.dense(ctx, IMAGES[0, :, :, 0], 0), "features must be 1 or more, got 0"),
+        (lambda ctx: layers.dense(ctx, IMAGES[0, :, :, 0], 2.5), "features must be a whole number, got 2.5"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, True), "filters must be a whole number, got True"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 0), "kernel_size must be 1 or more, got 0"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, (3, 3, 3)), r"kernel_size must be a whole number, got \(3, 3, 3\)"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 3, (1, -1)), "strides must be 1 or more, got -1"),
+        (lambda ctx: layers.conv2d(ctx, IMAGES, 1, 5, padding="valid"), r"windows \(5, 5\) and images \(4, 5\)"),
+        (lambda ctx: layers.max_pool(IMAGES, 2, 0), "strides must be 1 or more, got 0"),
+        (lambda ctx: layers.average_pool(IMAGES, (1, 6)), r"average_pool's windows must fit .* \(1, 6\) and images"),
+        (lambda ctx: layers.layer_norm(ctx, IMAGES, np.nan), "epsilon must be finite and not negative, got nan"),
+    ],
+)
+def test_sizes_that_are_none(ctx, call, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        call(ctx)
+    assert ctx.variables() == []
+
+
 # --- dropout, layer norm, relu -------------------------------------------------------------------------
 
 
@@ -183,6 +207,16 @@ def test_dropout_drops_in_training_alone(ctx):
     assert abs(np.mean(y.value == 0) - 0.25) < 6 * np.sqrt(0.25 * 0.75 / 20_000)
     assert (y.value != again.value).any()
     np.testing.assert_array_equal(gradient(y, [x], np.ones(x.shape))[0].value, y.value)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_does_not_round_whole_numbers(ctx, training):
+    """3 / (1 - .25) is 4; as integers it was 3."""
+    with (
+        ctx.forward_pass(training=training),
+        pytest.raises(TypeError, match=r"dropout takes x of floats, .* got int64"),
+    ):
+        layers.dropout(ctx, np.full(5, 3, np.int64), 0.25)
 
 
 def test_dropout_is_drawn_from_the_contexts_generator():
@@ -305,7 +339,7 @@ def test_l2_of_shared_weights_counts_once(ctx):
 @pytest.mark.parametrize("amount", [-1.0, np.nan])
 def test_l2_is_not_negative(ctx, amount):
     ctx.set_param("l2_regularization", amount)
-    with pytest.raises(ValueError, match="the parameter l2_regularization must be 0 or more, got"):
+    with pytest.raises(ValueError, match="the parameter l2_regularization must be finite and not negative, got"):
         regularization(ctx)
 
 

@@ -140,6 +140,14 @@ def test_labels_that_are_no_numbers(labels):
         losses.mean_squared_error(labels, Node(np.ones(2)))
 
 
+def test_masked_labels_are_refused():
+    """What the mask leaves out would be a label like another."""
+    labels = np.ma.array([0, 1], mask=[False, True])
+    for loss in (losses.mean_squared_error, losses.softmax_cross_entropy, metrics.accuracy):
+        with pytest.raises(TypeError, match=r"labels must be a plain array, got a numpy\.ma\.MaskedArray; leave the"):
+            loss(labels, Node(np.zeros((2, 2))))
+
+
 # --- binary cross entropy ---------------------------------------------------------------------------------
 
 

@@ -1,15 +1,25 @@
 """Batches of more than one array: how they are walked, counted and cut."""
 
+from collections import UserDict
+
 import numpy as np
 import pytest
 
 from pybn import Context, InMemoryDataset, Trainer, losses
-from pybn.framework.structures import map_arrays, number_of_examples
+from pybn.framework.structures import labelled, map_arrays, number_of_examples
 
 
 def test_map_reaches_every_array_and_keeps_the_structure():
     value = {"x": (np.zeros(2), [np.ones(3), np.ones(1)]), "m": None}
     assert map_arrays(np.size, {**value, "m": np.ones(4)}) == {"x": (2, [3, 1]), "m": 4}
+
+
+def test_any_mapping_is_a_dict():
+    value = UserDict(x=np.zeros(2), y=UserDict(z=np.ones((3, 2))))
+    assert map_arrays(np.shape, value) == {"x": (2,), "y": {"z": (3, 2)}}
+    assert number_of_examples(UserDict(y=np.zeros(4))) == 4
+    with pytest.raises(TypeError, match=r"got a UserDict with the keys \['x', 'y'\]"):
+        labelled(value)
 
 
 def test_a_list_of_numbers_is_an_array():

@@ -175,6 +175,21 @@ def test_gradients_that_meet_are_added_in_a_wide_type():
     assert gradient(y, [weight])[0].value == 80000
 
 
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_the_two_types_of_16_bits_in_one_layer(rng, mode):
+    """NumPy has no type for both: the gradient's is float32, and the 70 000 rows are counted."""
+    bfloat16 = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed").bfloat16
+    x = Node(rng.standard_normal((70_000, 1)).astype(HALF))
+    scale, offset = Node(np.ones(1, bfloat16)), Node(np.zeros(1, SINGLE))
+    if mode == "training":
+        y = ops.batch_norm_training(x, scale, offset)[0]
+    else:
+        y = ops.batch_norm_inference(x, scale, offset, np.zeros(1), np.ones(1))
+    dx, dscale, doffset = gradient(y, [x, scale, offset], np.ones(y.shape, y.dtype))
+    assert doffset.value == 70_000
+    assert (dx.dtype, dscale.dtype) == (HALF, bfloat16)
+
+
 def test_a_cotangent_need_not_fit_into_y(rng):
     x, scale = Node(rng.standard_normal((4, 2)).astype(HALF)), Node(np.ones(2, SINGLE))
     y, _, _ = ops.batch_norm_training(x, scale, Node(np.zeros(2, SINGLE)))

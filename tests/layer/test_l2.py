@@ -57,6 +57,14 @@ def test_no_l2_unless_asked_for(amount):
     assert penalty(batchnorm, ctx, np.ones((2, 3))) == (0.0, {})
 
 
+@pytest.mark.parametrize("amount", [-1.0, np.nan, np.inf, "0.1", None, [0.1], np.array([0.1, 0.2])], ids=str)
+def test_an_amount_that_is_none_is_named(amount):
+    ctx = Context()
+    ctx.set_param("l2_regularization", amount)
+    with pytest.raises((ValueError, TypeError), match="the parameter l2_regularization must be"):
+        penalty(batchnorm, ctx, np.ones((2, 3)))
+
+
 def test_l2_in_the_trainer(rng):
     """The step says it beside the loss, which is that of evaluation; it goes down the sum."""
     inputs, labels = examples(rng)

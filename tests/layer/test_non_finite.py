@@ -53,3 +53,19 @@ def test_non_finite_features_of_two_axes():
     with pytest.raises(batchnorm.NonFiniteStatisticsError) as caught:
         in_training(batchnorm, Context(), x, feature_axis=(1, 2))
     assert "features [(1, 2)]" in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -0.5, -1.0])
+def test_a_weight_that_is_no_number_of_batches(bn, weight):
+    """At -.5 the averages would be twice the batch's less the old ones; NaN would keep .99 of them for ever."""
+    dataset = InMemoryDataset(*examples(np.random.default_rng(9)), batch_size=6)
+    subject = trained(normalized_first(bn), dataset)
+    variable = subject.context.get_variable("/first/batch_normalization/avg_weight")
+    variable.value = weight
+    batch = next(iter(dataset))
+    text = "/first/batch_normalization/avg_weight must be a number of batches, .*reset_weights"
+    with unchanged(subject.context), pytest.raises(ValueError, match=text):
+        subject.train_step(*batch)
+    bn.reset_weights(subject.context)
+    subject.train_step(*batch)
+    assert variable.value == 1

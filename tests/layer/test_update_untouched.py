@@ -223,6 +223,9 @@ def test_endless(bn, method):
     with unchanged(subject.context), pytest.raises(ValueError, match="max_batches=2"):
         bn.update_averages(subject, Batches(batches), method=method, max_batches=2)
     assert bn.update_averages(subject, Batches(batches), method=method, max_batches=3) is True
+    for limit in (0, np.nan, 2.5):  # more than NaN is nothing: the endless one would never end
+        with pytest.raises((ValueError, TypeError), match=r"max_batches must be (1 or more|a whole number), got"):
+            bn.update_averages(subject, Batches(batches), method=method, max_batches=limit)
 
 
 @every_method

@@ -81,14 +81,14 @@ RULE = {
     ),
     "NaN let through": Mutant(
         "averages.py",
-        "if np.count_nonzero(finite) == finite.size:",
+        "if all_finite(batch.mean) and all_finite(batch.variance):",
         "if True:",
         of(untouched.test_nan_in_the_data, "exact"),
     ),
     "an infinite variance let through": Mutant(
         "averages.py",
-        "np.isfinite(batch.mean) & np.isfinite(batch.variance)",
-        "np.isfinite(batch.mean)",
+        "all_finite(batch.mean) and all_finite(batch.variance)",
+        "all_finite(batch.mean)",
         non_finite.test_pooled_to_infinity,
     ),
     "averages in the type of x": Mutant(
@@ -111,7 +111,7 @@ WHEN = {
     ),
     "update before the step ends": Mutant(
         "layer.py",
-        "pending = run.after_step[self.scope] = _PendingUpdate(self, batch)",
+        "pending = run.after_step[scope] = _PendingUpdate(self, batch)",
         "pending = _PendingUpdate(self, batch)\n"
         "            for variable, value in pending().items():\n"
         "                variable.value = value",
@@ -121,8 +121,8 @@ WHEN = {
     "the first use alone": Mutant("layer.py", "pending.add(batch)", "pass", steps.test_pooled_uses),
     "a move for each use": Mutant(
         "layer.py",
-        "pending = run.after_step.get(self.scope)",
-        "pending = None\n        while self.scope in run.after_step:\n            self.ctx.apply()",
+        "pending = run.after_step.get(scope)",
+        "pending = None\n        while scope in run.after_step:\n            self.ctx.apply()",
         steps.test_pooled_uses,
     ),
     "w reset to 1": Mutant("layer.py", "variable.value = 0.0", "variable.value = 1.0", reset.test_reset),

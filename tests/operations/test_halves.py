@@ -154,8 +154,13 @@ def test_the_two_halves_are_two_types(kernels, rng):
         kernels.batch_norm_gradient(x, None, np.zeros(3), np.ones(3), x.astype(np.float16))
     with pytest.raises(TypeError, match="out must have the dtype of x, bfloat16, got float16"):
         kernels.batch_norm_training(x, None, None, out=np.empty(x.shape, np.float16))
-    with pytest.raises(TypeError, match="mask must be boolean"):
+    with pytest.raises(ValueError, match="mask must be boolean, or hold zeros and ones alone"):
         kernels.moments(x, mask=x[:, 0])
+    for name in ("float16", "bfloat16"):
+        assert (
+            kernels.moments(x, mask=np.array([1, 0, 1, 1, 0, 0]).astype(x.dtype if name == "bfloat16" else name))[0]
+            == 3
+        )
 
 
 def test_ml_dtypes_is_imported_by_nobody(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,15 @@ def test_the_report_finds_the_planted_error():
         (lambda s: fold.into_next(s, np.ones((5, 3))), r"last axis but one.*\(3,\), got 5"),
         (lambda s: fold.into_previous(s, np.ones((5, 3)), np.ones(5)), r"bias must have.*\(3,\), got \(5,\)"),
         (lambda s: fold.report(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))), "must have one shape"),
+        (lambda s: fold.into_previous(s, np.full((5, 3), np.nan)), r"weights must be finite, got nan at \(0, 0\)"),
+        (
+            lambda s: fold.into_next(s, np.ones((3, 2)), np.array([0, np.inf])),
+            r"bias must be finite, got inf at \(1,\)",
+        ),
+        (
+            lambda s: fold.into_previous(replace(s, scale=np.full(3, 1e6)), np.ones((5, 3), np.float16)),
+            "the folded weights must fit float16, whose largest number is 6.55e.04, got",
+        ),
     ],
 )
 def test_errors(rng, call, words):

@@ -270,6 +270,9 @@ def test_misuse():
     refuse("at least one array, got none", ValueError, inputs=[])
     refuse("one gradient for each of 3 inputs, got 2", ValueError, vjp=lambda dy, *inputs: backward()(dy, *inputs)[:2])
     refuse("eps must be finite and positive, got 0", ValueError, eps=0)
+    for name in ("atol", "rtol"):  # within infinity everything is right
+        for value in (np.nan, np.inf, -1e-3):
+            refuse(f"{name} must be finite and not negative, got {value}", ValueError, **{name: value})
 
 
 def test_an_input_that_does_not_matter():

@@ -104,6 +104,8 @@ def test_replay_is_the_training_that_would_have_been(loop, data):
     assert np.array_equal(mean, recorder["/layer_1"].mean)
     assert np.array_equal(variance, recorder["/layer_1"].variance)
     assert not np.array_equal(record.replay(recorder["/layer_1"], 0.5)[0], mean)
+    with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\]"):
+        record.replay(recorder["/layer_1"], float("nan"))
 
 
 def test_only_the_layers_asked_for(loop, data):

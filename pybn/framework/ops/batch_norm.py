@@ -109,7 +109,8 @@ def as_wide_as_any(
     given = [node.value.dtype for node in (x, scale, offset, dy) if node is not None]
     if given.count(given[0]) == len(given):
         return x.value, _value(scale), dy.value
-    widest = np.result_type(*given)
+    # One after the other: NumPy has no common type of float16 and bfloat16, but for each beside float32.
+    widest = functools.reduce(np.promote_types, given, np.dtype(np.float32))
     return x.value.astype(widest), None if scale is None else scale.value.astype(widest), dy.value.astype(widest)
 
 

@@ -13,7 +13,7 @@ from pybn.framework.ops.elementwise import as_node
 def matmul(a: Any, b: Any) -> Node:
     """a @ b for matrices: (n, k) @ (k, m)."""
     a, b = as_node(a), as_node(b)
-    if a.ndim != 2 or b.ndim != 2:
+    if a.value.ndim != 2 or b.value.ndim != 2:
         raise ValueError(f"matmul takes two matrices, got shapes {a.shape} and {b.shape}; flatten or reshape first")
     return _matmul(a, b)
 

@@ -82,6 +82,8 @@ class Adapted(MetWithGradients):
             if isinstance(value, np.ndarray):
                 value = value.reshape(self._shape_of(layer, role, place, value))
             put(layer, place, value)
+            if role == "momentum" and self.roles.of_variance is not None:
+                put(layer, self.roles.of_variance, value)
             if role in ("gamma", "beta") and not self.has_own_backward():
                 _ask_for_gradient(get(layer, place))
 
@@ -218,6 +220,7 @@ class Function:
         self.of_images = False  # the 2-D pair of a layer of images
         self.own = adapted.own["eps"], adapted.own["momentum"]  # settings written into the class
         self.counts_the_new = adapted.maker.default_below("momentum", 0.5) or adapted.argument_below("momentum", 0.5)
+        self.counts_the_new = self.counts_the_new or adapted.held_below("momentum", 0.5)
 
     def __call__(self, *arguments: Any) -> Any:
         """The call itself."""

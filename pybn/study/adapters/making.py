@@ -59,6 +59,7 @@ class Maker:
     def __init__(self, kind: type, *, dims: int, build: Callable[[int], Any] | None, needs_setup: bool = False) -> None:
         self.kind, self.dims, self.build, self.needs_setup = kind, dims, build, needs_setup
         self.parameters = {} if build else dict(inspect.signature(kind).parameters)
+        self.counts = self._features()  # the parameter that is the number of features, where only its place tells
         self.takes = {role for role in ("eps", "momentum", "gamma", "beta", "dims") if self._parameter(role)}
 
     def make(self, features: int, values: Mapping[str, Any], dtype: Any = np.float64) -> Any:
@@ -87,10 +88,16 @@ class Maker:
         default = self.parameters[name].default if name else None
         return isinstance(default, int | float) and 0 < default < bound
 
+    def _features(self) -> str:
+        """A first parameter of one letter without a default, `m` or `e`, beside none that is called features."""
+        first = next(iter(self.parameters.values()), None)
+        named = any(len(name) > 1 and means(name, "features") for name in self.parameters)
+        return first.name if first and len(first.name) == 1 and first.default is first.empty and not named else ""
+
     def _parameter(self, role: str) -> str | None:
         """The constructor's name for a role; a truth value such as Keras's scale=True is a switch and no array."""
         for name, parameter in self.parameters.items():
-            if means(name, role) and not isinstance(parameter.default, bool):
+            if name != self.counts and means(name, role) and not isinstance(parameter.default, bool):
                 wanted = parameter.default in (None, parameter.empty) if role in ("gamma", "beta") else True
                 if wanted:
                     return name
@@ -103,6 +110,9 @@ class Maker:
             if name is not None and values.get(role) is not None and name not in arguments:
                 value = values[role]
                 arguments[name] = np.array(value) if isinstance(value, np.ndarray) else value
+        dims = self._parameter("dims")
+        if dims is not None and self.dims != 2:  # one with a default, which is that of rows
+            arguments[dims] = self.dims
         parameters = [each for each in self.parameters.values() if each.name not in arguments]
         named = next((each.name for each in parameters if means(each.name, "features")), None)
         if named:

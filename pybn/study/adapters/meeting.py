@@ -286,5 +286,13 @@ class Met:
         default = inspect.signature(call).parameters[name].default if call and name else None
         return isinstance(default, int | float) and 0 < default < bound
 
+    def held_below(self, role: str, bound: float) -> bool:
+        """Whether a setting that no constructor takes stands in a new layer between 0 and a bound."""
+        place = self.roles.places.get(role)
+        if place is None or role in self.maker.takes:
+            return False
+        held = get(self._fresh(), place)
+        return isinstance(held, int | float) and 0 < held < bound
+
     def _record(self, setting: str, reason: str, remedy: str) -> None:
         self.records.append((setting, reason, remedy))

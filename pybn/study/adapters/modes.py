@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import CodeType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from pybn.study.adapters.names import NAMES, NEGATIVE, POSITIVE, SETTERS, TEST_WORDS, TRAIN_WORDS, WORDED, bare
@@ -87,10 +87,27 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     own = dict(inspect.signature(function).parameters)
     variable = [name for name, each in own.items() if each.kind is each.VAR_KEYWORD]
     inner = next((each for name in NAMES["forward"] if callable(each := getattr(function, name, None))), None)
-    if not variable or inner is None:
+    handed = [] if inner is None else list(inspect.signature(inner).parameters.items())[1:]
+    if inner is None and (wrapped := _closed_over(function)) is not None:
+        handed = list(inspect.signature(wrapped).parameters.items())[2:]  # without the layer and x
+    if not variable or not handed:
         return own
-    handed = list(inspect.signature(inner).parameters.items())[1:]
     return {**{name: each for name, each in own.items() if name not in variable}, **dict(handed)}
+
+
+def _closed_over(function: Callable[..., Any]) -> FunctionType | None:
+    """The one function that a decorator's own stands around, where it takes whatever that is handed."""
+    own = getattr(function, "__func__", function)
+    held = [cell.cell_contents for cell in getattr(own, "__closure__", None) or () if _is_filled(cell)]
+    found = [each for each in held if isinstance(each, FunctionType)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def find_mode(layer: Any, call: Callable[..., Any], override: Override | None) -> Mode:

@@ -61,6 +61,13 @@ POSITIVE: tuple[str, ...] = ("training", "train", "is_training", "is_train", "is
 POSITIVE += ("train_flag", "train_mode", "training_mode", "training_phase", "in_training", "trainmode")
 NEGATIVE: tuple[str, ...] = ("eval", "evaluation", "is_test", "test", "testing", "is_eval", "eval_mode", "test_mode")
 NEGATIVE += ("inference", "infer", "is_inference", "predict", "test_flg", "is_testing", "test_time")
+NEGATIVE += (
+    "use_running_average",
+    "use_running_averages",
+    "use_running_stats",
+    "use_global_stats",
+    "use_moving_average",
+)
 WORDED = ("mode", "phase", "stage", "state")
 TRAIN_WORDS = ("train", "training", "fit", "learn")
 TEST_WORDS = ("test", "eval", "testing", "evaluation", "inference", "infer", "predict", "val", "valid", "validation")

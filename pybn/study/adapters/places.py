@@ -7,7 +7,7 @@ holds numbers is replaced by a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Place = tuple[Any, ...]
+FEW = 4  # rows of one array that are told apart
 DEPTH, WIDTH = 3, 40  # deeper or wider there are data, and no settings
 _MODULE_STORES = ("_parameters", "_buffers", "_modules")  # of PyTorch
 
@@ -70,6 +71,7 @@ def walk(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> 
             yield (step,), held
             if is_tensor(held) and held.is_leaf and held.grad is not None:
                 yield (step, "grad"), held.grad
+            yield from (((step, row), each) for row, each in enumerate(_rows(held)))
         elif not isinstance(held, type | FunctionType | MethodType | ModuleType) and id(held) not in seen:
             deeper.append((step, held))
     if depth > 1:
@@ -78,10 +80,18 @@ def walk(value: Any, depth: int = DEPTH, seen: frozenset[int] = frozenset()) -> 
                 yield (step, *place), leaf
 
 
+def _rows(held: Any) -> Iterable[np.ndarray]:
+    """The rows of an array that may hold gamma and beta, or both averages, one a row."""
+    few = isinstance(held, np.ndarray) and held.ndim == 2 and 1 < held.shape[0] <= FEW < held.shape[1]
+    return held if few else ()
+
+
 def get(value: Any, place: Place) -> Any:
     """What stands at a place; None where there is nothing."""
     for step in place:
-        if isinstance(value, dict | list) or (isinstance(value, tuple) and isinstance(step, int)):
+        if isinstance(value, np.ndarray) and isinstance(step, int):
+            value = value[step] if value.ndim > 1 and step < len(value) else None
+        elif isinstance(value, dict | list) or (isinstance(value, tuple) and isinstance(step, int)):
             try:
                 value = value[step]
             except (KeyError, IndexError, TypeError):
@@ -112,6 +122,8 @@ def _exists(owner: Any, place: Place) -> bool:
     holder, step = get(owner, place[:-1]), place[-1]
     if isinstance(holder, tuple) and isinstance(step, int):
         return step < len(holder)
+    if isinstance(holder, np.ndarray):
+        return holder.ndim > 1 and isinstance(step, int) and step < len(holder)
     if isinstance(holder, dict | list):
         return step in members(holder)
     return isinstance(step, str) and hasattr(holder, step)
@@ -124,7 +136,7 @@ def _store(owner: Any, place: Place, new: Any) -> None:
             get(owner, place).data = new
         elif isinstance(holder, tuple):
             _store(owner, place[:-1], _replaced(holder, place[-1], new))
-        elif isinstance(holder, dict | list):
+        elif isinstance(holder, dict | list | np.ndarray):
             holder[place[-1]] = new
         else:
             setattr(holder, place[-1], new)

@@ -46,6 +46,7 @@ class Roles:
     places: dict[str, Place] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     lazy: bool = False
+    of_variance: Place | None = None  # a momentum that running_var has for itself
     base: float = 0.0  # gamma is this and what stands in its place: 1 where a layer keeps its difference from one
 
     def missing(self, *roles: str) -> list[str]:
@@ -263,17 +264,25 @@ def _numbers(trial: Trial, layer: Any, roles: Roles) -> None:
     numbers = [place for place in numbers_of(layer) if place not in roles.places.values()]
     average = roles.places.get("running_mean")
     if "momentum" not in roles.places and average is not None:
-        for place in numbers:
-            part, _ = kept_part(trial, average, {place: 0.3})
-            if np.isfinite(part) and min(abs(part - 0.3), abs(part - 0.7)) < 1e-3:
-                roles.places["momentum"] = place
-                break
+        found = next((place for place in numbers if _is_momentum(trial, average, place)), None)
+        if found is not None:
+            roles.places["momentum"] = found
+    momentum, variance = roles.places.get("momentum"), roles.places.get("running_var")
+    if momentum is not None and variance is not None and not _is_momentum(trial, variance, momentum):
+        others = (place for place in numbers if place != momentum)
+        roles.of_variance = next((place for place in others if _is_momentum(trial, variance, place)), None)
     if "eps" not in roles.places:
         before, _ = trial({}, True)
         for place in numbers:
             if place != roles.places.get("momentum") and _changes(trial, place, before):
                 roles.places["eps"] = place
                 break
+
+
+def _is_momentum(trial: Trial, average: Place, place: Place) -> bool:
+    """Whether a number is the part of this average that is kept, or that is taken."""
+    part, _ = kept_part(trial, average, {place: 0.3})
+    return bool(np.isfinite(part) and min(abs(part - 0.3), abs(part - 0.7)) < 1e-3)
 
 
 def _changes(trial: Trial, place: Place, before: np.ndarray) -> bool:

@@ -145,6 +145,7 @@ class Runner:
             given = self._given(dout)
             given = given.detach() if self.torch else given
             if not wanted:
+                _must_take_one(call)
                 return call(given)
             named = {each.name for each in asked if each.kind is each.KEYWORD_ONLY}
             values = {name: beside.get(name, given) for name in wanted}
@@ -152,3 +153,11 @@ class Runner:
                 *(value for name, value in values.items() if name not in named),
                 **{name: value for name, value in values.items() if name in named},
             )
+
+
+def _must_take_one(call: Callable[..., Any]) -> None:
+    """A backward without parameters reads its gradient elsewhere: to call it with one would blame the student."""
+    try:
+        inspect.signature(call).bind(None)
+    except TypeError as error:
+        raise NotMade(f"{call.__name__} takes no gradient of the output") from error

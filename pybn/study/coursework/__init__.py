@@ -24,7 +24,14 @@ from pybn.study.coursework.edits.judge import named_by_edits
 from pybn.study.coursework.gradient.judge import judge_backward
 from pybn.study.coursework.images.judge import judge_spatial
 from pybn.study.coursework.output.edges import STATE_KEPT, backward_edges, habits, judge_edges
-from pybn.study.coursework.output.inference import SPEAKING, judge_test, judge_test_of, modes_swapped, without_copies
+from pybn.study.coursework.output.inference import (
+    SPEAKING,
+    judge_test,
+    judge_test_of,
+    modes_swapped,
+    with_the_floor,
+    without_copies,
+)
 from pybn.study.coursework.output.training import judge_training
 from pybn.study.coursework.report.examples import with_examples
 from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Said, finding, merged, not_judged
@@ -198,6 +205,7 @@ def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]
                 found[part] = [finding("not-judged", part, message="what is kept between calls is in it")]
     found |= modes_swapped(found)
     without_copies(found)
+    with_the_floor(found)
     for habit in habits(student, found):
         found.setdefault(habit.part, []).append(habit)
     return found

@@ -6,7 +6,7 @@ averages, the order of a shuffling data set, the state of dropout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,7 +20,7 @@ from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, in_mode, 
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
-from pybn.framework.metrics import WeightedMean
+from pybn.framework.metrics import WeightedMean, measured
 from pybn.framework.structures import has_parts, labelled, number_of_examples
 from pybn.framework.train import Trainer
 from pybn.study.record import averages_kept, seen_in_inference
@@ -230,7 +230,7 @@ def _means(trainer: Trainer, batches: Batches, strategy: Strategy, training: boo
     for inputs, labels in batches:
         with _evaluating(trainer.context, strategy, training):
             predictions = trainer.run_model(inputs)
-            values = {name: float(metric(labels, predictions)) for name, metric in trainer.metrics.items()}
+            values = measured(trainer.metrics, labels, predictions)
             values["loss"] = float(trainer.loss_fn(labels, predictions))
         mean.add(values, number_of_examples(labels))
     return mean.result()
@@ -296,7 +296,7 @@ def _left_as_it_was(ctx: Context, dataset: Dataset) -> Iterator[None]:
 
 
 def _finite(inputs: Any) -> bool:
-    if isinstance(inputs, dict):
+    if isinstance(inputs, Mapping):
         return all(_finite(each) for each in inputs.values())
     if isinstance(inputs, tuple | list):
         return all(_finite(each) for each in inputs)

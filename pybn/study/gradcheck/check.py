@@ -132,6 +132,9 @@ def check_gradients(
         raise ValueError("inputs must hold at least one array, got none")
     if not (np.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be finite and positive, got {eps!r}")
+    for name, tolerance in (("atol", atol), ("rtol", rtol)):
+        if not 0 <= tolerance < np.inf:  # within NaN is nothing, and within infinity everything
+            raise ValueError(f"{name} must be finite and not negative, got {tolerance!r}")
     result = _float64("the result of f", _untouched(f, arrays, "f"))
     if not np.isfinite(result).all():
         raise CannotJudgeError(f"f must be finite at the inputs, got {np.sum(~np.isfinite(result))} NaN or infinities")

@@ -94,14 +94,17 @@ def state_from(
     """The State behind one layer's `arrays`, which go by the library's names."""
     row = LIBRARIES[library]
     momentum, avg_weight, count = number(momentum), number(avg_weight), number(count)
-    variance = features(row.variance, arrays[row.variance], "variance")
+    names = {"mean": row.mean, "variance": row.variance, "scale": row.scale, "offset": row.offset}
+    given = {role: features(name, arrays[name], role) for role, name in names.items() if name in arrays}
+    for role, values in given.items():
+        if values.shape != given["mean"].shape:
+            raise ValueError(
+                f"{names[role]} must have as many features as {row.mean}, {given['mean'].size}, got {values.size}"
+            )
     if row.averaged_variance == "sample":
-        variance = population_variance(variance, _needed(count, row))
+        given["variance"] = population_variance(given["variance"], _needed(count, row))
     return State(
-        mean=features(row.mean, arrays[row.mean], "mean"),
-        variance=variance,
-        scale=features(row.scale, arrays[row.scale], "scale") if row.scale in arrays else None,
-        offset=features(row.offset, arrays[row.offset], "offset") if row.offset in arrays else None,
+        **given,
         avg_weight=_given(avg_weight) if avg_weight is not None else weight_of(row, momentum, counted(library, arrays)),
         momentum=row.to_pybn(momentum),
         epsilon=epsilon,
@@ -172,9 +175,9 @@ def weight_of(row: Library, momentum: Momentum, counter: float | None) -> float:
     if row.counter is not None and counter is not None and row.kept is LIBRARIES["pybn"].kept:
         return counter
     if kept == 1:
-        if not counter:
+        if counter is None:
             raise ValueError("avg_weight must be given where every batch counts alike (momentum 1) and none is counted")
-        return counter
+        return counter  # 0 too: the next batch takes the place of averages that have seen none
     memory = float(max(1, math.ceil(1 / (1 - kept) - 1e-9)))  # 1 / (1 - .99) is 100 but for rounding
     there = row.kept(int(counter or 0) + 1, momentum)
     if there >= kept - ALIKE:

@@ -229,3 +229,86 @@ def test_what_is_tried_of_one_line():
     assert tried["a - (b - c)"] == tried["a - a"] == "edit-wrong"
     assert tried["a"] == tried["a - b"] == "edit-extra"
     assert tried["a - b / c ** 2"] == tried["a - b / c * b"] == tried["1 - (a - b / c)"] == "edit-missing"
+
+
+def test_a_variance_in_one_pass_is_a_remark_that_costs_nothing(written):
+    report = check_batch_norm(written(TEXT, ("np.mean(centred**2, axis=0)", "np.mean(x**2, axis=0) - mean**2")))
+    assert report.ok, report.text
+    assert report.points == report.possible
+    assert [each.code for each in report.remarks] == ["one-pass-variance"]
+    assert "float64, mean 1e+06" in report.remarks[0].what
+
+
+# What was not named, or not in one piece, in files that nobody here had seen.
+SEEN_ELSEWHERE = [
+    (
+        "mean = x.mean(axis=0)",
+        "mean = np.median(x, axis=0)",
+        {"training": "median-for-mean", "statistics": "median-for-mean"},
+    ),
+    (
+        "mean = x.mean(axis=0)",
+        "mean = x.sum(axis=0) / x.size",
+        {"training": "divided-by-elements", "statistics": "divided-by-elements"},
+    ),
+    (
+        "var = np.mean(centred**2, axis=0)",
+        "var = np.sum(centred**2, axis=0) / x.size",
+        {"training": "divided-by-elements", "statistics": "divided-by-elements"},
+    ),
+    ("np.sqrt(old_var + eps)", "(np.sqrt(old_var + eps) + eps)", {"test": "epsilon-twice"}),
+    (
+        "np.sqrt(var + eps)",
+        "np.sqrt(var / len(x) + eps)",
+        {"training": "variance-averaged-twice"},
+    ),
+    (
+        "(along - first - second) / spread",
+        "dout * gamma / spread - dout.sum(axis=0) - hat * (dout * hat).sum(axis=0)",
+        {"backward": "direct-alone-scaled"},
+    ),
+    ("gamma * hat + beta\n    bn", "gamma[0] * hat + beta\n    bn", {"training": "some-features"}),
+    ("along.sum(axis=0) / n", "along.sum() / n", {"backward": "features-mixed-in-dx"}),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "codes"), SEEN_ELSEWHERE, ids=[each[1][:40] for each in SEEN_ELSEWHERE])
+def test_it_is_one_finding(written, old, new, codes):
+    report = check_batch_norm(written(TEXT, (old, new)))
+    assert {each.part: each.code for each in report.findings} == codes, report.text
+    assert len(report.findings) == len(codes)
+
+
+def test_a_floor_under_the_variance_is_one_slip_of_both_modes(written):
+    floor = ("np.sqrt(var + eps)", "np.sqrt(np.maximum(var, eps))"), ("old_var + eps", "np.maximum(old_var, eps)")
+    report = check_batch_norm(written(TEXT, *floor))
+    assert {each.code for each in report.findings if each.part in ("training", "test")} == {"epsilon-as-floor"}
+
+
+IMAGES = """
+
+def spatial_batchnorm_forward(x, gamma, beta, bn_param):
+    wide = (1, x.shape[1], 1, 1)
+    mean = x.mean(axis=(0, 2, 3))
+    var = x.var(axis=(0, 2, 3))
+    hat = (x - mean.reshape(wide)) / np.sqrt(var.reshape(wide) + bn_param["eps"])
+    return gamma.reshape(wide) * hat + beta.reshape(wide), None
+"""
+
+
+@pytest.mark.parametrize(
+    ("variance", "code"),
+    [
+        ("x.var(axis=(2, 3)).mean(axis=0)", "variance-within-images"),
+        ("x.mean(axis=(2, 3)).var(axis=0)", "variance-between-images"),
+        ("x.var(axis=(0, 2, 3)) * len(x)", "images-not-averaged"),
+    ],
+)
+def test_a_variance_of_images_in_two_steps(written, variance, code):
+    report = check_batch_norm(written(TEXT + IMAGES, ("x.var(axis=(0, 2, 3))", variance)))
+    assert [each.code for each in report.findings if each.part == "spatial"] == [code], report.text
+
+
+def test_an_average_alone_that_is_divided_by_all_elements(written):
+    change = ("(1 - momentum) * mean", "(1 - momentum) * x.sum(axis=0) / x.size")
+    assert [each.code for each in check_batch_norm(written(TEXT, change)).findings] == ["divided-by-elements-stored"]

@@ -193,7 +193,6 @@ FUNCTIONS = [
         "the mean is not squared",
         ["mean-not-squared"],
     ),
-    ("closure", "np.square(x - mean).mean(0)", "(x * x).mean(0) - mean**2", "one-pass variance", ["one-pass-variance"]),
     ("loops", 'setdefault("running_mean", np.zeros(d))', 'get("running_mean")', "no start", ["first-step-fails"]),
     (
         "closure",

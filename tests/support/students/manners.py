@@ -427,11 +427,6 @@ SLIPS = [
         ],
         {"statistics": {"momentum-swapped"}},
     ),
-    (
-        "compact",
-        [("m, v = X.mean(0), X.var(0)", "m, v = X.mean(0), (X ** 2).mean(0) - X.mean(0) ** 2")],
-        {"training": {"one-pass-variance"}},
-    ),
     ("compact", [("return dX, dg, db", "return dX, db, dg")], {"backward": {"parameters-swapped"}}),
     ("compact", [("return dX, dg, db", "return dX, db / N, dg / N")], {"backward": {"parameters-swapped"}}),
     ("compact", [("N * dY - db -", "dY - db -")], {"backward": {"direct-path-factor", "mean-path-factor"}}),

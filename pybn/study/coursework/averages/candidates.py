@@ -71,6 +71,11 @@ def _more(p: Probe) -> np.ndarray:
     return p.x.sum(0) / (p.count - 1)
 
 
+def _about_median(p: Probe) -> np.ndarray:
+    return ((p.x - np.median(p.x, axis=0)) ** 2).mean(0)
+
+
+_BY_ELEMENTS = "divided-by-elements-stored"
 _DEVIATION, _GLOBAL, _BY_FEATURES = "deviation-stored", "global-stored", "divided-by-features-stored"
 
 # What may have been averaged; the right one first.
@@ -80,6 +85,7 @@ MEANS = (
     Statistic(_GLOBAL, "mean of the whole array", lambda p: _whole(p, p.x.mean())),
     Statistic("median-stored", "batch median", lambda p: np.median(p.x, axis=0)),
     Statistic(_BY_FEATURES, "(batch sum / features)", lambda p: p.x.sum(0) / len(p.mean)),
+    Statistic(_BY_ELEMENTS, "(batch sum / all elements)", lambda p: p.mean / len(p.mean)),
     Statistic("output-mean-stored", "mean of out", lambda p: p.offset),
 )
 VARIANCES = (
@@ -141,6 +147,18 @@ VARIANCES = (
     ),
     Statistic("mean-not-averaged", "mean squared distance from the sum", lambda p: ((p.x - p.x.sum(0)) ** 2).mean(0)),
     Statistic("mean-of-n-1", "mean squared distance from (sum / (n - 1))", lambda p: ((p.x - _more(p)) ** 2).mean(0)),
+    Statistic(
+        _BY_ELEMENTS,
+        "mean squared distance from (sum / all elements)",
+        lambda p: ((p.x - p.mean / len(p.mean)) ** 2).mean(0),
+    ),
+    Statistic(
+        _BY_ELEMENTS,
+        "(sum of squared distances / all elements)",
+        lambda p: ((p.x - p.mean / len(p.mean)) ** 2).mean(0) / len(p.mean),
+    ),
+    Statistic(_BY_ELEMENTS, "(sum of squared distances / all elements)", lambda p: p.variance / len(p.mean)),
+    Statistic("median-stored", "mean squared distance from the median", _about_median),
     Statistic("hat-variance-stored", "variance of x_hat", lambda p: p.variance / (p.variance + p.epsilon)),
     Statistic("variance-squared-stored", "squared batch variance", lambda p: p.variance**2, lambda v, e: v**2),
     Statistic(

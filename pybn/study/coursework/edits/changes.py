@@ -278,7 +278,8 @@ def _axes() -> list[ast.expr]:
 def _names(slot: Slot, names: _Names) -> Iterator[Edit]:
     """Another name of the function."""
     node = slot.node
-    if not _is_read(slot):
+    index = isinstance(node, ast.Constant) and isinstance(slot.parent, ast.Subscript | ast.Tuple | ast.Call)
+    if not (_is_read(slot) or (index and isinstance(node.value, int))):
         return
     for other in names.others(node):
         yield _edit(slot, other, WRONG, slot.parent, shown(node), shown(other))
@@ -305,6 +306,8 @@ def _less(slot: Slot, names: _Names) -> Iterator[Edit]:
             yield _edit(slot, node.args[0], EXTRA, node, _called(node))
         if isinstance(node.func, ast.Attribute):
             yield _edit(slot, node.func.value, EXTRA, node, _called(node))
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        yield _edit(slot, node.value, EXTRA, slot.parent, f"[{shown(node.slice)}]")
     if isinstance(node, ast.AugAssign | ast.Assign) and isinstance(slot.index, int):
         yield _edit(slot, ast.Pass(), EXTRA, node, "this statement")
     if isinstance(node, ast.AugAssign):

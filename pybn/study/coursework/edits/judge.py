@@ -46,8 +46,9 @@ OPEN = frozenset(
 SEEN = frozenset(
     known(code)
     for code in (
-        "raised shape type average-mixed average-broadcast statistics-mixed centre-mixed constant-added momentum-rule "
-        "nothing-taken parameter-zero variance-zero row-order not-linear deviation-powers variance-path-uncentred "
+        "raised shape type average-mixed average-broadcast statistics-mixed centre-mixed constant-added "
+        "momentum-rule nothing-taken parameter-zero variance-zero some-features features-mixed-in-dx "
+        "output-constant row-order not-linear deviation-powers variance-path-uncentred "
         "variance-sum-without-factor dx-factor both-paths-factor direct-path-factor mean-path-factor "
         "variance-path-factor"
     ).split()

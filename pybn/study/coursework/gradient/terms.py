@@ -283,6 +283,8 @@ def _each_term(role, factors: Sequence[Factor | None], evidence) -> list[Finding
         )
         return [finding("deviation-powers", role, evidence, detail=shown)]
     direct, mean, variance = factors
+    if mean == variance == Factor(constant="n", scale=-1, deviation=1) and direct == Factor():
+        return [finding("direct-alone-scaled", role, evidence)]
     if mean is not None and mean == variance and mean.departures and mean != direct and not mean.scale:
         apart = _each_term(role, (direct, None, None), evidence) if direct is not None and direct.departures else []
         return [*apart, finding("both-paths-factor", role, evidence, factor=_written(mean))]

@@ -50,6 +50,7 @@ def candidates(normalizers: Sequence[Normalize]) -> Iterator[tuple[str, tuple[in
             yield from _kept_apart(axes, normalize)
         yield from _reordered(normalize)
     yield from _of_one_image()
+    yield from _in_two_steps()
 
 
 def _of_one_image() -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
@@ -59,6 +60,24 @@ def _of_one_image() -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
         mean, variance = one.mean((1, 2)).reshape(channel), one.var((1, 2)).reshape(channel)
         hat = (x - mean) / np.sqrt(variance + ROWS.epsilon)
         yield known("one-image"), (), hat * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
+
+
+def _in_two_steps() -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:
+    """A variance that is made of the images one by one: within each, between their means, summed and not averaged."""
+    x, channel = images(ROWS.x), (1, CHANNELS, 1, 1)
+    centred = x - x.mean((0, 2, 3), keepdims=True)
+    n, _, h, w = SHAPE
+    squares = (centred**2).mean((0, 2, 3))
+    for code, axes, variance in (
+        (known("variance-within-images"), (), x.var((2, 3)).mean(0)),
+        (known("variance-between-images"), (), x.mean((2, 3)).var(0)),
+        (known("images-not-averaged"), (2, 3), squares * n),
+        (known("images-not-averaged"), (0,), squares * h * w),
+        (known("images-not-averaged"), (0, 2), squares * w),
+        (known("images-not-averaged"), (0, 3), squares * h),
+    ):
+        hat = centred / np.sqrt(variance.reshape(channel) + ROWS.epsilon)
+        yield code, axes, hat * ROWS.scale.reshape(channel) + ROWS.offset.reshape(channel)
 
 
 def _kept_apart(axes: tuple[int, ...], normalize) -> Iterator[tuple[str, tuple[int, ...], np.ndarray]]:

@@ -135,6 +135,10 @@ def _by_features(p: Probe) -> Array:
     return p.x.sum(0) / len(p.mean)
 
 
+def _by_elements(p: Probe) -> Array:
+    return p.mean / len(p.mean)
+
+
 def _about(p: Probe, centre: Array) -> Array:
     return ((p.x - centre) ** 2).mean(0)
 
@@ -158,6 +162,10 @@ TRAINING_SPREADS = (
     Candidate("variance-about-whole", lambda p, step: _about(p, np.full_like(p.mean, p.x.mean()))),
     Candidate("mean-of-n-1", lambda p, step: _about(p, p.x.sum(0) / (p.count - 1))),
     Candidate("mean-not-averaged", lambda p, step: _about(p, p.x.sum(0))),
+    Candidate("divided-by-elements", lambda p, step: _about(p, _by_elements(p)) / len(p.mean)),
+    Candidate("divided-by-elements", lambda p, step: _about(p, _by_elements(p))),
+    Candidate("divided-by-elements", lambda p, step: p.variance / len(p.mean)),
+    Candidate("median-for-mean", lambda p, step: _about(p, np.median(p.x, axis=0))),
     Candidate("mean-for-variance", lambda p, step: p.mean),
     Candidate(AVERAGED_VARIANCE, lambda p, step: p.averages[1]),
     Candidate(AVERAGED_VARIANCE, lambda p, step: _or(step.variance, p.averages[1])),
@@ -175,6 +183,7 @@ TRAINING_CENTRES = (
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.mean())),
     Candidate("global-mean", lambda p, step: np.full_like(p.mean, p.x.sum() / p.count)),
     Candidate("divided-by-features", lambda p, step: _by_features(p)),
+    Candidate("divided-by-elements", lambda p, step: _by_elements(p)),
     Candidate("mean-of-n-1", lambda p, step: p.x.sum(0) / (p.count - 1)),
     Candidate("mean-not-averaged", lambda p, step: p.x.sum(0)),
     Candidate("median-for-mean", lambda p, step: np.median(p.x, axis=0)),

@@ -102,7 +102,7 @@ def _large_mean(student: Student, training: Judged) -> list[Finding]:
         error = np.abs(step.out - _book(x, _epsilon(student))).max()
         if not error <= lost * 3:  # out reaches 3 in size
             detail = f"{np.dtype(dtype).name}, mean {mean:g}, deviation 1: out is wrong by {float(error):.2g}"
-            return [finding("one-pass-variance", "training", detail)]
+            return [finding("one-pass-variance", "training", detail=detail)]
     return []
 
 

@@ -22,6 +22,7 @@ from pybn.study.coursework.student.student import Step, Student
 
 MOVES, AFTER = known("averages-move-in-test"), known("test-after-update")
 ALIKE = known("averages-alike")
+FLOOR, NO_EPSILON = known("epsilon-as-floor"), known("epsilon-missing")
 NO_ROOT = known("no-root")
 SPEAKING = (known("last-batch-in-test"), known("made-anew"))  # of a part of which nothing else is worth saying
 UNKNOWN = (known("unexplained-output"), known("not-a-number"), known("epsilon-unknown"), known("variance-factor"))
@@ -79,6 +80,15 @@ def without_copies(found: dict[str, list[Finding]]) -> None:
     """One average stored in the place of the other moves it in test mode as well: that is told already."""
     if any(each.code == ALIKE for each in found.get("statistics", ())):
         found["test"] = [each for each in found["test"] if each.code not in (MOVES, "averages-exchanged")]
+
+
+def with_the_floor(found: dict[str, list[Finding]]) -> None:
+    """An eps that is a least value in training looks left out in test mode, where all averages are above it."""
+    floor = next((each for each in found.get("training", ()) if each.code == FLOOR), None)
+    if floor is not None and [each.code for each in found.get("test", ()) if each.kind == "epsilon"] == [NO_EPSILON]:
+        found["test"] = [
+            replace(each, code=FLOOR, what=floor.what) if each.code == NO_EPSILON else each for each in found["test"]
+        ]
 
 
 def infer(student: Student, probe: Probe, rows: slice = slice(None), kept: Kept | None = None) -> Step:

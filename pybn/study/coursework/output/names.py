@@ -36,6 +36,7 @@ _SHARED = (
 _WHOLE = (
     (known("global-mean"), known("variance-about-whole")),
     (known("absolute-deviation"), known("square-under-root")),
+    (known("epsilon-twice"), known("epsilon-outside")),
 )
 _AFTER = known("test-after-update")
 

@@ -14,7 +14,7 @@ from pybn.study.coursework.report.words import TEXTS, place
 PARTS = ("training", "statistics", "test", "backward", "alternative", "spatial")
 
 # Kinds that take something away from a part, and those that tell what a part waits for or comes from.
-DEPARTURES = ("failure", "unfinished", "mistake", "epsilon", "shape", "digits")
+DEPARTURES = ("failure", "unfinished", "mistake", "epsilon", "shape")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Finding:
     """One thing to say of one part.
 
     kind is "failure" (it does not run), "unfinished" (it is not begun), "mistake", "epsilon" (right apart
-    from eps), "shape" (right apart from the shape), "digits"
-    (right but for digits that are lost on unusual numbers), "follows" (right as soon as another part is), "waits"
+    from eps), "shape" (right apart from the shape), "follows" (right as soon as another part is), "waits"
     (to be judged when another part runs), "unjudged" (something could not be set or read), or "remark"
     (nothing wrong: a convention, a habit).  quantity is what an example of it must show.
     """

@@ -28,7 +28,6 @@ _STATUSES = {
     "unjudged": "not judged",
     "epsilon": "right apart from eps",
     "shape": "right apart from the shape",
-    "digits": "right but for digits",
     "unfinished": "not written yet",
     "waits": "waits",
     "follows": "right once the part that it follows from is",
@@ -39,10 +38,9 @@ SHARES = {
     "right once the part that it follows from is": 1.0,
     "right apart from the shape": 0.75,
     "right apart from eps": 0.75,
-    "right but for digits": 0.9,
 }
 # What is not begun comes after what is wrong, and a shape after a number.
-_LAST = {"shape": 1, "digits": 2, "unfinished": 3}
+_LAST = {"shape": 1, "unfinished": 2}
 
 
 @dataclass(frozen=True)
