@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain, islice
 from typing import Any
@@ -73,8 +73,21 @@ def update_averages(
     if one_epoch_dataset is None or not root.get_param(AVERAGES_UPDATES_TRIGGER_PARAM, False):
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
-    with trainer.together(), root.changing("an update of the averages"), restored_on_error(root.variables()):
+    with trainer.together(), changing_averages(root, "an update of the averages"), restored_on_error(root.variables()):
         return _METHODS[method](trainer, epoch)
+
+
+def changing_averages(ctx: Context, what: str) -> AbstractContextManager[None]:
+    """Be the only one that changes the store: `Context.changing`, once for all blocks of this thread that `lend` it."""
+    return nullcontext() if ctx.service(_LENT, False) else ctx.changing(what)
+
+
+def lend(ctx: Context) -> AbstractContextManager[None]:
+    """Let the code of this block update averages, within a change that is under way around it."""
+    return ctx.offering(_LENT, True)
+
+
+_LENT = "who changes the averages here is the only one already"
 
 
 # --- the methods --------------------------------------------------------------------------------

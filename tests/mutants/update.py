@@ -121,7 +121,8 @@ UPDATE = {
 }
 
 RUN_THE_METHOD = (
-    '    with trainer.together(), root.changing("an update of the averages"), restored_on_error(root.variables()):\n'
+    '    with trainer.together(), changing_averages(root, "an update of the averages"), '
+    "restored_on_error(root.variables()):\n"
     "        return _METHODS[method](trainer, epoch)"
 )
 RESTORING = """\

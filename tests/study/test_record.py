@@ -1,11 +1,14 @@
 """The recorder's rows are what the training did, and recording changes nothing of it."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from pybn import Context, InMemoryDataset, Loop, Trainer, batch_norm, layers, losses, optimizers, update_averages
 from pybn.arguments import Moments
 from pybn.batchnorm import Averages, effective_momentum
+from pybn.framework.runs import ConcurrentTrainingError
 from pybn.study import record
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -172,6 +175,28 @@ def test_averages_are_put_back_after_an_error(loop, data):
         interrupted()
     after = record.averages(loop.trainer.context)
     assert all(np.array_equal(a, b) for scope in before for a, b in zip(before[scope], after[scope], strict=True))
+
+
+def test_nobody_trains_while_the_averages_are_others(loop, data):
+    """A step of another thread in there was lost from the averages, and counted among the steps."""
+    loop.run_steps(data, 2)
+    trainer, said = loop.trainer, []
+
+    def train():
+        try:
+            trainer.train_step(*next(iter(data)))
+        except ConcurrentTrainingError as error:
+            said.append(str(error))
+
+    with record.averages_kept(trainer.context), record.averages_kept(trainer.context):
+        update_averages(trainer, data)
+        other = threading.Thread(target=train)
+        other.start()
+        other.join()
+    assert [each.partition(" while ")[2][:35] for each in said] == ["a measurement with other averages i"]
+    trainer.train_step(*next(iter(data)))
+    assert {each.avg_weight for each in record.averages(trainer.context).values()} == {3.0}
+    assert trainer.context.global_step == 3
 
 
 def test_several_feature_axes(rng):
