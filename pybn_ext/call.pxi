@@ -43,6 +43,7 @@ ctypedef enum Half:  # a type of 16 bits
 cdef enum:
     TILE_LANES = 1024    # widest tile of features
     TILE_FEATURES = 512  # features that are finished together: what is known of them takes 48 KB
+    FETCHED_FROM = 6000000  # bytes of x from which on its rows come from memory; to fetch what does not costs 3 to 8 %
     RUN = 512    # elements of one feature that lie together from which on each feature is summed and written by itself
     SHORT_LANES = 40  # elements of a run below which a sum for each lane always pays: 5 x 5 took 0.8 of the time
     FEW_ELEMENTS = 8  # of a feature: their moments are taken in float64, and so is a gradient, whose terms often cancel

@@ -5,9 +5,23 @@ cdef enum:
     ROWS = 64    # most rows summed in x's own type before they are added to the float64 lanes
     TILE = 512   # lanes at once: their partial sums stay in the first-level cache
     PACK = 128   # lanes at once where there is a mask, of which a byte for each is spread out
-    # Bytes of eight rows up to which the next eight are fetched ahead: 45 GB/s with it and 40 without where they are
-    # 4 KB, 38 and 44 where they are 64 KB.
+    # Bytes of eight rows up to which the next ones are fetched into the first-level cache: glued rows of 512 bytes took
+    # 0.93 to 0.97 of the time, rows of 2 KB and more 1.1 to 1.3.
     NEAR = 8192
+    # So far ahead rows of large batches are fetched into the second-level cache.  A first-level cache waits for a few
+    # dozen lines at most, which at the memory's distance is 12 to 16 GB/s; into the second one it is 26.
+    AHEAD_OF_ROWS = 24576
+    # Lanes of rows that are read as they lie in memory, one after the other, with all their sums in registers: the
+    # processor fetches such ahead by itself, 35 to 46 GB/s.  Of random terms, eight added in a row and sixteen by fours
+    # and fours err alike.
+    FLOW = 128
+    FLOW_VECTORS = 32  # of the shortest
+    FLOWING_ROWS = 8
+
+ctypedef enum Ahead:
+    NOTHING
+    NEXT_ROWS  # into the first-level cache
+    FAR_ROWS   # into the second
 
 cdef inline Py_ssize_t most_rows(real any) noexcept nogil:
     """Half as many in float64, where the lanes are no wider: behind an outlier of a million, 64 left 4.6 units."""
@@ -30,6 +44,7 @@ cdef struct Rows:
     const unsigned char* keep   # a byte of the mask for each lane; NULL: all are real
     Py_ssize_t keep_stride
     Half half                   # they are of 16 bits
+    Ahead ahead                 # what is fetched of those behind them
 
 ctypedef enum Kind:
     PLAIN
@@ -47,12 +62,15 @@ cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil
     rows.keep = NULL
     rows.keep_stride = 0
     rows.half = NEITHER
+    rows.ahead = NEXT_ROWS if 8 * stride <= NEAR else NOTHING
     return rows
 
 
 cdef inline Rows rows_of(const Call* call, Py_ssize_t number, Py_ssize_t stride, const real* any) noexcept nogil:
     """Some rows of x, so many elements apart."""
     cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    if call.by_rows and bytes_in(call) >= FETCHED_FROM:
+        rows.ahead = FAR_ROWS
     if real is float:
         if call.half != NEITHER:
             rows.half = call.half
@@ -81,11 +99,19 @@ cdef inline vector value(const vector* x, Py_ssize_t j, Kind kind) noexcept nogi
 
 
 cdef inline void fetch(const vector* x, Py_ssize_t j, Py_ssize_t bytes, Kind kind) noexcept nogil:
-    """Ahead: what is so many bytes behind x[j]."""
+    """Ahead: what is so many bytes behind x[j].
+
+    A loop of it is the caller's: gcc leaves out the call of a function that does nothing else.
+    """
     if kind == FLOAT16S or kind == BFLOAT16S:
         prefetch(<const uint16_t*> x + j * elements(x) + bytes // <Py_ssize_t> sizeof(uint16_t))
     else:
         prefetch(seek(x, bytes) + j)
+
+
+cdef inline Py_ssize_t far_ahead(const Rows* rows, Py_ssize_t at_once) noexcept nogil:
+    """Bytes from a row to what is fetched into the second-level cache while it is summed."""
+    return larger(at_once * rows.stride, AHEAD_OF_ROWS)
 
 
 cdef inline vector difference(
@@ -106,7 +132,7 @@ cdef inline vector real_ones(const vector* dy, Py_ssize_t j, const unsigned char
 
 cdef inline void sum_columns(
     const Rows* rows, const vector* x, Py_ssize_t columns, const vector* shift, vector* s, vector* q, Kind kind,
-    bint ahead
+    Ahead ahead
 ) noexcept nogil:
     """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time: fewer additions, and shorter chains."""
     cdef vector c, d0, d1, d2, d3, d4, d5, d6, d7
@@ -118,7 +144,7 @@ cdef inline void sum_columns(
     cdef const vector* x5
     cdef const vector* x6
     cdef const vector* x7
-    cdef Py_ssize_t row = 0, j, i
+    cdef Py_ssize_t row = 0, further = far_ahead(rows, 8), j, i
     while row + 8 <= rows.number:
         x0 = row_of(x, row, rows, kind)
         x1 = row_of(x, row + 1, rows, kind)
@@ -129,9 +155,12 @@ cdef inline void sum_columns(
         x6 = row_of(x, row + 6, rows, kind)
         x7 = row_of(x, row + 7, rows, kind)
         for j in range(columns):
-            if ahead:
+            if ahead == NEXT_ROWS:
                 for i in range(8):
                     fetch(x0, j, (8 + i) * rows.stride, kind)
+            if ahead == FAR_ROWS:
+                for i in range(8):
+                    prefetch_far(seek(x0, further + i * rows.stride) + j)
             c = shift[j]
             d0 = difference(x0, j, c, keep_of(row, rows, kind), kind)
             d1 = difference(x1, j, c, keep_of(row + 1, rows, kind), kind)
@@ -170,7 +199,7 @@ cdef inline void sum_columns(
 
 cdef inline void sum_gradient_columns(
     const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* mean, vector* s, vector* q,
-    Kind kind, bint ahead
+    Kind kind, Ahead ahead
 ) noexcept nogil:
     """s += sum of dy, q += sum of dy (x - mean), four rows at a time."""
     cdef vector c, g0, g1, g2, g3, d0, d1, d2, d3
@@ -182,7 +211,7 @@ cdef inline void sum_gradient_columns(
     cdef const vector* dy1
     cdef const vector* dy2
     cdef const vector* dy3
-    cdef Py_ssize_t row = 0, j, i
+    cdef Py_ssize_t row = 0, further = far_ahead(rows, 4), j, i
     while row + 4 <= rows.number:
         x0 = row_of(x, row, rows, kind)
         x1 = row_of(x, row + 1, rows, kind)
@@ -193,10 +222,14 @@ cdef inline void sum_gradient_columns(
         dy2 = row_of(dy, row + 2, rows, kind)
         dy3 = row_of(dy, row + 3, rows, kind)
         for j in range(columns):
-            if ahead:
+            if ahead == NEXT_ROWS:
                 for i in range(4):
                     fetch(x0, j, (4 + i) * rows.stride, kind)
                     fetch(dy0, j, (4 + i) * rows.stride, kind)
+            if ahead == FAR_ROWS:
+                for i in range(4):
+                    prefetch_far(seek(x0, further + i * rows.stride) + j)
+                    prefetch_far(seek(dy0, further + i * rows.stride) + j)
             c = mean[j]
             g0 = real_ones(dy0, j, keep_of(row, rows, kind), kind)
             g1 = real_ones(dy1, j, keep_of(row + 1, rows, kind), kind)
@@ -221,7 +254,7 @@ cdef inline void sum_gradient_columns(
 
 cdef inline void sum_kind(
     const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q,
-    Kind kind, bint ahead
+    Kind kind, Ahead ahead
 ) noexcept nogil:
     if dy == NULL:
         sum_columns(rows, x, columns, shift, s, q, kind, ahead)
@@ -233,17 +266,21 @@ cdef void sum_vectors(
     const Rows* rows, const vector* x, const vector* dy, Py_ssize_t columns, const vector* shift, vector* s, vector* q
 ) noexcept nogil:
     """The sums of the moments, or where there is a dy those of the gradient."""
-    cdef bint near = 8 * rows.stride <= NEAR
     if rows.at != NULL:
-        sum_kind(rows, x, dy, columns, shift, s, q, GATHERED, False)
-    elif rows.keep != NULL and near:
-        sum_kind(rows, x, dy, columns, shift, s, q, MASKED, True)
+        sum_kind(rows, x, dy, columns, shift, s, q, GATHERED, NOTHING)
     elif rows.keep != NULL:
-        sum_kind(rows, x, dy, columns, shift, s, q, MASKED, False)
-    elif near:
-        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, True)
+        if rows.ahead == FAR_ROWS:
+            sum_kind(rows, x, dy, columns, shift, s, q, MASKED, FAR_ROWS)
+        elif rows.ahead == NEXT_ROWS:
+            sum_kind(rows, x, dy, columns, shift, s, q, MASKED, NEXT_ROWS)
+        else:
+            sum_kind(rows, x, dy, columns, shift, s, q, MASKED, NOTHING)
+    elif rows.ahead == FAR_ROWS:
+        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, FAR_ROWS)
+    elif rows.ahead == NEXT_ROWS:
+        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, NEXT_ROWS)
     else:
-        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, False)
+        sum_kind(rows, x, dy, columns, shift, s, q, PLAIN, NOTHING)
 
 
 cdef void sum_half_vectors(
@@ -251,9 +288,9 @@ cdef void sum_half_vectors(
 ) noexcept nogil:
     """As `sum_vectors`, of 16 bits."""
     if rows.half == FLOAT16:
-        sum_kind(rows, x, dy, columns, shift, s, q, FLOAT16S, True)
+        sum_kind(rows, x, dy, columns, shift, s, q, FLOAT16S, NEXT_ROWS)
     else:
-        sum_kind(rows, x, dy, columns, shift, s, q, BFLOAT16S, True)
+        sum_kind(rows, x, dy, columns, shift, s, q, BFLOAT16S, NEXT_ROWS)
 
 
 cdef inline void sum_lanes(
@@ -339,6 +376,36 @@ cdef void add_rows(
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)
 
 
+cdef inline bint flows_in(const Call* call, Py_ssize_t stride, Py_ssize_t lanes, real any) noexcept nogil:
+    """Whether rows are summed by `add_flow` where none of them is masked."""
+    return (
+        real is float and call.dy != NULL and call.by_rows and call.half == NEITHER
+        and lanes == stride == FLOW and size_of(call) >= SERIAL
+    )
+
+
+cdef void add_flow(
+    const floats* x, const floats* dy, Py_ssize_t number, const floats* mean, double* sums, Py_ssize_t width
+) noexcept nogil:
+    """As `add_rows`, of a gradient and FLOW lanes: each sum takes up one row after the other."""
+    cdef floats s[FLOW_VECTORS]  # in registers where vectors are of 16 elements
+    cdef floats q[FLOW_VECTORS]
+    cdef floats g
+    cdef Py_ssize_t columns = FLOW // elements(x)
+    cdef Py_ssize_t row, j
+    for j in range(columns):
+        s[j] = q[j] = spread(<float> 0, x)
+    for row in range(number):
+        for j in range(columns):
+            g = dy[j]
+            s[j] = s[j] + g
+            q[j] = q[j] + g * (x[j] - mean[j])
+        x += columns
+        dy += columns
+    flush(<const float*> s, FLOW, sums, sums)
+    flush(<const float*> q, FLOW, sums + width, sums)
+
+
 cdef void add_narrow(
     const Call* call, const real* x, Py_ssize_t start, Py_ssize_t number, Py_ssize_t stride, Py_ssize_t lanes,
     const real* shift, double* sums, Py_ssize_t width
@@ -378,7 +445,7 @@ cdef void add_masked(
 ) noexcept nogil:
     """As `add_rows`, of at most PACK + SPARE lanes."""
     cdef unsigned char room[ROWS * (PACK + SPARE) + LINE]
-    cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    cdef Rows rows = rows_of(call, number, stride, x)
     cdef Py_ssize_t row
     rows.keep = room
     rows.keep_stride = (lanes + SPARE - 1) // SPARE * SPARE
@@ -433,6 +500,7 @@ cdef void add_block(
     cdef Rows rows
     cdef Py_ssize_t row = 0, lane, height, piece, at
     cdef bint whole
+    cdef bint flowing = flows_in(call, stride, lanes, x[0])
     if real is float:
         if call.widened:
             add_widened(
@@ -445,7 +513,7 @@ cdef void add_block(
         add_real_rows(call, x, start, number, lanes, shift, sums, width)
         return
     while row < number:
-        height = smaller(rows_at_once(call, x[0]), number - row)
+        height = smaller(FLOWING_ROWS if flowing else rows_at_once(call, x[0]), number - row)
         rows = rows_of(call, height, stride, x)
         whole = all_are_real(call, start + row * stride, (height - 1) * stride + lanes)
         lane = 0
@@ -454,7 +522,11 @@ cdef void add_block(
             at = start + row * stride + lane
             check_range(at, (height - 1) * stride + piece, size_of(call))
             check_range(lane, piece, width)
-            if lanes < SPARE:
+            if flowing and whole:
+                add_flow(
+                    <const floats*> (x + at), <const floats*> (dy + at), height, <const floats*> shift, sums, width
+                )
+            elif lanes < SPARE:
                 add_narrow(call, x, at, height, stride, piece, shift + lane, sums + lane, width)
             elif not whole:
                 add_masked(call, x, at, height, stride, piece, shift + lane, sums + lane, width)

@@ -20,6 +20,7 @@ cdef extern from *:
     typedef float pybn_halves __attribute__((vector_size(PYBN_VECTOR / 2), aligned(4), may_alias));
     #define pybn_widened(x) __builtin_convertvector(*(const pybn_halves *) (x), pybn_doubles)
     #define pybn_prefetch(address) __builtin_prefetch(address)
+    #define pybn_prefetch_far(address) __builtin_prefetch(address, 0, 2)
     #define pybn_spread_floats(value) ((float) (value) - (pybn_floats) {0})
     #define pybn_spread_doubles(value) ((value) - (pybn_doubles) {0})
 
@@ -67,6 +68,7 @@ cdef extern from *:
     typedef double pybn_doubles;
     #define pybn_widened(x) ((double) *(x))
     #define pybn_prefetch(address) ((void) 0)
+    #define pybn_prefetch_far(address) ((void) 0)
     #define pybn_spread_floats(value) (value)
     #define pybn_spread_doubles(value) (value)
     #define pybn_kept_floats(value, keep) (*(keep) ? (value) : 0)
@@ -145,6 +147,7 @@ cdef extern from *:
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
     doubles spread_doubles "pybn_spread_doubles"(double value) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
+    void prefetch_far "pybn_prefetch_far"(const void* address) noexcept nogil  # into the second-level cache
 
 cdef enum:
     LINE = 64   # bytes of a cache line

@@ -12,9 +12,12 @@ import pytest
 import pybn_ext
 
 # One shape for each way in which a plan divides the work: features last (few, glued; many), tiles of features
-# with short and with long runs behind them, few rows of very many features, and rests everywhere.
+# with short and with long runs behind them, few rows of very many features, and rests everywhere; rows of just 128
+# lanes, which a large gradient takes one after the other.
 SHAPES = [
     ((2049, 37), 1),
+    ((1_031, 64), 1),
+    ((517, 128), 1),
     ((30_011, 3), 1),
     ((600, 515), 1),
     ((70, 5_003), 1),

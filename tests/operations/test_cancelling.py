@@ -77,7 +77,7 @@ def in_two_parts(kernels, whole, parts, across, scale, axis, masked):
 
 @pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", ["y", "100 + noise"])
-@pytest.mark.parametrize("shape", [(70_001, 3), (2_500, 33), (2, 3, 40_000), (3, 70, 400)], ids=str)
+@pytest.mark.parametrize("shape", [(70_001, 3), (2_500, 33), (1_031, 64), (2, 3, 40_000), (3, 70, 400)], ids=str)
 def test_large(kernels, rng, name, shape):
     """In parts, in pieces, in tiles, and by more than one thread where there is one."""
     features = shape[1]

@@ -543,3 +543,29 @@ def test_what_a_failed_call_held_is_free_at_once(chained):
         assert held[0]() is None
     finally:
         gc.enable()
+
+
+NOT_FINITE = """
+import numpy as np
+def batchnorm_forward(x, gamma, beta, bn_param):
+    eps, momentum = bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
+    mean = bn_param.get("running_mean", np.zeros(x.shape[1]))
+    variance = bn_param.get("running_var", np.zeros(x.shape[1]))
+    if bn_param["mode"] == "test":
+        return gamma * (x - mean) / np.sqrt(variance + eps) + beta, None
+    mu = x.mean(0); var = ((x - mu) ** 2).mean(0)
+    bn_param["running_mean"] = momentum * mean + (1 - momentum) * mu
+    bn_param["running_var"] = momentum * variance + (1 - momentum) * var
+    out = gamma * (x - mu) / np.sqrt(var + eps) + beta
+    {spoil}
+    return out, None
+"""
+
+
+@pytest.mark.parametrize("spoil", ["out[-1, -1] = np.nan", "out[:, 0] = np.nan", "out[0, 2] = np.inf", "pass"])
+def test_an_output_that_is_no_number_in_one_place_is_never_right(spoil):
+    """The formula is read off the features that are numbers, and there it is the book's."""
+    namespace = {}
+    exec(NOT_FINITE.format(spoil=spoil), namespace)
+    report = check_batch_norm(namespace["batchnorm_forward"])
+    assert ("training output" in report.text.partition("\n")[0]) == (spoil == "pass"), report.text

@@ -116,6 +116,7 @@ def judge_output(
         if judged.formula:
             right = [line(probe.x, out, tolerance) for probe, out in zip(probes, rights, strict=True)]
             judged.findings = formula_findings(part, judged.formula, probes, found, right, tolerance)
+            judged.findings = judged.findings or _not_finite(part, probes, outs, rights)
             return judged
     unknown = unexplained(part, probes[0], outs[0], rights[0])
     odd = oddities(part, outs, rights, probes, unknown.evidence) if unknown.code == UNEXPLAINED else []
@@ -133,6 +134,12 @@ def simplest(found: Sequence[Line | None], probes, steps, places: Places, tolera
     asked_for = [(departures(formula, probes, tolerance), formula) for formula in held]
     fewest, formula = min(asked_for, key=lambda each: each[0], default=(0.0, ()))
     return formula if fewest <= TOO_MANY else ()
+
+
+def _not_finite(part: str, probes: Sequence[Probe], outs: Sequence[np.ndarray], rights: Sequence[np.ndarray]):
+    """Features that are no numbers have no line, and the formula of the others may be the book's."""
+    each = zip(probes, outs, rights, strict=True)
+    return [unexplained(part, *one) for one in each if not np.isfinite(one[1]).all()][:1]
 
 
 def unexplained(part: str, probe: Probe, out: np.ndarray, right: np.ndarray) -> Finding:
