@@ -119,7 +119,7 @@ class MetWithSettings(Met):
         takes = ", ".join(names_of(self._call(layer)))
         has = f"{name} takes {takes}; switches of the layer: {switches_of(layer)}"
         reason = f"no way found to ask for test mode: {has}"
-        setting = "phase" if self._uses_averages() else "mode"
+        setting = "phase" if self._uses_averages() or not self._rows_meet() else "mode"
         self._record(setting, reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
 
     def _check_what_stays(self) -> None:
@@ -209,6 +209,11 @@ class MetWithSettings(Met):
         settings = {place: np.linspace(1.0, 2.0, FEATURES) for place in places}
         trained, tested = (self._trial(settings, training)[0] for training in (True, False))
         return not np.allclose(trained, tested, rtol=1e-3)
+
+    def _rows_meet(self) -> bool:
+        """Whether a row's result depends on the others, as in training; else it may be in test mode all the time."""
+        assert self.runner is not None
+        return self._outputs(self.runner.mode, True)[1]
 
     def _uses_averages(self) -> bool:
         """Whether a layer that is told nothing normalizes with its averages, as if in test mode."""

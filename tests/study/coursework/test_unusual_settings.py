@@ -128,3 +128,14 @@ def test_a_backward_that_takes_nothing_is_not_judged():
     )
     assert report.parts["backward"].status == "not judged"
     assert not report.findings, report.text
+
+
+def test_a_layer_that_waits_for_an_unknown_switch_is_not_judged():
+    changes = (
+        *ROWS,
+        ("self.momentum, self.eps = rate, tiny", "self.momentum, self.eps, self.busy = rate, tiny, []"),
+        ("training=True):", "*, at=None):\n        training = bool(self.busy)"),
+    )
+    report = check_batch_norm(made(*changes))
+    assert not report.findings, report.text
+    assert report.parts["training"].status == "not judged"
