@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pybn.framework import initializers
-from pybn.framework.blocks import around
+from pybn.framework import blocks, initializers
 from pybn.framework.graph import Node
 from pybn.framework.parameters import Misspelt
 from pybn.framework.runs import Run
@@ -271,7 +270,7 @@ class Context:
     def run(self) -> Run:
         """The run that is under way in this thread or task."""
         store = self._store
-        for block in around()[::-1]:  # as `Blocks.get`; asked 22 times in a training step
+        for block in blocks.around()[::-1]:  # as `Blocks.get`; asked 22 times in a training step
             if block.key is _RUN and block.owner is store.blocks and block.is_open:
                 run: Run = block.value
                 return run

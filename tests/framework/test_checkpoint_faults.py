@@ -385,13 +385,13 @@ def test_a_variable_may_have_a_long_path(tmp_path):
 
 
 def test_arrays_that_share_their_bytes_are_refused(tmp_path):
-    """A directory of an archive may name one stretch of the file a thousand times."""
+    """A directory of an archive may name one stretch of the file a thousand times; newer Pythons see it themselves."""
     path = save_checkpoint(a_context(2, 1000), tmp_path / "m.npz")
     with zipfile.ZipFile(path, "a") as archive:
         archive.filelist.extend(archive.filelist[:1] * 1000)
         archive._didModify = True  # so that the directory is written anew
     ctx = a_context(1, 1000)
     before = state(ctx)
-    with pytest.raises(CheckpointError, match="its arrays are more than the file: some of them share their bytes"):
+    with pytest.raises(CheckpointError, match=r"some of them share their bytes|Overlapped entries"):
         load_checkpoint(ctx, path)
     assert state(ctx) == before

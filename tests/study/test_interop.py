@@ -224,12 +224,14 @@ def test_haikus_hidden_sums_are_the_averages_before_the_correction(state):
     assert_close(interop.to_haiku(early, ndim=2)[1]["hidden"], 0.25 * state.mean[None], units=2)
 
 
-def test_the_counter_is_never_zero_after_an_import():
+def test_the_counter_is_zero_only_where_the_counter_alone_counts():
     arrays = {"running_mean": np.zeros(2), "running_var": np.ones(2), "num_batches_tracked": np.int64(0)}
     assert interop.from_pytorch(arrays, count=4).avg_weight == 10.0
     assert interop.from_pytorch(arrays, count=4, avg_weight=3).avg_weight == 3.0
     with pytest.raises(ValueError, match="avg_weight must be 1 or more"):
         interop.from_pytorch(arrays, count=4, avg_weight=0)
+    assert interop.from_pytorch(arrays, count=4, momentum=None).avg_weight == 0.0  # the next batch takes their place
+    del arrays["num_batches_tracked"]
     with pytest.raises(ValueError, match="avg_weight must be given where every batch counts alike"):
         interop.from_pytorch(arrays, count=4, momentum=None)
 

@@ -64,11 +64,14 @@ def test_nothing_planted_nothing_found(build):
     assert not said(report)
 
 
+REMARKS = {"10", "19b", "20b"}  # right on ordinary data, and said so
+
+
 def assert_pair(pair, report):
     named, planted = said(report), {number(wrong) for wrong in pair}
     assert named & planted, f"neither of {pair} was named: {report.text}"
     assert named <= planted, f"{named - planted} was named beside {pair}: {report.text}"
-    assert not report.ok or "20a" in pair
+    assert not report.ok or "20a" in pair or set(pair) <= REMARKS
 
 
 @pytest.mark.sampled(4)
