@@ -126,7 +126,30 @@ def from_class(
         of_images = None  # rows of features, which numpy happens to broadcast over images
     if of_images and (of_images.normalizes or (_speaks_of_images(layer) and not of_images.channels_last)):
         return CourseFunctions(*_pair(flat), None, *_pair(of_images, ("spatial",), ("spatial",)))
+    lost = _lost_images(layer, flat, given) if acquainted and images is None else None
+    if lost is not None:
+        return CourseFunctions(*_pair(flat), None, *_pair(lost, ("spatial",), ("spatial",)))
     return CourseFunctions(*_pair(flat))
+
+
+def _lost_images(layer: type, flat: Adapted, given: Mapping[str, Any]) -> Adapted | None:
+    """The class on images, where test mode takes them, channel by channel, and training is not met on them.
+
+    Nobody's rows of features are channels in second place by chance: these are judged.  In last place NumPy broadcasts
+    whatever there is, so a class that counts axes may mean images, and may not: they are not judged.
+    """
+    given = {**given, "names": flat.names}  # with what was found by trying
+    if flat.tests_images(channels_last=False):
+        return Adapted(layer, dims=4, **given)
+    if _counts_axes(layer) and flat.tests_images(channels_last=True):
+        lost = Adapted(layer, dims=4, channels_last=True, **given)
+        lost.leave_images_open()
+        return lost
+    return None
+
+
+def _counts_axes(layer: type) -> bool:
+    return _speaks_of_images(layer) or any("ndim" in code.co_names for code in codes_of(layer))
 
 
 def _met_with_images(layer: type, given: Mapping[str, Any]) -> Adapted | None:

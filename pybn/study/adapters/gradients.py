@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import trying
+from pybn.study.adapters.found_gradients import find_gradients
 from pybn.study.adapters.making import NotMade, Optimizer, required
 from pybn.study.adapters.names import NAMES, bare, kin, means
 from pybn.study.adapters.places import Place, arrays_of, get, members, numbers_of, parsed, put, shown
-from pybn.study.adapters.roles import FEATURES, batch, find_gradients
+from pybn.study.adapters.roles import FEATURES, batch
 from pybn.study.adapters.running import STEP, method
 from pybn.study.adapters.settings import MetWithSettings
 

@@ -12,7 +12,7 @@ from pybn.study.adapters.making import NotMade
 from pybn.study.adapters.names import NAMES, bare
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.adapters.places import Place, as_array, get, is_tensor, parsed, put
-from pybn.study.adapters.roles import FEATURES
+from pybn.study.adapters.roles import FEATURES, batch
 from pybn.study.adapters.running import USUAL, Run
 
 LAYER = "_layer"  # where an adapted class lives in bn_param, so that a second step meets the same object
@@ -44,6 +44,33 @@ class Adapted(MetWithGradients):
         run.averages, run.settings = before, dict(self.runner.settings)
         self._store(layer, before, bn_param)
         return self._course_out(run.out), run
+
+    def tests_images(self, *, channels_last: bool) -> bool:
+        """Whether test mode normalizes images as it does rows, each channel by its own averages."""
+        if self.runner is None or self.roles.missing("gamma", "beta", *KEYS) or not self.works:
+            return False
+        rows, values = batch(), np.linspace(1.0, 2.0, FEATURES)
+        images = rows.reshape(2, 4, 3, FEATURES)
+        images = images if channels_last else images.transpose(0, 3, 1, 2)
+        try:
+            layer = self._made(rows, values, -values, {}, {"running_mean": values, "running_var": values})
+            self._write(layer, {"gamma": values, "beta": -values})
+            own, its = (as_array(self.runner.forward(layer, each, False).out) for each in (rows, images))
+        except Exception:  # it takes no images, or whatever else their code does with them
+            return False
+        if own is None or its is None or own.shape != rows.shape or its.shape != images.shape:
+            return False
+        its = its if channels_last else its.transpose(0, 2, 3, 1)
+        return np.allclose(its.reshape(own.shape), own, rtol=1e-5, atol=1e-6)
+
+    def leave_images_open(self) -> None:
+        """Have the 4-D pair not judged, where nobody knows whether images are meant."""
+        self._record(
+            "call",
+            "test mode takes images (n, h, w, c) as it takes rows, and training does not: whether they are meant is "
+            "not known",
+            "hand in a class or functions of images alone",
+        )
 
     def _made(self, x, gamma, beta, bn_param, given) -> Any:
         layer = self._new(x, gamma, beta, bn_param)
@@ -219,6 +246,7 @@ class Function:
         self.__name__ = getattr(call, "__name__", "forward")
         self.of_images = False  # the 2-D pair of a layer of images
         self.own = adapted.own["eps"], adapted.own["momentum"]  # settings written into the class
+        self.keeps_momentum = adapted.takes_momentum  # a setting that was set and read back
         self.counts_the_new = adapted.maker.default_below("momentum", 0.5) or adapted.argument_below("momentum", 0.5)
         self.counts_the_new = self.counts_the_new or adapted.held_below("momentum", 0.5)
 

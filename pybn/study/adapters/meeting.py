@@ -188,7 +188,11 @@ class Met:
             return
         switches = list(trying.candidates(made, self._call(made), self.runner.arguments.values()))
         if worded:
-            switches = [each for each in switches if self.mode in [name.removesuffix("=") for name in each.ways]]
+            switches = [
+                each
+                for each in switches
+                if self.mode in [*(name.removesuffix("=") for name in each.ways), each.within[0]]
+            ]
         before = self.runner.mode
         found = trying.find_by_trying(switches, self._outputs)
         self.runner.mode = found or before
@@ -285,6 +289,12 @@ class Met:
         call = method(self._fresh(), "forward", self.names.get("forward", "")) if name else None
         default = inspect.signature(call).parameters[name].default if call and name else None
         return isinstance(default, int | float) and 0 < default < bound
+
+    @property
+    def takes_momentum(self) -> bool:
+        """Whether a momentum is set: in a place, by the constructor, or at each call."""
+        arguments = self.runner.arguments if self.runner else {}
+        return "momentum" in self.roles.places or "momentum" in self.maker.takes or "momentum" in arguments
 
     def held_below(self, role: str, bound: float) -> bool:
         """Whether a setting that no constructor takes stands in a new layer between 0 and a bound."""

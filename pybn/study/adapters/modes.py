@@ -31,6 +31,7 @@ class Mode:
     shared: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)  # Config.train: the module's Config
     methods: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # called on the layer: train, test
     other_forward: str = ""  # a method that is forward in test mode
+    within: tuple[str, bool] = ("", False)  # a method for `with`, and whether training is what happens inside
     override: Callable[[Any, bool], Any] | None = None
     to_be_tried: bool = False  # it is a mode only if it makes a difference
     decided: bool = True  # the values are known, and not only the name
@@ -40,7 +41,7 @@ class Mode:
         """Every way in words, those first that a class can only have for this."""
         found = [f"{name}=" for name in self.flags] + [shown(place) for place in self.attributes]
         found += [f"the module's {name}" for name in self.variables] + [".".join(each) for each in self.shared]
-        found += [self.other_forward] * bool(self.other_forward)
+        found += [self.other_forward] * bool(self.other_forward) + [f"with {self.within[0]}()"] * bool(self.within[0])
         return found + ["train() and eval()"] * bool(self.methods) + ["mode="] * bool(self.override)
 
     def unswitched(self, layer: Any) -> str:
@@ -74,7 +75,9 @@ class Mode:
         for each, values in self.shared.items():
             _set_entry(*holders[each], values[index])
         try:
-            with contextlib.nullcontext() if training else _no_gradient():
+            inside = self.within[0] and training is self.within[1]
+            around = getattr(layer, self.within[0])() if inside else contextlib.nullcontext()
+            with contextlib.nullcontext() if training else _no_gradient(), around:
                 yield {name: values[index] for name, values in self.flags.items()}
         finally:
             names.update(before)
@@ -171,6 +174,8 @@ def _named(layer: Any, name: str, parameters: Mapping[str, Any], kind: type) -> 
     if name in parameters:
         default = parameters[name].default
         return Mode(flags={name: values_for(name, default, kind)}, decided=not isinstance(default, str | Enum))
+    if name in context_methods(layer):
+        return Mode(within=(name, False), decided=False)
     if callable(getattr(layer, name, None)):
         return Mode(other_forward=name)
     place = tuple(name.split("."))
@@ -178,6 +183,20 @@ def _named(layer: Any, name: str, parameters: Mapping[str, Any], kind: type) -> 
     if held is None:
         raise LookupError(f"mode={name!r} is neither a parameter of forward nor a method or attribute")
     return Mode(attributes={place: values_for(place[-1], held, kind)}, decided=not isinstance(held, str | Enum))
+
+
+def context_methods(layer: Any) -> list[str]:
+    """Methods that are for `with layer.evaluating():`."""
+    own = [base for base in type(layer).__mro__ if base.__module__.partition(".")[0] not in ("builtins", "torch")]
+    return [
+        name
+        for base in own
+        for name, held in vars(base).items()
+        if inspect.isfunction(held)
+        and inspect.isgeneratorfunction(inspect.unwrap(held))
+        and not inspect.isgeneratorfunction(held)  # a generator that contextlib has made one of
+        and not _required(getattr(layer, name))
+    ]
 
 
 def _is_mode(name: Any) -> bool:
@@ -266,4 +285,4 @@ def _no_gradient() -> contextlib.AbstractContextManager[Any]:
     return torch.no_grad() if torch is not None else contextlib.nullcontext()
 
 
-__all__ = ["Mode", "Override", "codes_of", "find_mode", "parameters_of", "strings", "values_for"]
+__all__ = ["Mode", "Override", "codes_of", "context_methods", "find_mode", "parameters_of", "strings", "values_for"]

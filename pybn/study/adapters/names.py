@@ -18,7 +18,7 @@ def _joined(firsts: Iterable[str], seconds: Iterable[str]) -> tuple[str, ...]:
 
 _AVERAGED: tuple[str, ...] = ("running", "moving", "mov", "avg", "average", "averaged", "global", "population", "pop")
 _AVERAGED += ("ema", "smooth", "moving_avg", "running_avg", "moving_average", "running_average")
-_MEAN, _VARIANCE = ("mean", "mu", "means"), ("var", "variance", "vars", "variances", "sigma2", "sigma_sq")
+MEAN_NAMES, VARIANCE_NAMES = ("mean", "mu", "means"), ("var", "variance", "vars", "variances", "sigma2", "sigma_sq")
 _GAMMA = ("gamma", "gammas", "weight", "weights", "scale", "mults", "gain", "bw", "w", "g")
 _BETA = ("beta", "betas", "bias", "biases", "offset", "shift", "adds", "bb", "b")
 
@@ -41,8 +41,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "momentum": ("momentum", "decay", "alpha", "rho", "mom", "m"),
     "gamma": _GAMMA,
     "beta": _BETA,
-    "running_mean": (*_joined(_AVERAGED, _MEAN), "running_m", "mean_hist", "mean_old"),
-    "running_var": (*_joined(_AVERAGED, _VARIANCE), *_joined(_AVERAGED, ("std", "sigma")), "running_v", "var_hist"),
+    "running_mean": (*_joined(_AVERAGED, MEAN_NAMES), "running_m", "mean_hist", "mean_old"),
+    "running_var": (
+        *_joined(_AVERAGED, VARIANCE_NAMES),
+        *_joined(_AVERAGED, ("std", "sigma")),
+        "running_v",
+        "var_hist",
+    ),
     "dgamma": _gradients(_GAMMA),
     "dbeta": _gradients(_BETA),
     "cache": ("cache", "ctx", "context", "saved", "memory"),

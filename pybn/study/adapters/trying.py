@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters.making import required
-from pybn.study.adapters.modes import Mode, codes_of, parameters_of, strings
+from pybn.study.adapters.modes import Mode, codes_of, context_methods, parameters_of, strings
 from pybn.study.adapters.names import NAMES, TEST_WORDS, TRAIN_WORDS, bare
 from pybn.study.adapters.places import Place, arrays_of, as_array, walk, written
 from pybn.study.adapters.roles import FEATURES
@@ -192,6 +192,7 @@ def turned(mode: Mode) -> Mode:
     return Mode(
         flags={name: (b, a) for name, (a, b) in mode.flags.items()},
         attributes={place: (b, a) for place, (a, b) in mode.attributes.items()},
+        within=(mode.within[0], not mode.within[1]),
     )
 
 
@@ -204,6 +205,7 @@ def candidates(layer: Any, call: Callable[..., Any], but: Iterable[str] = ()) ->
             yield from (Mode(flags={name: pair}) for pair in pairs(default, name, kind))
     for place, held in walk(layer):
         yield from (Mode(attributes={place: pair}) for pair in pairs(held, place[-1], kind))
+    yield from (Mode(within=(name, False)) for name in context_methods(layer))
 
 
 def pairs(held: Any, name: Any, kind: type) -> list[tuple[Any, Any]]:

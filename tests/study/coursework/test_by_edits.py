@@ -120,6 +120,7 @@ SLIPS = [
     ("np.sqrt(var + eps)", "np.sqrt(var / eps)", "training", "edit-wrong", "/ stands where + belongs"),
     ("var = np.mean(centred**2", "var = np.mean(abs(centred)**3", "training", "edit-wrong", "3 stands where 2 belongs"),
     ("x.mean(axis=0)\n", "np.median(x) * x.mean(axis=0)\n", "training", "edit-extra", "does not belong there"),
+    ("dout.shape[0]", "dout.shape[0] - 1", "backward", "both-paths-factor", "- 1 does not belong there"),
 ]
 # The same of a class, whose layer is asked through its own methods.
 OF_A_CLASS = [

@@ -139,3 +139,60 @@ def test_a_layer_that_waits_for_an_unknown_switch_is_not_judged():
     report = check_batch_norm(made(*changes))
     assert not report.findings, report.text
     assert report.parts["training"].status == "not judged"
+
+
+WITHIN = """
+    @contextlib.contextmanager
+    def NAME(self):
+        self.inside += 1
+        try:
+            yield self
+        finally:
+            self.inside -= 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "trains", "told"),
+    [
+        ("evaluating", False, None),
+        ("evaluating", False, "evaluating"),
+        ("lecture", True, None),
+        ("lecture", True, "lecture"),
+    ],
+)
+def test_a_mode_that_lasts_as_long_as_a_with(name, trains, told):
+    text = PLAIN.replace("import numpy as np", "import contextlib\n\nimport numpy as np")
+    text = text.replace("rate, tiny\n", "rate, tiny\n        self.inside = 0\n" + WITHIN.replace("NAME", name), 1)
+    text = text.replace(
+        "(self, x, training=True):\n", "(self, x):\n        training = %s self.inside > 0\n" % ("" if trains else "not")
+    )
+    report = check_batch_norm(last_class(text), mode=told)
+    assert report.ok, report.text
+
+
+def test_a_momentum_that_is_set_and_ignored():
+    text = PLAIN.replace("self.momentum, self.eps = rate, tiny", "self.momentum, self.eps, self.seen = rate, tiny, 0")
+    text = text.replace("        if training:\n", "        if training:\n            self.seen += 1\n", 1)
+    text = text.replace("self.momentum * self.", "(1 - 1 / self.seen) * self.").replace(
+        "(1 - self.momentum)", "1 / self.seen"
+    )
+    report = check_batch_norm(last_class(text))
+    assert [each.code for each in report.findings] == ["momentum-ignored"], report.text
+
+
+CROSSED = PLAIN.replace("(1 - self.momentum) * mean", "(1 - self.momentum) * MEAN")
+CROSSED = CROSSED.replace("(1 - self.momentum) * var", "(1 - self.momentum) * mean").replace("* MEAN", "* var")
+CROSSED = CROSSED.replace("moving_", "kept_")  # a name that no list has
+
+
+def test_what_is_called_mean_and_read_as_one_is_the_mean():
+    report = check_batch_norm(last_class(CROSSED))
+    assert "mean and variance are mixed up" in " ".join(report.text.split()), report.text
+    assert {each.part for each in report.findings} == {"statistics"}
+
+
+def test_names_that_are_crossed_all_through_do_what_is_right():
+    text = CROSSED.replace("else (self.kept_mean, self.kept_var)", "else (self.kept_var, self.kept_mean)")
+    report = check_batch_norm(last_class(text))
+    assert report.ok, report.text

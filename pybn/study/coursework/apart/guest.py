@@ -72,6 +72,7 @@ class Guest:
             "of_images": bool(getattr(function, "of_images", False)),
             "seen": [list(each) for each in getattr(function, "seen", ())],
             "own": list(getattr(function, "own", (None, None))),
+            "keeps_momentum": bool(getattr(function, "keeps_momentum", False)),
             "counts_the_new": bool(getattr(function, "counts_the_new", False)),
         }
 

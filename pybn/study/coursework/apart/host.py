@@ -149,6 +149,7 @@ class Apart:
         self.host, self.role = host, role
         self.__name__ = str(about["name"])
         self.of_images, self.counts_the_new = bool(about["of_images"]), bool(about["counts_the_new"])
+        self.keeps_momentum = bool(about["keeps_momentum"])
         self.not_judged = tuple(NotJudged(**{k: str(v) for k, v in record.items()}) for record in about["not_judged"])
         self.seen = tuple((str(code), str(part), str(name)) for code, part, name in about["seen"])
         self.own = tuple(None if each is None else float(each) for each in about["own"])

@@ -71,7 +71,9 @@ def judge_statistics(
     said = [_told_in_training(each, training) for each in _rule_findings(student, stored, training.steps, used)]
     if stored.first_failure and not any(step.failure for step in training.steps):
         said.append(Said("first-step-fails", "", values={"message": stored.first_failure}))
-    if convention is not None:
+    if stored.cumulative and student.keeps_momentum:
+        said = [Said("momentum-ignored", " and ".join(NAMES))]
+    elif convention is not None:
         said += _by(CONVENTIONS[convention], stored)
     else:
         said += [each for each in _by_the_nearest(stored, torch) if not (said and each.code == FOLLOWS)]

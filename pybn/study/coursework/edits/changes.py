@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, permutations
 from typing import Any
 
+from pybn.study.coursework.edits.places import Edit, Names, Slot, edit, is_beside, name_of, shown, slots
 from pybn.study.coursework.report.words import known
 
 WRONG, EXTRA = known("edit-wrong"), known("edit-extra")
@@ -53,139 +54,47 @@ _CALLS: dict[str, tuple[str, ...]] = {
 _CALLS |= {f"{name}_like": tuple(f"{other}_like" for other in others) for name, others in _CALLS.items()}
 _WORDS = {"running_mean": "running_var", "running_var": "running_mean", "train": "test", "test": "train"}
 _AXES = ("axis", "dim")
-LONGEST = 48  # characters of an expression that is shown
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place of a syntax tree: a field of a node, or an element of a list there."""
-
-    parent: Any
-    field: str
-    index: int | None
-
-    @property
-    def node(self) -> Any:
-        """What stands there."""
-        held = getattr(self.parent, self.field)
-        return held if self.index is None else held[self.index]
-
-    def put(self, node: Any) -> None:
-        """Have something else stand there."""
-        if self.index is None:
-            setattr(self.parent, self.field, node)
-        else:
-            getattr(self.parent, self.field)[self.index] = node
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What stands at a place instead, and how the slip that this mends is called."""
-
-    slot: Slot
-    new: Any
-    code: str
-    line: int
-    shown: str
-    wrong: str = ""
-    right: str = ""
-    stage: int = 0  # how likely: 0 before 1
-
-    def placed(self) -> Any:
-        """The new node with the line of what it replaces: a compiler asks for one."""
-        place = self.slot.node if hasattr(self.slot.node, "lineno") else self.slot.parent
-        return ast.fix_missing_locations(ast.copy_location(self.new, place))
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What the words of the code are filled with."""
-        return {"line": self.line, "shown": self.shown, "wrong": self.wrong, "right": self.right}
 
 
 def edits(function: ast.FunctionDef, around: ast.AST) -> Iterator[Edit]:
     """All edits of one function, the likeliest first; around is the statement it stands in, a class or itself."""
-    slots = [each for each in _slots(function) if not _beside(each)]
-    names = _Names(function, around)
+    places = [each for each in slots(function) if not is_beside(each)]
+    names = Names(function, around)
     for number, stage in enumerate(_STAGES):
-        for slot in slots:
+        for slot in places:
             yield from (replace(each, stage=number) for each in stage(slot, names))
-
-
-class _Names:
-    """What a function has names for: its variables, and the attributes of its class's layers."""
-
-    def __init__(self, function: ast.FunctionDef, around: ast.AST) -> None:
-        inner = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
-        called = {id(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
-        owners = {id(node.value) for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-        arguments = [each.arg for each in function.args.args]
-        stored = [node.id for node in inner if isinstance(node.ctx, ast.Store)]
-        self.own = arguments[0] if arguments[:1] in (["self"], ["cls"]) else ""
-        used = [node.id for node in inner if id(node) not in called and id(node) not in owners]
-        self.variables = [name for name in dict.fromkeys([*arguments, *stored, *used]) if name != self.own]
-        read = [node for node in ast.walk(around) if isinstance(node, ast.Attribute)]
-        of_own = [node.attr for node in read if self.own and _name_of(node.value) == self.own]
-        methods = [node.name for node in ast.walk(around) if isinstance(node, ast.FunctionDef)]
-        self.attributes = [name for name in dict.fromkeys(of_own) if name not in methods]
-
-    def others(self, node: ast.AST) -> Iterator[ast.expr]:
-        """Everything that may stand for this name or attribute."""
-        for name in self.variables:
-            if name != _name_of(node):
-                yield ast.Name(name, ast.Load())
-        for name in self.attributes:
-            if not (isinstance(node, ast.Attribute) and node.attr == name):
-                yield ast.Attribute(ast.Name(self.own, ast.Load()), name, ast.Load())
-
-
-def _name_of(node: ast.AST) -> str:
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _slots(tree: ast.AST) -> Iterator[Slot]:
-    for parent in ast.walk(tree):
-        for field, held in ast.iter_fields(parent):
-            if isinstance(held, ast.AST):
-                yield Slot(parent, field, None)
-            elif isinstance(held, list):
-                yield from (Slot(parent, field, i) for i, each in enumerate(held) if isinstance(each, ast.AST))
-
-
-def _beside(slot: Slot) -> bool:
-    """What is no part of a computation: annotations, decorators, arguments, what is called."""
-    return slot.field in ("annotation", "returns", "decorator_list", "args", "func", "ctx", "defaults") and not (
-        slot.field == "args" and isinstance(slot.parent, ast.Call)
-    )
-
-
-def shown(node: ast.AST) -> str:
-    """An expression as it is written, cut where it is long."""
-    text = " ".join(ast.unparse(node).split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def _edit(slot: Slot, new: Any, code: str, around: ast.AST, wrong: str = "", right: str = "") -> Edit:
-    line = getattr(slot.node, "lineno", getattr(slot.parent, "lineno", 0))
-    return Edit(slot, new, code, line, shown(around), wrong, right)
 
 
 # --- the stages ---------------------------------------------------------------------------------------------
 
 
-def _signs(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _signs(slot: Slot, names: Names) -> Iterator[Edit]:
     """Another operator, the two sides exchanged, a sign, parentheses."""
     node, around = slot.node, slot.parent
     for other in _OPERATORS.get(type(node), ()):
-        yield _edit(slot, other(), WRONG, around, _SIGNS[type(node)], _SIGNS[other])
+        if isinstance(around, ast.BinOp) and _is_nothing(other, around.right):
+            continue
+        yield edit(slot, other(), WRONG, around, _SIGNS[type(node)], _SIGNS[other])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
-        yield _edit(slot, node.operand, EXTRA, node, "not" if isinstance(node.op, ast.Not) else "the minus")
+        yield edit(slot, node.operand, EXTRA, node, "not" if isinstance(node.op, ast.Not) else "the minus")
     if not isinstance(node, ast.BinOp):
         return
+    if isinstance(node.right, ast.Constant) and not isinstance(node.op, ast.Pow):
+        yield edit(slot, node.left, EXTRA, node, f"{_SIGNS.get(type(node.op), '')} {shown(node.right)}")
     if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult):
         turned = ast.BinOp(node.right, node.op, node.left)
-        yield _edit(slot, turned, EXCHANGED, node, shown(node.left), shown(node.right))
+        yield edit(slot, turned, EXCHANGED, node, shown(node.left), shown(node.right))
     for nested in _regrouped(node):
-        yield _edit(slot, nested, FORMS, node)
+        yield edit(slot, nested, FORMS, node)
+
+
+def _is_nothing(operator: type[ast.AST], right: Any) -> bool:
+    """Whether an operation would leave its left side as it is: times or by 1, plus or minus 0.
+
+    Instead of `n * 1` it is said that the number is one too many.
+    """
+    number = right.value if isinstance(right, ast.Constant) else None
+    return (operator in (ast.Mult, ast.Div) and number == 1) or (operator in (ast.Add, ast.Sub) and number == 0)
 
 
 def _regrouped(node: ast.BinOp) -> Iterator[ast.BinOp]:
@@ -198,7 +107,7 @@ def _regrouped(node: ast.BinOp) -> Iterator[ast.BinOp]:
         yield ast.BinOp(inner.left, inner.op, ast.BinOp(inner.right, node.op, node.right))
 
 
-def _exchanged(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _exchanged(slot: Slot, names: Names) -> Iterator[Edit]:
     """Two entries of a tuple in each other's place, two axes, two keys or modes."""
     node = slot.node
     if isinstance(node, ast.Tuple | ast.List):
@@ -207,10 +116,10 @@ def _exchanged(slot: Slot, names: _Names) -> Iterator[Edit]:
         yield from _reordered(slot, node, lambda elements: ast.Call(node.func, elements, node.keywords), node.args)
     if isinstance(node, ast.IfExp):
         turned = ast.IfExp(node.test, node.orelse, node.body)
-        yield _edit(slot, turned, EXCHANGED, node, shown(node.body), shown(node.orelse))
+        yield edit(slot, turned, EXCHANGED, node, shown(node.body), shown(node.orelse))
     if isinstance(node, ast.Constant) and node.value in _WORDS:
         right = _WORDS[node.value]
-        yield _edit(slot, ast.Constant(right), WRONG, slot.parent, repr(node.value), repr(right))
+        yield edit(slot, ast.Constant(right), WRONG, slot.parent, repr(node.value), repr(right))
 
 
 def _reordered(slot: Slot, node: Any, made: Callable[[list], Any], elements: list | None = None) -> Iterator[Edit]:
@@ -221,26 +130,29 @@ def _reordered(slot: Slot, node: Any, made: Callable[[list], Any], elements: lis
         for order in permutations(elements):
             if list(order) != elements:
                 right = ", ".join(map(shown, order))
-                yield _edit(slot, made(list(order)), WRONG, node, ", ".join(map(shown, elements)), right)
+                yield edit(slot, made(list(order)), WRONG, node, ", ".join(map(shown, elements)), right)
         return
     for i, j in combinations(range(len(elements)), 2):
         turned = list(elements)
         turned[i], turned[j] = turned[j], turned[i]
-        yield _edit(slot, made(turned), EXCHANGED, node, shown(elements[i]), shown(elements[j]))
+        yield edit(slot, made(turned), EXCHANGED, node, shown(elements[i]), shown(elements[j]))
 
 
 def _called(node: ast.Call) -> str:
-    return node.func.attr if isinstance(node.func, ast.Attribute) else _name_of(node.func)
+    return node.func.attr if isinstance(node.func, ast.Attribute) else name_of(node.func)
 
 
-def _settings(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _settings(slot: Slot, names: Names) -> Iterator[Edit]:
     """Axes, keywords, numbers, and functions that are taken for one another."""
     node = slot.node
     if isinstance(node, ast.Call):
         yield from _of_call(slot, node)
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        beside = slot.parent if isinstance(slot.parent, ast.BinOp) and slot.field == "right" else None
         for value in _numbers(node.value):
-            yield _edit(slot, ast.Constant(value), WRONG, slot.parent, f"{node.value:g}", f"{value:g}")
+            if beside and _is_nothing(type(beside.op), ast.Constant(value)):
+                continue
+            yield edit(slot, ast.Constant(value), WRONG, slot.parent, f"{node.value:g}", f"{value:g}")
 
 
 def _numbers(value: float) -> list[float]:
@@ -252,7 +164,7 @@ def _of_call(slot: Slot, node: ast.Call) -> Iterator[Edit]:
     for other in _CALLS.get(_called(node), ()):
         if isinstance(node.func, ast.Attribute):
             func = ast.Attribute(node.func.value, other, ast.Load())
-            yield _edit(slot, ast.Call(func, node.args, node.keywords), WRONG, node, _called(node), other)
+            yield edit(slot, ast.Call(func, node.args, node.keywords), WRONG, node, _called(node), other)
     for index, keyword in enumerate(node.keywords):
         rest = node.keywords[:index] + node.keywords[index + 1 :]
         text = f"{keyword.arg}={shown(keyword.value)}"
@@ -260,59 +172,59 @@ def _of_call(slot: Slot, node: ast.Call) -> Iterator[Edit]:
             for axes in _axes():
                 if ast.unparse(axes) != ast.unparse(keyword.value):
                     new = ast.Call(node.func, node.args, [*rest, ast.keyword(keyword.arg, axes)])
-                    yield _edit(slot, new, WRONG, node, text, f"{keyword.arg}={shown(axes)}")
-        yield _edit(slot, ast.Call(node.func, node.args, rest), EXTRA, node, text)
+                    yield edit(slot, new, WRONG, node, text, f"{keyword.arg}={shown(axes)}")
+        yield edit(slot, ast.Call(node.func, node.args, rest), EXTRA, node, text)
     if _called(node) in ("sum", "mean", "var", "std"):
         given = {keyword.arg for keyword in node.keywords}
         added = [("axis", axes) for axes in _axes()] if not given & set(_AXES) else []
         added += [("keepdims", ast.Constant(True))] if "keepdims" not in given else []
         for name, value in added:
             new = ast.Call(node.func, node.args, [*node.keywords, ast.keyword(name, value)])
-            yield _edit(slot, new, MISSING, node, right=f"{name}={shown(value)}")
+            yield edit(slot, new, MISSING, node, right=f"{name}={shown(value)}")
 
 
 def _axes() -> list[ast.expr]:
     return [ast.parse(text, mode="eval").body for text in ("0", "1", "(0, 2, 3)", "(2, 3)")]
 
 
-def _names(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _names(slot: Slot, names: Names) -> Iterator[Edit]:
     """Another name of the function."""
     node = slot.node
     index = isinstance(node, ast.Constant) and isinstance(slot.parent, ast.Subscript | ast.Tuple | ast.Call)
     if not (_is_read(slot) or (index and isinstance(node.value, int))):
         return
     for other in names.others(node):
-        yield _edit(slot, other, WRONG, slot.parent, shown(node), shown(other))
+        yield edit(slot, other, WRONG, slot.parent, shown(node), shown(other))
 
 
 def _is_read(slot: Slot) -> bool:
     """Whether a variable or an attribute is read here, for itself and not for what it has."""
     node = slot.node
     if isinstance(slot.parent, ast.Attribute) and not isinstance(node, ast.Attribute):
-        return isinstance(slot.parent.ctx, ast.Load) and _name_of(node) not in ("np", "numpy", "torch", "self", "")
+        return isinstance(slot.parent.ctx, ast.Load) and name_of(node) not in ("np", "numpy", "torch", "self", "")
     return isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
 
 
-def _less(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _less(slot: Slot, names: Names) -> Iterator[Edit]:
     """A part that is one too many: one side of an operator, a call around it, a whole statement."""
     node = slot.node
     if isinstance(node, ast.BinOp):
         sign = _SIGNS.get(type(node.op), "**")
-        yield _edit(slot, node.left, EXTRA, node, f"{sign} {shown(node.right)}")
+        yield edit(slot, node.left, EXTRA, node, f"{sign} {shown(node.right)}")
         if not isinstance(node.op, ast.Pow):
-            yield _edit(slot, node.right, EXTRA, node, f"{shown(node.left)} {sign}")
+            yield edit(slot, node.right, EXTRA, node, f"{shown(node.left)} {sign}")
     if isinstance(node, ast.Call):
         if node.args and isinstance(node.func, ast.Attribute):
-            yield _edit(slot, node.args[0], EXTRA, node, _called(node))
+            yield edit(slot, node.args[0], EXTRA, node, _called(node))
         if isinstance(node.func, ast.Attribute):
-            yield _edit(slot, node.func.value, EXTRA, node, _called(node))
+            yield edit(slot, node.func.value, EXTRA, node, _called(node))
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-        yield _edit(slot, node.value, EXTRA, slot.parent, f"[{shown(node.slice)}]")
+        yield edit(slot, node.value, EXTRA, slot.parent, f"[{shown(node.slice)}]")
     if isinstance(node, ast.AugAssign | ast.Assign) and isinstance(slot.index, int):
-        yield _edit(slot, ast.Pass(), EXTRA, node, "this statement")
+        yield edit(slot, ast.Pass(), EXTRA, node, "this statement")
     if isinstance(node, ast.AugAssign):
         target = node.target
-        yield _edit(slot, ast.Assign([target], node.value), WRONG, node, f"{_SIGNS.get(type(node.op), '')}=", "=")
+        yield edit(slot, ast.Assign([target], node.value), WRONG, node, f"{_SIGNS.get(type(node.op), '')}=", "=")
 
 
 def _may_be_more(slot: Slot) -> bool:
@@ -323,21 +235,21 @@ def _may_be_more(slot: Slot) -> bool:
     return isinstance(node, ast.BinOp) or not isinstance(slot.parent, ast.keyword | ast.Tuple)
 
 
-def _more(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _more(slot: Slot, names: Names) -> Iterator[Edit]:
     """What is missing: a sign, one minus it, a root, a square, a sum over the rows."""
     node = slot.node
     if not _may_be_more(slot):
         return
-    yield _edit(slot, ast.UnaryOp(ast.USub(), node), MISSING, node, right="a minus")
-    yield _edit(slot, ast.BinOp(ast.Constant(1), ast.Sub(), node), MISSING, node, right="1 minus it")
+    yield edit(slot, ast.UnaryOp(ast.USub(), node), MISSING, node, right="a minus")
+    yield edit(slot, ast.BinOp(ast.Constant(1), ast.Sub(), node), MISSING, node, right="1 minus it")
     for power, word in ((2, "the square"), (0.5, "the root"), (-1, "one over it")):
-        yield _edit(slot, ast.BinOp(node, ast.Pow(), ast.Constant(power)), MISSING, node, right=word)
+        yield edit(slot, ast.BinOp(node, ast.Pow(), ast.Constant(power)), MISSING, node, right=word)
     for name in ("sum", "mean"):
         call = ast.Call(ast.Attribute(node, name, ast.Load()), [ast.Constant(0)], [])
-        yield _edit(slot, call, MISSING, node, right=f"the {name} over the rows")
+        yield edit(slot, call, MISSING, node, right=f"the {name} over the rows")
 
 
-def _with_names(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _with_names(slot: Slot, names: Names) -> Iterator[Edit]:
     """A factor or a term that is missing, by its name."""
     node = slot.node
     if not (_may_be_more(slot) or (isinstance(node, ast.Constant) and isinstance(slot.parent, ast.BinOp))):
@@ -345,24 +257,24 @@ def _with_names(slot: Slot, names: _Names) -> Iterator[Edit]:
     for other in names.others(node):
         for operator in (ast.Mult, ast.Div, ast.Sub, ast.Add):
             new = ast.BinOp(node, operator(), other)
-            yield _edit(slot, new, MISSING, node, right=f"{_SIGNS[operator]} {shown(other)}")
+            yield edit(slot, new, MISSING, node, right=f"{_SIGNS[operator]} {shown(other)}")
         for operator in (ast.Sub, ast.Div):
             new = ast.BinOp(other, operator(), node)
-            yield _edit(slot, new, MISSING, node, right=f"{shown(other)} {_SIGNS[operator]}")
+            yield edit(slot, new, MISSING, node, right=f"{shown(other)} {_SIGNS[operator]}")
 
 
-def _names_of_tuples(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _names_of_tuples(slot: Slot, names: Names) -> Iterator[Edit]:
     """Another name in a cache or among results."""
     if isinstance(slot.parent, ast.Tuple | ast.List | ast.Dict):
         yield from _names(slot, names)
 
 
-def _for_parts(slot: Slot, names: _Names) -> Iterator[Edit]:
+def _for_parts(slot: Slot, names: Names) -> Iterator[Edit]:
     """A name in the place of a whole expression."""
     if isinstance(slot.node, ast.BinOp | ast.Call) and _may_be_more(slot):
         for other in names.others(slot.node):
-            yield _edit(slot, other, WRONG, slot.node, shown(slot.node), shown(other))
+            yield edit(slot, other, WRONG, slot.node, shown(slot.node), shown(other))
 
 
-_STAGES: Sequence[Callable[[Slot, _Names], Iterator[Edit]]]
+_STAGES: Sequence[Callable[[Slot, Names], Iterator[Edit]]]
 _STAGES = (_signs, _exchanged, _names_of_tuples, _settings, _names, _less, _more, _for_parts, _with_names)

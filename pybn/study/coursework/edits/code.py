@@ -17,7 +17,8 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from pybn.study.adapters.layers import Adapted, Function
-from pybn.study.coursework.edits.changes import Edit, edits
+from pybn.study.coursework.edits.changes import edits
+from pybn.study.coursework.edits.places import Edit
 from pybn.study.coursework.student.sandbox import is_own
 
 MOST = 40  # functions of one file that are looked at

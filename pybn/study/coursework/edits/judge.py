@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pybn.study.coursework.edits.changes import Edit
 from pybn.study.coursework.edits.code import Text, holds, own_functions, run_by, texts
+from pybn.study.coursework.edits.places import Edit
 from pybn.study.coursework.images.axes import ROWS, close, images
 from pybn.study.coursework.output.fit import SINGLE, agree
 from pybn.study.coursework.output.training import PROBES

@@ -218,6 +218,7 @@ _AVERAGES: _Slips = {
     ("mistake", "averages", _AVERAGE): {
         "momentum-swapped": "momentum counts the other way round in {name}: it multiplies the new (PyTorch's sense)",
         "momentum-fixed": "{name} {do} not follow the momentum that is handed over: {keep:.4g} is always kept",
+        "momentum-ignored": "{name} are plain means over all batches so far, whatever momentum is set",
         "momentum-rule": "{name} keep{s} {keep:.4g} of the old average and take{s} {take:.4g} of the new statistic",
         "averages-keep-apart": "{name} do not keep alike: {keep:.4g} of the old mean, {take:.4g} of the old variance",
         "averages-never-updated": "{name} {are} never updated, or not stored where test mode finds {it}",

@@ -121,6 +121,11 @@ class Student:
         return bool(getattr(self.functions.get("forward"), "counts_the_new", False))
 
     @property
+    def keeps_momentum(self) -> bool:
+        """Whether a class has a momentum that was set, and read back."""
+        return bool(getattr(self.functions.get("forward"), "keeps_momentum", False))
+
+    @property
     def rule(self) -> dict[str, bool]:
         """How a step must move the averages, by the convention asked for, or the class's own."""
         pytorch = self.convention == "pytorch" or (self.convention is None and self.counts_the_new)
