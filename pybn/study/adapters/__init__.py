@@ -136,12 +136,14 @@ def _lost_images(layer: type, flat: Adapted, given: Mapping[str, Any]) -> Adapte
     """The class on images, where test mode takes them, channel by channel, and training is not met on them.
 
     Nobody's rows of features are channels in second place by chance: these are judged.  In last place NumPy broadcasts
-    whatever there is, so a class that counts axes may mean images, and may not: they are not judged.
+    whatever there is, so a class that counts axes may mean images, and may not: they are not judged.  One that trains
+    on (n, t, c) counts them for that.
     """
     given = {**given, "names": flat.names}  # with what was found by trying
-    if flat.tests_images(channels_last=False):
+    if flat.treats_as_rows((2, 4, 3), training=False, axis=1):
         return Adapted(layer, dims=4, **given)
-    if _counts_axes(layer) and flat.tests_images(channels_last=True):
+    sequences = flat.treats_as_rows((4, 6), training=True)
+    if _counts_axes(layer) and not sequences and flat.treats_as_rows((2, 4, 3), training=False):
         lost = Adapted(layer, dims=4, channels_last=True, **given)
         lost.leave_images_open()
         return lost

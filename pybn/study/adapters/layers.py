@@ -45,23 +45,21 @@ class Adapted(MetWithGradients):
         self._store(layer, before, bn_param)
         return self._course_out(run.out), run
 
-    def tests_images(self, *, channels_last: bool) -> bool:
-        """Whether test mode normalizes images as it does rows, each channel by its own averages."""
+    def treats_as_rows(self, shape: tuple[int, ...], *, training: bool, axis: int = -1) -> bool:
+        """Whether an array whose other axes have this shape is normalized as its rows are, each feature apart."""
         if self.runner is None or self.roles.missing("gamma", "beta", *KEYS) or not self.works:
             return False
         rows, values = batch(), np.linspace(1.0, 2.0, FEATURES)
-        images = rows.reshape(2, 4, 3, FEATURES)
-        images = images if channels_last else images.transpose(0, 3, 1, 2)
+        arranged = np.moveaxis(rows.reshape(*shape, FEATURES), -1, axis)
         try:
             layer = self._made(rows, values, -values, {}, {"running_mean": values, "running_var": values})
             self._write(layer, {"gamma": values, "beta": -values})
-            own, its = (as_array(self.runner.forward(layer, each, False).out) for each in (rows, images))
-        except Exception:  # it takes no images, or whatever else their code does with them
+            own, its = (as_array(self.runner.forward(layer, each, training).out) for each in (rows, arranged))
+        except Exception:  # it takes no such array, or whatever else their code does with it
             return False
-        if own is None or its is None or own.shape != rows.shape or its.shape != images.shape:
+        if own is None or its is None or own.shape != rows.shape or its.shape != arranged.shape:
             return False
-        its = its if channels_last else its.transpose(0, 2, 3, 1)
-        return np.allclose(its.reshape(own.shape), own, rtol=1e-5, atol=1e-6)
+        return np.allclose(np.moveaxis(its, axis, -1).reshape(own.shape), own, rtol=1e-5, atol=1e-6)
 
     def leave_images_open(self) -> None:
         """Have the 4-D pair not judged, where nobody knows whether images are meant."""

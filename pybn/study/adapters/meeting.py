@@ -292,9 +292,8 @@ class Met:
 
     @property
     def takes_momentum(self) -> bool:
-        """Whether a momentum is set: in a place, by the constructor, or at each call."""
-        arguments = self.runner.arguments if self.runner else {}
-        return "momentum" in self.roles.places or "momentum" in self.maker.takes or "momentum" in arguments
+        """Whether the constructor or each call asks for a momentum; forward may write to a place as it likes."""
+        return "momentum" in self.maker.takes or bool(self.runner and "momentum" in self.runner.arguments)
 
     def held_below(self, role: str, bound: float) -> bool:
         """Whether a setting that no constructor takes stands in a new layer between 0 and a bound."""

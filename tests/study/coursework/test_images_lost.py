@@ -94,6 +94,13 @@ def test_channels_in_last_place_may_be_meant_or_not(line):
     assert "whether they are meant is not" in report.text
 
 
+def test_who_counts_axes_for_sequences_is_not_asked():
+    text = LAST.replace("LINE", "axes = 0 if x.ndim == 2 else (0, 1)")
+    text = text.replace("x.mean(0), x.var(0)", "x.mean(axes), x.var(axes)")
+    report = check_batch_norm(last_class(text))
+    assert report.ok, report.text
+
+
 @pytest.mark.parametrize("line", ["self.dim = x.shape[1]", "x = x.reshape((-1, x.shape[-1])) if len(x) < 0 else x"])
 def test_who_does_not_count_axes_is_not_asked(line):
     report = check_batch_norm(last_class(LAST.replace("LINE", line)))

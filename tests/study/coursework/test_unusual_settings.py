@@ -172,7 +172,8 @@ def test_a_mode_that_lasts_as_long_as_a_with(name, trains, told):
 
 
 def test_a_momentum_that_is_set_and_ignored():
-    text = PLAIN.replace("self.momentum, self.eps = rate, tiny", "self.momentum, self.eps, self.seen = rate, tiny, 0")
+    text = PLAIN.replace("rate", "momentum")
+    text = text.replace("self.eps = momentum, tiny", "self.eps, self.seen = momentum, tiny, 0")
     text = text.replace("        if training:\n", "        if training:\n            self.seen += 1\n", 1)
     text = text.replace("self.momentum * self.", "(1 - 1 / self.seen) * self.").replace(
         "(1 - self.momentum)", "1 / self.seen"
