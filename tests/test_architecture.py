@@ -99,6 +99,7 @@ FLOORS = {
         "pybn.study.fold",
         "pybn.study.adapters.names",
         "pybn.study.adapters.places",
+        "pybn.study.adapters.own_tensors",
         "pybn.study.adapters.not_judged",
         "pybn.study.adapters.modes",
         "pybn.study.adapters.making",
