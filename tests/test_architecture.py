@@ -151,6 +151,8 @@ FLOORS = {
         "pybn.study.coursework.edits.places",
         "pybn.study.coursework.edits.changes",
         "pybn.study.coursework.edits.code",
+        "pybn.study.coursework.edits.trials",
+        "pybn.study.coursework.edits.search",
         "pybn.study.coursework.edits.judge",
         "pybn.study.coursework.edits",
         "pybn.study.coursework.report.examples",
