@@ -39,6 +39,7 @@ FLOORS = {
         "pybn.framework.losses",
         "pybn.framework.metrics",
         "pybn.framework.schedules",
+        "pybn.framework.packs",
         "pybn.framework.optimizers",
         "pybn.framework.datasets",
         "pybn.framework.train",
