@@ -111,6 +111,7 @@ FLOORS = {
         "pybn.study.adapters.found_gradients",
         "pybn.study.adapters.trying",
         "pybn.study.adapters.functions",
+        "pybn.study.adapters.blaming",
         "pybn.study.adapters.meeting",
         "pybn.study.adapters.settings",
         "pybn.study.adapters.gradients",

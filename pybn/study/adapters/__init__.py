@@ -133,6 +133,9 @@ def from_class(
         spatial = Adapted(layer, dims=4, **given)
         return CourseFunctions(*_pair(flat), None, *_pair(spatial, ("spatial",), ("spatial",)))
     of_images = _met_with_images(layer, given) if acquainted and images is None else None
+    exchanged = acquainted and flat.works and not flat.rows_meet()  # what stands for training takes any rank then
+    if of_images and exchanged and (of_images.raises_in_test() or not _speaks_of_images(layer)):
+        return CourseFunctions(*_pair(flat))
     if of_images and not flat.works:
         return _of_images(of_images)
     if of_images and of_images.channels_last and of_images.raises_backward:

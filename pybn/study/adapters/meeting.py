@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import trying
+from pybn.study.adapters.blaming import AROUND, blamed
 from pybn.study.adapters.debiased import Debiased
 from pybn.study.adapters.making import Maker, NotMade, has_setup, required, uses_torch
 from pybn.study.adapters.modes import Mode, Override, find_mode
@@ -22,7 +23,6 @@ from pybn.study.adapters.places import (
     Place,
     arrays_of,
     get,
-    members,
     parsed,
     put,
     switches_of,
@@ -30,8 +30,6 @@ from pybn.study.adapters.places import (
 )
 from pybn.study.adapters.roles import COUNT, FEATURES, NUMBERS, Roles, batch, find_roles
 from pybn.study.adapters.running import TO_LAST, Runner, method, names_of, settings_of
-
-AROUND = "hand in functions (x, gamma, beta, bn_param) and (dout, cache) around the layer"
 
 
 class Met:
@@ -87,7 +85,8 @@ class Met:
             raise
         except Exception as error:
             if not self._set_up_by_methods() and not self._wrapped_in_own_tensor(made):
-                self._blame(error)
+                if record := blamed(self.kind, self._fresh(), error):
+                    self._record(*record)
                 return
             made = self.maker.make(FEATURES, {})
         self.works = True
@@ -127,11 +126,22 @@ class Met:
             and all(np.corrcoef(own, its)[0, 1] > 0.999 for own, its in zip(batch().T, out.T, strict=True))
         )
         self.roles = find_roles(self._trial, made, self.names)
+        if self.roles.missing("running_mean", "running_var") and self._modes_exchanged():
+            self.roles = find_roles(lambda settings, training: self._trial(settings, not training), made, self.names)
         for role in self.runner.arguments:
             self.roles.places.pop(role, None)
         for role in NUMBERS:
             if role in self.maker.takes and role in self.roles.places and self._derived(role):
                 del self.roles.places[role]  # 1 - momentum, say: the constructor sets it
+
+    def _modes_exchanged(self) -> bool:
+        """Whether rows depend on each other in test mode, and not in training: averages show the other way round."""
+        assert self.runner is not None
+        mode = self.runner.mode
+        try:
+            return bool(mode.ways) and not self._outputs(mode, True)[1] and self._outputs(mode, False)[1]
+        except Exception:  # what does not run in test mode is told when it is judged
+            return False
 
     def _derived(self, role: str) -> bool:
         """Whether a place follows what the constructor is handed, and holds something else."""
@@ -206,7 +216,7 @@ class Met:
                 if self.mode in [*(name.removesuffix("=") for name in each.ways), each.within[0]]
             ]
         before = self.runner.mode
-        found = trying.find_by_trying(switches, self._outputs)
+        found = trying.find_by_trying(switches, self._outputs) or trying.find_by_trying(switches, self._outputs_of_any)
         self.runner.mode = found or before
         if worded and not found:
             reason = f"mode={self.mode!r} was set, and training and test mode came out the same"
@@ -214,11 +224,26 @@ class Met:
 
     def _outputs(self, mode: Mode, training: bool) -> tuple[np.ndarray, bool, frozenset[Place]]:
         """The output under a mode, whether its rows depend on each other, and the arrays that forward has written."""
+        return self._outputs_from(self._fresh, mode, training)
+
+    def _outputs_of_any(self, mode: Mode, training: bool) -> tuple[np.ndarray, bool, frozenset[Place]]:
+        """The same of a layer whose arrays hold no zeros: x does not count where beta stands for gamma."""
+        return self._outputs_from(self._stirred, mode, training)
+
+    def _stirred(self) -> Any:
+        layer = self._fresh()
+        for at, place in enumerate(arrays_of(layer, FEATURES)):
+            put(layer, place, np.linspace(1.0, 2.0, FEATURES) + 0.1 * at)
+        return layer
+
+    def _outputs_from(
+        self, make: Callable[[], Any], mode: Mode, training: bool
+    ) -> tuple[np.ndarray, bool, frozenset[Place]]:
         assert self.runner is not None
         self.runner.mode = mode
         rows = batch()
         other = np.concatenate([rows[:1], rows[1:] * 1.7 + 0.3])
-        layer = self._fresh()
+        layer = make()
         before = arrays_of(layer, FEATURES)
         one, two = (self._rows(self.runner.forward(layer, self._shaped(each), training).out) for each in (rows, other))
         left = frozenset(written(before, arrays_of(layer, FEATURES)))
@@ -248,30 +273,6 @@ class Met:
             else:
                 return True
         return False
-
-    def _blame(self, error: Exception) -> None:
-        """A forward that does not run is the student's, but where it waits for methods or for arrays of its own."""
-        if isinstance(error, AttributeError) and has_setup(self.kind):
-            methods = [name for name in NAMES["setup"] if callable(getattr(self.kind, name, None))]
-            reason = f"forward raises {type(error).__name__}: {error}; the class has {', '.join(methods)}"
-            self._record("construction", reason, "build=lambda features: the layer, ready for its first batch")
-        elif (own := self._own_type(error)) is not None:
-            reason = (
-                f"forward does not take arrays: {own[0]} is a {own[1]} of the file ({type(error).__name__}: {error})"
-            )
-            self._record("call", reason, AROUND)
-        elif isinstance(error, AttributeError) and str(error).startswith(("'numpy.ndarray'", "'Tensor'")):
-            reason = f"forward wants x to be more than an array: {error}"
-            self._record("call", reason, AROUND)
-
-    def _own_type(self, error: Exception) -> tuple[str, str] | None:
-        """An attribute of a class of the same file that this error names: forward counts on x being one as well."""
-        layer = self._fresh()
-        for name, held in members(layer).items():
-            kind = type(held)
-            if kind.__module__ == self.kind.__module__ and f"'{kind.__name__}'" in str(error):
-                return str(name), kind.__name__
-        return None
 
     def _turn_columns(self, made: Any) -> None:
         """Parameters of shape (d, 1): examples are columns."""

@@ -64,6 +64,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 # What a flag is called: true in training, true in test mode, or a word.
 POSITIVE: tuple[str, ...] = ("training", "train", "is_training", "is_train", "istraining", "istrain", "train_flg")
 POSITIVE += ("train_flag", "train_mode", "training_mode", "training_phase", "in_training", "trainmode")
+POSITIVE += ("learning", "learn", "is_learning", "learning_mode")
 NEGATIVE: tuple[str, ...] = ("eval", "evaluation", "is_test", "test", "testing", "is_eval", "eval_mode", "test_mode")
 NEGATIVE += ("inference", "infer", "is_inference", "predict", "test_flg", "is_testing", "test_time")
 NEGATIVE += (
@@ -93,6 +94,10 @@ def means(name: object, role: str) -> bool:
 
 
 def kin(gradient: object, parameter: object) -> bool:
-    """Whether a gradient's name says whose it is: d_weight, weight_grad; weight itself; any name around a long one."""
+    """Whether a gradient's name says whose it is: d_weight, weight_grad; weight itself; any name around a long one.
+
+    A name of two letters stands in too many others, but for one that is written in characters of more than a letter.
+    """
     own, its = bare(parameter), bare(gradient)
-    return bool(own) and (its == own or its in _gradients((own,)) or (len(own) > 2 and own in its))
+    long = len(own) > 2 or (len(own) == 2 and not own.isascii())
+    return bool(own) and (its == own or its in _gradients((own,)) or (long and own in its))

@@ -81,6 +81,7 @@ def find_roles(trial: Trial, made: Any, named: Mapping[str, str]) -> Roles:
         if role not in roles.places and place is not None and place not in roles.places.values():
             roles.places[role] = place
     _parameters(trial, layer, roles, named)
+    _as_they_start(made, roles, named)
     if "gamma" in roles.places:
         roles.base = _base(trial, roles.places["gamma"])
     _averages(trial, layer, roles)
@@ -123,6 +124,20 @@ def _parameters(trial: Trial, layer: Any, roles: Roles, named: Mapping[str, str]
         found = [each for each in arrays_of(layer, FEATURES) if each not in taken and effect(each) == does]
         if found:
             roles.places[role] = min(found, key=len)
+
+
+def _as_they_start(made: Any, roles: Roles, named: Mapping[str, str]) -> None:
+    """What starts at ones is gamma, and what starts at zeros beta, whatever forward does with the two.
+
+    That they are exchanged there is the slip then.  Names that say which is which are believed.
+    """
+    gamma, beta = (roles.places.get(role) for role in ("gamma", "beta"))
+    told = any(role in named or by_name(made, role) for role in ("gamma", "beta"))
+    if gamma is None or beta is None or told:
+        return
+    starts = [as_array(get(made, place)) for place in (gamma, beta)]
+    if all(each is not None and np.all(each == start) for each, start in zip(starts, (0, 1), strict=True)):
+        roles.places["gamma"], roles.places["beta"] = beta, gamma
 
 
 def _effect(trial: Trial, place: Place) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters.blaming import AROUND
 from pybn.study.adapters.debiased import MANY, STEPS, Debiased, after_steps, corrected_pairs, counts_of
-from pybn.study.adapters.meeting import AROUND, Met
+from pybn.study.adapters.meeting import Met
 from pybn.study.adapters.modes import codes_of
 from pybn.study.adapters.names import NAMES
 from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, shown, switches_of
@@ -171,7 +172,7 @@ class MetWithSettings(Met):
         takes = ", ".join(names_of(self._call(layer)))
         has = f"{name} takes {takes}; switches of the layer: {switches_of(layer)}"
         reason = f"no way found to ask for test mode: {has}"
-        setting = "phase" if self._uses_averages() or not self._rows_meet() else "mode"
+        setting = "phase" if self._uses_averages() or not self.rows_meet() else "mode"
         self._record(setting, reason, "mode='a parameter, attribute or method', or mode=a function (layer, training)")
 
     def _check_what_stays(self) -> None:
@@ -262,10 +263,18 @@ class MetWithSettings(Met):
         trained, tested = (self._trial(settings, training)[0] for training in (True, False))
         return not np.allclose(trained, tested, rtol=1e-3)
 
-    def _rows_meet(self) -> bool:
+    def rows_meet(self) -> bool:
         """Whether a row's result depends on the others, as in training; else it may be in test mode all the time."""
         assert self.runner is not None
         return self._outputs(self.runner.mode, True)[1]
+
+    def raises_in_test(self) -> bool:
+        """Whether test mode does not run on the trial's batch."""
+        try:
+            self._trial({}, False)
+        except Exception:  # whatever of theirs
+            return True
+        return False
 
     def _uses_averages(self) -> bool:
         """Whether a layer that is told nothing normalizes with its averages, as if in test mode."""
