@@ -45,6 +45,8 @@ cdef struct Rows:
     Py_ssize_t keep_stride
     Half half                   # they are of 16 bits
     Ahead ahead                 # what is fetched of those behind them
+    double share                # of a lane's squares, that four rows may have, as in `peaks`; 0: whatever they have
+    void* peaks                 # where there is one: for each lane the most that four rows had
 
 ctypedef enum Kind:
     PLAIN
@@ -63,12 +65,15 @@ cdef inline Rows plain_rows(Py_ssize_t number, Py_ssize_t stride) noexcept nogil
     rows.keep_stride = 0
     rows.half = NEITHER
     rows.ahead = NEXT_ROWS if 8 * stride <= NEAR else NOTHING
+    rows.share = 0
+    rows.peaks = NULL
     return rows
 
 
 cdef inline Rows rows_of(const Call* call, Py_ssize_t number, Py_ssize_t stride, const real* any) noexcept nogil:
     """Some rows of x, so many elements apart."""
     cdef Rows rows = plain_rows(number, stride * sizeof(real))
+    rows.share = share_of_rows(call)
     if call.by_rows and bytes_in(call) >= FETCHED_FROM:
         rows.ahead = FAR_ROWS
     if real is float:
@@ -132,10 +137,11 @@ cdef inline vector real_ones(const vector* dy, Py_ssize_t j, const unsigned char
 
 cdef inline void sum_columns(
     const Rows* rows, const vector* x, Py_ssize_t columns, const vector* shift, vector* s, vector* q, Kind kind,
-    Ahead ahead
+    Ahead ahead, bint watched
 ) noexcept nogil:
     """s += sum of x - shift, q += sum of (x - shift)^2, eight rows at a time: fewer additions, and shorter chains."""
-    cdef vector c, d0, d1, d2, d3, d4, d5, d6, d7
+    cdef vector c, d0, d1, d2, d3, d4, d5, d6, d7, first, second
+    cdef vector* peaks = <vector*> rows.peaks
     cdef const vector* x0
     cdef const vector* x1
     cdef const vector* x2
@@ -171,9 +177,11 @@ cdef inline void sum_columns(
             d6 = difference(x6, j, c, keep_of(row + 6, rows, kind), kind)
             d7 = difference(x7, j, c, keep_of(row + 7, rows, kind), kind)
             s[j] = s[j] + (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7)))
-            q[j] = q[j] + (
-                ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
-            )
+            first = (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            second = (d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)
+            q[j] = q[j] + (first + second)
+            if watched:
+                peaks[j] = most(peaks[j], most(first, second))
         row += 8
     if row + 4 <= rows.number:
         x0 = row_of(x, row, rows, kind)
@@ -186,7 +194,10 @@ cdef inline void sum_columns(
             d2 = difference(x2, j, shift[j], keep_of(row + 2, rows, kind), kind)
             d3 = difference(x3, j, shift[j], keep_of(row + 3, rows, kind), kind)
             s[j] = s[j] + ((d0 + d1) + (d2 + d3))
-            q[j] = q[j] + ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3))
+            first = (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            q[j] = q[j] + first
+            if watched:
+                peaks[j] = most(peaks[j], first)
         row += 4
     while row < rows.number:
         x0 = row_of(x, row, rows, kind)
@@ -194,6 +205,8 @@ cdef inline void sum_columns(
             d0 = difference(x0, j, shift[j], keep_of(row, rows, kind), kind)
             s[j] = s[j] + d0
             q[j] = q[j] + d0 * d0
+            if watched:
+                peaks[j] = most(peaks[j], d0 * d0)
         row += 1
 
 
@@ -257,7 +270,10 @@ cdef inline void sum_kind(
     Kind kind, Ahead ahead
 ) noexcept nogil:
     if dy == NULL:
-        sum_columns(rows, x, columns, shift, s, q, kind, ahead)
+        if rows.share == 0:
+            sum_columns(rows, x, columns, shift, s, q, kind, ahead, False)
+        else:
+            sum_columns(rows, x, columns, shift, s, q, kind, ahead, True)
     else:
         sum_gradient_columns(rows, x, dy, columns, shift, s, q, kind, ahead)
 
@@ -344,11 +360,15 @@ cdef void sum_rows(
     check_range(last, vector_lanes, lanes)
     memset(s, 0, (lanes + vector_lanes) * sizeof(real))
     memset(q, 0, (lanes + vector_lanes) * sizeof(real))
+    if rows.share > 0:
+        memset(rows.peaks, 0, (lanes + vector_lanes) * sizeof(real))
     sum_lanes(rows, x, dy, whole, shift, s, q)
     if rest:
         # The last whole vector of the row, whose first lanes are known already.
         if ends.keep != NULL:
             ends.keep += last
+        if rows.share > 0:
+            ends.peaks = <real*> ends.peaks + whole
         sum_lanes(
             &ends, lanes_behind(rows, x, last), lanes_behind(rows, dy, last), vector_lanes, shift + last, s + whole,
             q + whole
@@ -356,6 +376,8 @@ cdef void sum_rows(
         for i in range(whole, lanes):
             s[i] = s[i + whole - last]
             q[i] = q[i + whole - last]
+            if rows.share > 0:
+                (<real*> rows.peaks)[i] = (<real*> rows.peaks)[i + whole - last]
 
 
 cdef void add_rows(
@@ -365,15 +387,22 @@ cdef void add_rows(
     """Add at most ROWS rows of a vector to TILE + SPARE lanes to the sums of the `wanted` first of these lanes."""
     cdef real s_room[TILE + 4 * SPARE]
     cdef real q_room[TILE + 4 * SPARE]
+    cdef real peaks_room[TILE + 4 * SPARE]
     cdef real* s = <real*> next_line(s_room)
     cdef real* q = <real*> next_line(q_room)
+    cdef real* peaks = <real*> next_line(peaks_room)
+    cdef Rows watched = rows[0]
     check_range(0, rows.number, ROWS)
     check_range(0, wanted, lanes)
     check_range(s - <real*> s_room, lanes + SPARE, TILE + 4 * SPARE)
     check_range(q - <real*> q_room, lanes + SPARE, TILE + 4 * SPARE)
-    sum_rows(rows, x, dy, lanes, shift, s, q)
+    check_range(peaks - <real*> peaks_room, lanes + SPARE, TILE + 4 * SPARE)
+    watched.peaks = peaks
+    sum_rows(&watched, x, dy, lanes, shift, s, q)
     flush(<const real*> s, wanted, sums, sums + 2 * width)
     flush(<const real*> q, wanted, sums + width, sums + 3 * width)
+    if rows.share > 0 and any_above(<const real*> peaks, <const real*> q, lanes, rows.share):
+        strike(<const real*> peaks, wanted, rows.share, sums + width)
 
 
 cdef inline bint flows_in(const Call* call, Py_ssize_t stride, Py_ssize_t lanes, real any) noexcept nogil:
@@ -420,6 +449,7 @@ cdef void add_narrow(
     cdef Py_ssize_t row, at
     check_range(0, number, ROWS)
     check_range(0, lanes, SPARE)
+    rows.share = share_of_rows(call)
     memset(values, 0, sizeof(values))
     memset(cotangents, 0, sizeof(cotangents))
     memset(shifts, 0, sizeof(shifts))
@@ -470,6 +500,7 @@ cdef void add_real_rows(
     check_range(start // call.features, number, call.outer)
     check_range(start % call.features, lanes, call.features)
     rows.at = at
+    rows.share = share_of_rows(call)
     for row in range(number):
         check_range(rows.number, 1, ROWS)
         at[rows.number] = row * call.features * sizeof(real)
