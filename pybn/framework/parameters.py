@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 from pybn.arguments import BOOLEAN
 
 Choice = TypeVar("Choice")
+_NUMBER = (int, float, np.number)  # a tuple: `int | float` would be made anew at each call
 
 
 class MisspeltParameterWarning(UserWarning):
@@ -37,7 +39,7 @@ def chosen(key: str, value: Any, known: Mapping[str, Choice]) -> Choice:
 
 def number(name: str, value: Any) -> Any:
     """`value`, which must be a number; TypeError, by name, for anything else, an array of one among it."""
-    if isinstance(value, BOOLEAN) or not isinstance(value, int | float | np.number):
+    if isinstance(value, BOOLEAN) or not isinstance(value, _NUMBER):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return value
 
@@ -51,7 +53,7 @@ def whole_number(name: str, value: Any) -> Any:
 
 def not_negative(name: str, value: Any) -> Any:
     """`value`, which must be a finite number of 0 or more; TypeError or ValueError, by name, for anything else."""
-    if not number(name, value) >= 0 or not np.isfinite(value):
+    if not 0 <= number(name, value) < math.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
     return value
 

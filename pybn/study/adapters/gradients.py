@@ -26,6 +26,9 @@ class MetWithGradients(MetWithSettings):
     def _check_gradients(self) -> None:
         """One backward, and where its gradients are."""
         assert self.runner is not None
+        if self.runner.tensor and not self.has_own_backward():
+            self._meet_own_tensors()
+            return
         if not self.has_own_backward() and not self._backward_by_trying():
             return
         layer = self._fresh()
@@ -59,6 +62,18 @@ class MetWithGradients(MetWithSettings):
         if missing and not self._by_difference(layer, before):
             self.unread.update(missing)
             self._record("gradients", *self._looked_for(missing, layer))
+
+    def _meet_own_tensors(self) -> None:
+        """How the file's own tensors give gradients, if they do."""
+        assert self.runner is not None
+        runner, tensor = self.runner, self.runner.tensor
+        assert tensor is not None
+
+        def make() -> tuple[Any, Any]:
+            run = runner.forward(self._fresh(), self._shaped(batch()), True)
+            return run.out, run.x
+
+        self.differentiates = tensor.learn_backward(make, runner.laid(self._shaped(batch(3))))
 
     def _backward_by_trying(self) -> bool:
         """A backward that no name tells, by what it does: what it gives is proportional to what it is handed."""
@@ -138,6 +153,7 @@ class MetWithGradients(MetWithSettings):
         return self.learns
 
     suspected = False  # a method may be the backward
+    differentiates = False  # the file's own tensors give gradients
     raises_backward = False  # on the trial's batch
     learns = False
     rate: Place | None = None  # where the layer keeps the learning rate of its own steps
@@ -161,4 +177,5 @@ class MetWithGradients(MetWithSettings):
 
     def has_backward(self) -> bool:
         """Whether there are gradients at all."""
-        return self.has_own_backward() or self.suspected or (self.runner is not None and self.runner.torch)
+        torch = self.runner is not None and self.runner.torch
+        return self.has_own_backward() or self.suspected or self.differentiates or torch

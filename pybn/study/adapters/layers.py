@@ -11,6 +11,7 @@ from pybn.study.adapters.gradients import MetWithGradients
 from pybn.study.adapters.making import NotMade
 from pybn.study.adapters.names import NAMES, bare
 from pybn.study.adapters.not_judged import NotJudged
+from pybn.study.adapters.own_tensors import holders, without_gradient
 from pybn.study.adapters.places import Place, as_array, get, is_tensor, parsed, put
 from pybn.study.adapters.roles import FEATURES, batch
 from pybn.study.adapters.running import USUAL, Run
@@ -148,11 +149,13 @@ class Adapted(MetWithGradients):
         assert self.runner is not None
         if self.suspected:
             raise NotMade("; ".join(reason for _, reason, _ in self.records))
-        if not self.has_own_backward():
+        if not self.has_own_backward() and not self.differentiates:
             return self._autograd(dout, run)
         if run.used:
             run = self._again(run)
         run.used = True
+        if self.differentiates:
+            return self._own_autograd(dout, run)
         self._clear(run.layer)
         if self.learns:
             self.set_rate(run.layer)
@@ -223,6 +226,16 @@ class Adapted(MetWithGradients):
         dx = found.pop(0)
         gradients = [found.pop(0) if each is not None and each.requires_grad else None for each in held]
         return self.runner.plain(dx), *self._like_parameters(run.layer, *gradients)
+
+    def _own_autograd(self, dout: np.ndarray, run: Run) -> Any:
+        """By the file's own tensors; every backward has a forward of its own, as what they leave adds up."""
+        assert self.runner is not None
+        assert self.runner.tensor is not None
+        parameters = holders(run.layer, {role: self.roles.places.get(role) for role in ("gamma", "beta")})
+        without_gradient(parameters)
+        found = self.runner.tensor.gradients(run.out, run.x, self.runner.laid(dout), parameters)
+        gradients = [found.get(role) for role in ("gamma", "beta")]
+        return self.runner.plain(found["dx"]), *self._like_parameters(run.layer, *gradients)
 
 
 def _number(held: Any) -> np.ndarray | None:

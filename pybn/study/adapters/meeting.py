@@ -16,6 +16,7 @@ from pybn.study.adapters import trying
 from pybn.study.adapters.making import Maker, NotMade, has_setup, required, uses_torch
 from pybn.study.adapters.modes import Mode, Override, find_mode
 from pybn.study.adapters.names import NAMES
+from pybn.study.adapters.own_tensors import own_tensors
 from pybn.study.adapters.places import (
     Place,
     arrays_of,
@@ -83,7 +84,7 @@ class Met:
         except NotMade:
             raise
         except Exception as error:
-            if not self._set_up_by_methods():
+            if not self._set_up_by_methods() and not self._wrapped_in_own_tensor(made):
                 self._blame(error)
                 return
             made = self.maker.make(FEATURES, {})
@@ -126,10 +127,19 @@ class Met:
         self.roles = find_roles(self._trial, made, self.names)
         for role in self.runner.arguments:
             self.roles.places.pop(role, None)
+        for role in NUMBERS:
+            if role in self.maker.takes and role in self.roles.places and self._derived(role):
+                del self.roles.places[role]  # 1 - momentum, say: the constructor sets it
+
+    def _derived(self, role: str) -> bool:
+        """Whether a place follows what the constructor is handed, and holds something else."""
+        values = (0.3, 0.4)
+        held = [get(self._fresh(**{role: value}), self.roles.places[role]) for value in values]
+        return held[0] != held[1] and not np.allclose(held, values)
 
     def _make_or_refuse(self) -> Any:
         try:
-            return self.maker.make(FEATURES, {"gamma": np.ones(FEATURES), "beta": np.zeros(FEATURES)})
+            return self._fresh()
         except NotMade:
             raise
         except Exception as error:
@@ -177,8 +187,8 @@ class Met:
             "names={'forward': '...', 'backward': '...'} with two of these",
         )
 
-    def _fresh(self) -> Any:
-        return self.maker.make(FEATURES, {"gamma": np.ones(FEATURES), "beta": np.zeros(FEATURES)})
+    def _fresh(self, **settings: float) -> Any:
+        return self.maker.make(FEATURES, {"gamma": np.ones(FEATURES), "beta": np.zeros(FEATURES), **settings})
 
     def _try_modes(self, made: Any) -> None:
         """A mode that no name tells: the switch that makes a row of the output depend on itself alone."""
@@ -223,6 +233,19 @@ class Met:
             self.maker.needs_setup = False
             return False
         return True
+
+    def _wrapped_in_own_tensor(self, made: Any) -> bool:
+        """Try once more with x as a tensor of the file's own kind."""
+        assert self.runner is not None
+        for tensor in own_tensors(made):
+            self.runner.tensor = tensor
+            try:
+                self._trial({}, True)
+            except Exception:  # another kind, or none
+                self.runner.tensor = None
+            else:
+                return True
+        return False
 
     def _blame(self, error: Exception) -> None:
         """A forward that does not run is the student's, but where it waits for methods or for arrays of its own."""

@@ -7,6 +7,7 @@ holds numbers is replaced by a new one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import FunctionType, MethodType, ModuleType
@@ -136,12 +137,19 @@ def _store(owner: Any, place: Place, new: Any) -> None:
             get(owner, place).data = new
         elif isinstance(holder, tuple):
             _store(owner, place[:-1], _replaced(holder, place[-1], new))
+        elif _is_frozen(holder):
+            _store(owner, place[:-1], dataclasses.replace(holder, **{place[-1]: new}))
         elif isinstance(holder, dict | list | np.ndarray):
             holder[place[-1]] = new
         else:
             setattr(holder, place[-1], new)
     except Exception as error:  # whatever a setter of theirs does
         raise NotSet(f"{shown(place)} cannot be set: {type(error).__name__}") from error
+
+
+def _is_frozen(holder: Any) -> bool:
+    """A dataclass that is replaced and not written to, as a tuple is."""
+    return dataclasses.is_dataclass(holder) and holder.__dataclass_params__.frozen  # type: ignore[union-attr]
 
 
 def _replaced(holder: tuple[Any, ...], step: Any, new: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from pybn.study.adapters.making import NotMade, default_dtype, required
 from pybn.study.adapters.modes import Mode, parameters_of
 from pybn.study.adapters.names import NAMES, bare, means
+from pybn.study.adapters.own_tensors import OwnTensor
 from pybn.study.adapters.places import Place, as_array, get, members
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # (n, c, h, w) as (n, h, w, c), and back
@@ -70,6 +71,7 @@ class Runner:
         self.forward_name, self.backward_name, self.output = forward, backward, output
         self.arguments: dict[str, str] = {}  # eps and momentum where forward itself is handed them
         self.settings = dict(USUAL)  # what they are to be
+        self.tensor: OwnTensor | None = None  # the kind that x is to be, where the file has one of its own
 
     def forward(self, layer: Any, x: np.ndarray, training: bool) -> Run:
         """Call forward in a mode, with the settings that it takes."""
@@ -87,8 +89,12 @@ class Runner:
             if unknown and call is not layer:
                 raise NotMade(f"{call.__name__} asks for {', '.join(unknown)}")
             own = parameters_of(call)
-            out = call(given, **{name: value for name, value in flags.items() if name in own})
-        if isinstance(out, tuple) and len(out) > 1 and as_array(out[0]) is not None:
+            first = next(iter(own.values()), None)
+            by_name = first is not None and first.kind is first.KEYWORD_ONLY
+            x_of = {first.name: given} if first is not None and by_name else {}
+            flags = {name: value for name, value in flags.items() if name in own}
+            out = call(**x_of, **flags) if by_name else call(given, **flags)
+        if isinstance(out, tuple) and len(out) > 1 and as_array(self._bare(out[0])) is not None:
             return Run(layer, out[0], given, rows, out[1] if len(out) == 2 else out[1:])
         return Run(layer, self._output(layer) if out is None else out, given, rows)
 
@@ -101,6 +107,8 @@ class Runner:
     def _given(self, array: np.ndarray) -> Any:
         """x as the layer wants it, and not a copy: who writes into it is found out."""
         array = self.laid(array)
+        if self.tensor:
+            return self.tensor.wrapped(array)
         if not self.torch:
             return array
         import torch
@@ -115,8 +123,12 @@ class Runner:
         held = members(layer)
         return next((held[name] for name in held if bare(name) in NAMES["output"]), None)
 
+    def _bare(self, value: Any) -> Any:
+        return self.tensor.plain(value) if self.tensor else value
+
     def plain(self, value: Any) -> Any:
         """An output as a NumPy array in the course's order; what is no array stays as it is."""
+        value = self._bare(value)
         array = as_array(value)
         if array is None:
             return value
@@ -135,7 +147,7 @@ class Runner:
         wanted = [each.name for each in asked]
         beside: dict[str, Any] = {name: STEP for name in wanted if means(name, "learning_rate")}
         if run.cache is not None:
-            beside |= {name: run.cache for name in wanted[1:] if means(name, "cache")}
+            beside |= {name: run.cache for name in wanted if means(name, "cache") and len(wanted) > 1}
         if len(wanted) - len(beside) > 1:
             beside |= {name: run.x for name in wanted if means(name, "x")}
         rest = [name for name in wanted if name not in beside]
@@ -146,12 +158,14 @@ class Runner:
             given = given.detach() if self.torch else given
             if not wanted:
                 _must_take_one(call)
-                return call(given)
+                return self._bare(call(given))
             named = {each.name for each in asked if each.kind is each.KEYWORD_ONLY}
             values = {name: beside.get(name, given) for name in wanted}
-            return call(
-                *(value for name, value in values.items() if name not in named),
-                **{name: value for name, value in values.items() if name in named},
+            return self._bare(
+                call(
+                    *(value for name, value in values.items() if name not in named),
+                    **{name: value for name, value in values.items() if name in named},
+                )
             )
 
 

@@ -38,7 +38,7 @@ from pybn.study.coursework.report.findings import DEPARTURES, PARTS, Finding, Sa
 from pybn.study.coursework.report.report import Report, Verdict, make_report
 from pybn.study.coursework.student import sandbox
 from pybn.study.coursework.student.probes import of_own
-from pybn.study.coursework.student.student import ROLES, Student
+from pybn.study.coursework.student.student import ROLE, ROLES, Student
 
 __all__ = ["CONVENTIONS", "Finding", "NoVerdict", "Report", "Verdict", "check_batch_norm", "check_file", "main"]
 
@@ -127,14 +127,11 @@ def check_file(
     options = {"listed": dict(functions or {}), "names": dict(names or {}), "build": build, "mode": mode}
     with Host(module, limit=time_limit, memory=int(memory * 1e6), options=options) as host:
         found: dict[str, Any] = dict.fromkeys(ROLES)
-        found |= {_ROLE.get(role, role): function for role, function in host.functions.items()}
+        found |= {ROLE.get(role, role): function for role, function in host.functions.items()}
         if found["forward"] is None and found["spatial_forward"] is None:
             raise NoVerdict(f"{module} has no forward to check")
-        report = _report(found, convention, time_limit, points)
+        report = _report(found, convention, time_limit, points, host)
     return replace(report, said=tuple(host.said))
-
-
-_ROLE = {"alternative_backward": "alternative"}
 
 
 def _valid(convention: str | None, time_limit: float) -> None:
@@ -144,12 +141,15 @@ def _valid(convention: str | None, time_limit: float) -> None:
         raise ValueError(f"time_limit must be a positive number of seconds, got {time_limit!r}")
 
 
-def _report(functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None) -> Report:
+def _report(
+    functions, convention: str | None, time_limit: float, points: Mapping[str, float] | None, host: Host | None = None
+) -> Report:
     start = time.perf_counter()
     student = Student(functions, time_limit, convention)
     with np.errstate(all="ignore"), of_own(student.own):  # a student's NaN and infinity are findings, not our warnings
         found = _judge(student, convention)
-        found = named_by_edits(student, _judged_alone(student, found))
+        found = _judged_alone(student, found)
+        found = named_by_edits(student, found, host)
         found = {part: with_examples(student, findings) for part, findings in found.items()}
     return make_report(found, time.perf_counter() - start, points, _named(student, found))
 

@@ -327,15 +327,26 @@ BESIDE = {"images rearranged": "compact", "width first": "one dict"}
 ROLES = {"forward": "bn_fwd", "backward": "bn_bwd", "spatial_forward": "sp_fwd", "spatial_backward": "sp_bwd"}
 
 
-def functions(manner, *changes):
-    """The functions of a manner after changes of its text; each must meet the text that it is for."""
+def text(manner, *changes):
+    """The text of a manner after changes; each must meet the text that it is for."""
     source = (RIGHT[BESIDE[manner]] if manner in BESIDE else "") + RIGHT[manner]
     for old, new in changes:
         assert old in source, f"{old!r} is not in {manner}"
         source = source.replace(old, new)
+    return textwrap.dedent(source)
+
+
+def functions(manner, *changes):
+    """The functions of a manner after changes of its text."""
     namespace = {"np": np}
-    exec(compile(textwrap.dedent(source), f"<{manner}>", "exec"), namespace)
+    exec(compile(text(manner, *changes), f"<{manner}>", "exec"), namespace)
     return {role: namespace[name] for role, name in ROLES.items() if name in namespace}
+
+
+def as_file(manner, changes):
+    """The text of a file, and the names of its functions by role."""
+    functions_there = {role: name for role, name in ROLES.items() if f"def {name}(" in text(manner, *changes)}
+    return f"import numpy as np\n{text(manner, *changes)}", functions_there
 
 
 # (manner, changes, what each wrong part may be called).  A part that is not listed must not be accused.

@@ -21,7 +21,9 @@ import numpy as np
 from pybn import reference
 from pybn.study import adapters
 from pybn.study.coursework.apart import limits, wire
+from pybn.study.coursework.edits.search import Question, search
 from pybn.study.coursework.student import sandbox
+from pybn.study.coursework.student.student import ROLE
 
 IMPORT_LIMIT = 60.0  # seconds to import what a file imports: PyTorch takes 2 to 20 on a busy machine
 ROLES = ("forward", "backward", "alternative_backward", "spatial_forward", "spatial_backward")
@@ -48,7 +50,8 @@ class Guest:
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One answer; what a student's code raises is in it."""
-        return self.load(request) if request["ask"] == "load" else self.call(request)
+        asked = {"load": self.load, "call": self.call, "search": self.search}
+        return asked[request["ask"]](request)
 
     def load(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Import the file and adapt its functions."""
@@ -81,6 +84,8 @@ class Guest:
         options = {key: _option(request[key], module) for key in ("build", "mode")}
         options["names"] = request["names"] or None
         listed = {role: _attribute(module, name) for role, name in request["listed"].items()}
+        if listed and "forward" not in listed:  # a 4-D pair alone
+            return listed
         try:
             found = adapters.course_functions(listed.get("forward", module), **options)
         except (TypeError, ValueError) as error:
@@ -121,6 +126,13 @@ class Guest:
             "left": outcome.failure == "hung" and _left_behind(),
             "calls_pybn": self.calls_pybn,
         }
+
+    def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The places of the edits that mend what is wrong; their words are made on the other side."""
+        question = Question(**request["question"])
+        answer = search(question, {ROLE.get(role, role): function for role, function in self.functions.items()})
+        places = {part: list(place) for part, place in answer.places.items()}
+        return {"places": places, "early": answer.early, "left": _left_behind()}
 
     def _watch_pybn(self) -> None:
         """A call of pybn's own operations is noticed; who copies their text is not."""

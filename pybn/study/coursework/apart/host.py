@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ import numpy as np
 
 from pybn.study.adapters.not_judged import NotJudged
 from pybn.study.coursework.apart import wire
+from pybn.study.coursework.edits.code import Place
+from pybn.study.coursework.edits.search import Answer, Question, as_plain
 from pybn.study.coursework.student.sandbox import GRACE, Failed
 
 LATE = 2 * GRACE  # seconds after its limit at which a process is killed
 STARTING = 90.0  # seconds to start and to import the file
+LONGEST = 300_000  # bytes of a file that is searched for an edit; of 257 published solutions the longest has 40 000
 LIVES = 4  # processes in one check; then whoever ends them is told so without another
 
 
@@ -124,12 +128,42 @@ class Host:
                     stream.close()
         return status
 
-    def call(self, role: str, arrays: list[np.ndarray], last: Any) -> Any:
-        """Ask for one call, in a new process where the last one has ended."""
+    def _run(self) -> None:
+        """Have a process, a new one where the last one has ended."""
         if self._process is None:
             if self.life >= LIVES:
                 raise Failed("ended", f"has ended {LIVES} processes that it ran in, and was not called again")
             self._start()
+
+    def search(self, question: Question) -> Answer:
+        """The edits of the text that the other side found; none where it does not answer."""
+        try:
+            self._run()
+            request = {"ask": "search", "question": as_plain(question)}
+            answer = self.ask(request, question.seconds + LATE)
+        except (Failed, NoVerdict):
+            return Answer(early=True)
+        if answer.get("left"):
+            self._end()
+        return _read(answer, question)
+
+    def source(self, file: str) -> str:
+        """The text of a student's file, read on this side; "" for one beside the module's own directory."""
+        module = self.request["module"]
+        own = Path(module).parent if module.endswith(".py") else Path()
+        path = Path(file)
+        try:
+            theirs = path.suffix == ".py" and path.resolve().is_relative_to(own.resolve()) and path.is_file()
+            if not theirs or path.stat().st_size > LONGEST:
+                return ""
+            with tokenize.open(path) as text:
+                return text.read()
+        except (OSError, SyntaxError, ValueError):  # what Python itself could not read
+            return ""
+
+    def call(self, role: str, arrays: list[np.ndarray], last: Any) -> Any:
+        """Ask for one call, in a new process where the last one has ended."""
+        self._run()
         kept = [last, *last.values()] if isinstance(last, dict) else [last]
         if any(isinstance(each, wire.Kept | wire.Foreign) and each.life != self.life for each in kept):
             raise Failed("ended", "is asked for a cache of a process that has ended")
@@ -206,6 +240,20 @@ def _listen(stream: Any, answers: queue.Queue[Any], life: int) -> None:
         except wire.BadMessage as error:
             answers.put(error)
             return
+
+
+def _read(answer: Mapping[str, Any], question: Question) -> Answer:
+    """The places of an answer, for parts that were asked for; whatever else is in it is left."""
+    given = answer.get("places")
+    places = {part: _place(given.get(part)) for part in question.wrong} if isinstance(given, dict) else {}
+    return Answer({part: place for part, place in places.items() if place}, bool(answer.get("early")))
+
+
+def _place(value: Any) -> Place | None:
+    if not isinstance(value, list) or [type(each) for each in value] != [str, int, int]:
+        return None
+    file, line, number = value
+    return Place(file, line, number)
 
 
 def _said_of(status: int | None) -> str:

@@ -80,10 +80,10 @@ def _signs(slot: Slot, names: Names) -> Iterator[Edit]:
     if not isinstance(node, ast.BinOp):
         return
     if isinstance(node.right, ast.Constant) and not isinstance(node.op, ast.Pow):
-        yield edit(slot, node.left, EXTRA, node, f"{_SIGNS.get(type(node.op), '')} {shown(node.right)}")
+        yield edit(slot, node.left, EXTRA, node, (f"{_SIGNS.get(type(node.op), '')} ", node.right))
     if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult):
         turned = ast.BinOp(node.right, node.op, node.left)
-        yield edit(slot, turned, EXCHANGED, node, shown(node.left), shown(node.right))
+        yield edit(slot, turned, EXCHANGED, node, node.left, node.right)
     for nested in _regrouped(node):
         yield edit(slot, nested, FORMS, node)
 
@@ -116,7 +116,7 @@ def _exchanged(slot: Slot, names: Names) -> Iterator[Edit]:
         yield from _reordered(slot, node, lambda elements: ast.Call(node.func, elements, node.keywords), node.args)
     if isinstance(node, ast.IfExp):
         turned = ast.IfExp(node.test, node.orelse, node.body)
-        yield edit(slot, turned, EXCHANGED, node, shown(node.body), shown(node.orelse))
+        yield edit(slot, turned, EXCHANGED, node, node.body, node.orelse)
     if isinstance(node, ast.Constant) and node.value in _WORDS:
         right = _WORDS[node.value]
         yield edit(slot, ast.Constant(right), WRONG, slot.parent, repr(node.value), repr(right))
@@ -135,7 +135,7 @@ def _reordered(slot: Slot, node: Any, made: Callable[[list], Any], elements: lis
     for i, j in combinations(range(len(elements)), 2):
         turned = list(elements)
         turned[i], turned[j] = turned[j], turned[i]
-        yield edit(slot, made(turned), EXCHANGED, node, shown(elements[i]), shown(elements[j]))
+        yield edit(slot, made(turned), EXCHANGED, node, elements[i], elements[j])
 
 
 def _called(node: ast.Call) -> str:
@@ -167,12 +167,12 @@ def _of_call(slot: Slot, node: ast.Call) -> Iterator[Edit]:
             yield edit(slot, ast.Call(func, node.args, node.keywords), WRONG, node, _called(node), other)
     for index, keyword in enumerate(node.keywords):
         rest = node.keywords[:index] + node.keywords[index + 1 :]
-        text = f"{keyword.arg}={shown(keyword.value)}"
+        text = (f"{keyword.arg}=", keyword.value)
         if keyword.arg in _AXES:
             for axes in _axes():
                 if ast.unparse(axes) != ast.unparse(keyword.value):
                     new = ast.Call(node.func, node.args, [*rest, ast.keyword(keyword.arg, axes)])
-                    yield edit(slot, new, WRONG, node, text, f"{keyword.arg}={shown(axes)}")
+                    yield edit(slot, new, WRONG, node, text, (f"{keyword.arg}=", axes))
         yield edit(slot, ast.Call(node.func, node.args, rest), EXTRA, node, text)
     if _called(node) in ("sum", "mean", "var", "std"):
         given = {keyword.arg for keyword in node.keywords}
@@ -180,7 +180,7 @@ def _of_call(slot: Slot, node: ast.Call) -> Iterator[Edit]:
         added += [("keepdims", ast.Constant(True))] if "keepdims" not in given else []
         for name, value in added:
             new = ast.Call(node.func, node.args, [*node.keywords, ast.keyword(name, value)])
-            yield edit(slot, new, MISSING, node, right=f"{name}={shown(value)}")
+            yield edit(slot, new, MISSING, node, right=(f"{name}=", value))
 
 
 def _axes() -> list[ast.expr]:
@@ -194,7 +194,7 @@ def _names(slot: Slot, names: Names) -> Iterator[Edit]:
     if not (_is_read(slot) or (index and isinstance(node.value, int))):
         return
     for other in names.others(node):
-        yield edit(slot, other, WRONG, slot.parent, shown(node), shown(other))
+        yield edit(slot, other, WRONG, slot.parent, node, other)
 
 
 def _is_read(slot: Slot) -> bool:
@@ -210,16 +210,16 @@ def _less(slot: Slot, names: Names) -> Iterator[Edit]:
     node = slot.node
     if isinstance(node, ast.BinOp):
         sign = _SIGNS.get(type(node.op), "**")
-        yield edit(slot, node.left, EXTRA, node, f"{sign} {shown(node.right)}")
+        yield edit(slot, node.left, EXTRA, node, (f"{sign} ", node.right))
         if not isinstance(node.op, ast.Pow):
-            yield edit(slot, node.right, EXTRA, node, f"{shown(node.left)} {sign}")
+            yield edit(slot, node.right, EXTRA, node, (node.left, f" {sign}"))
     if isinstance(node, ast.Call):
         if node.args and isinstance(node.func, ast.Attribute):
             yield edit(slot, node.args[0], EXTRA, node, _called(node))
         if isinstance(node.func, ast.Attribute):
             yield edit(slot, node.func.value, EXTRA, node, _called(node))
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-        yield edit(slot, node.value, EXTRA, slot.parent, f"[{shown(node.slice)}]")
+        yield edit(slot, node.value, EXTRA, slot.parent, ("[", node.slice, "]"))
     if isinstance(node, ast.AugAssign | ast.Assign) and isinstance(slot.index, int):
         yield edit(slot, ast.Pass(), EXTRA, node, "this statement")
     if isinstance(node, ast.AugAssign):
@@ -257,10 +257,10 @@ def _with_names(slot: Slot, names: Names) -> Iterator[Edit]:
     for other in names.others(node):
         for operator in (ast.Mult, ast.Div, ast.Sub, ast.Add):
             new = ast.BinOp(node, operator(), other)
-            yield edit(slot, new, MISSING, node, right=f"{_SIGNS[operator]} {shown(other)}")
+            yield edit(slot, new, MISSING, node, right=(f"{_SIGNS[operator]} ", other))
         for operator in (ast.Sub, ast.Div):
             new = ast.BinOp(other, operator(), node)
-            yield edit(slot, new, MISSING, node, right=f"{shown(other)} {_SIGNS[operator]}")
+            yield edit(slot, new, MISSING, node, right=(other, f" {_SIGNS[operator]}"))
 
 
 def _names_of_tuples(slot: Slot, names: Names) -> Iterator[Edit]:
@@ -273,7 +273,7 @@ def _for_parts(slot: Slot, names: Names) -> Iterator[Edit]:
     """A name in the place of a whole expression."""
     if isinstance(slot.node, ast.BinOp | ast.Call) and _may_be_more(slot):
         for other in names.others(slot.node):
-            yield edit(slot, other, WRONG, slot.node, shown(slot.node), shown(other))
+            yield edit(slot, other, WRONG, slot.node, slot.node, other)
 
 
 _STAGES: Sequence[Callable[[Slot, Names], Iterator[Edit]]]

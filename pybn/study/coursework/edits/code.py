@@ -13,8 +13,9 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import CodeType, FrameType, FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pybn.study.adapters.layers import Adapted, Function
 from pybn.study.coursework.edits.changes import edits
@@ -22,6 +23,15 @@ from pybn.study.coursework.edits.places import Edit
 from pybn.study.coursework.student.sandbox import is_own
 
 MOST = 40  # functions of one file that are looked at
+MOST_EDITS = 20_000  # of one function: of eighty that were counted the longest has 14 000
+
+
+class Place(NamedTuple):
+    """Where an edit is found again: a file, the line at which a function's code starts, the number among its edits."""
+
+    file: str
+    line: int
+    number: int
 
 
 def own_functions(handed: Iterable[Any]) -> list[FunctionType]:
@@ -108,9 +118,11 @@ class Text:
             edit.slot.put(old)
         return code if code is not None and code.co_freevars == self.function.__code__.co_freevars else None
 
-    def edits(self) -> Iterator[Edit]:
+    def edits(self) -> Iterator[tuple[Place, Edit]]:
         """What is tried."""
-        return edits(self.definition, self.statements[-1])
+        code = self.function.__code__
+        for number, edit in enumerate(islice(edits(self.definition, self.statements[-1]), MOST_EDITS)):
+            yield Place(code.co_filename, code.co_firstlineno, number), edit
 
 
 def texts(functions: Iterable[FunctionType]) -> list[Text]:
@@ -120,7 +132,7 @@ def texts(functions: Iterable[FunctionType]) -> list[Text]:
     for function in functions:
         code = function.__code__
         if code.co_filename not in trees:
-            trees[code.co_filename] = _definitions("".join(linecache.getlines(code.co_filename, function.__globals__)))
+            trees[code.co_filename] = _definitions(source_of(code.co_filename, function.__globals__))
         place = trees[code.co_filename].get(code.co_firstlineno)
         text = Text(function, *place) if place else None
         if text and _is_what_runs(text):
@@ -128,11 +140,25 @@ def texts(functions: Iterable[FunctionType]) -> list[Text]:
     return found
 
 
+def edit_at(place: Place, source: str) -> Edit | None:
+    """The edit of this place, from the text of its file; None where there is none."""
+    found = _definitions(source).get(place.line)
+    if found is None or not 0 <= place.number < MOST_EDITS:
+        return None
+    statements, definition = found
+    return next(islice(edits(definition, statements[-1]), place.number, None), None)
+
+
+def source_of(file: str, names: dict[str, Any] | None = None) -> str:
+    """The text that Python has of a file, or of a notebook's cell; "" where it has none."""
+    return "".join(linecache.getlines(file, names))
+
+
 def _definitions(source: str) -> dict[int, tuple[list[ast.stmt], ast.FunctionDef]]:
     """Every function of a file by the line of its code, with the imports and the outermost statement around it."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last: too deep for the parser
         return {}
     imports = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
     return {

@@ -9,6 +9,10 @@ from typing import Any
 
 LONGEST = 48  # characters of an expression that is shown
 
+# A piece of a sentence: a text, a node as it is written, or several of them.  Of thousands of edits one is told, and
+# the words of the others are never made.
+Words = str | ast.AST | tuple[str | ast.AST, ...]
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -40,9 +44,9 @@ class Edit:
     new: Any
     code: str
     line: int
-    shown: str
-    wrong: str = ""
-    right: str = ""
+    around: ast.AST  # the expression that is shown
+    wrong: Words = ""
+    right: Words = ""
     stage: int = 0  # how likely: 0 before 1
 
     def placed(self) -> Any:
@@ -53,7 +57,12 @@ class Edit:
     @property
     def values(self) -> dict[str, Any]:
         """What the words of the code are filled with."""
-        return {"line": self.line, "shown": self.shown, "wrong": self.wrong, "right": self.right}
+        return {
+            "line": self.line,
+            "shown": shown(self.around),
+            "wrong": _spoken(self.wrong),
+            "right": _spoken(self.right),
+        }
 
 
 class Names:
@@ -111,7 +120,13 @@ def shown(node: ast.AST) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def edit(slot: Slot, new: Any, code: str, around: ast.AST, wrong: str = "", right: str = "") -> Edit:
-    """The edit of a place, with its line and the expression around it as it is written."""
+def _spoken(words: Words) -> str:
+    if isinstance(words, str):
+        return words
+    return shown(words) if isinstance(words, ast.AST) else "".join(map(_spoken, words))
+
+
+def edit(slot: Slot, new: Any, code: str, around: ast.AST, wrong: Words = "", right: Words = "") -> Edit:
+    """The edit of a place, with its line and the expression around it."""
     line = getattr(slot.node, "lineno", getattr(slot.parent, "lineno", 0))
-    return Edit(slot, new, code, line, shown(around), wrong, right)
+    return Edit(slot, new, code, line, around, wrong, right)

@@ -516,6 +516,9 @@ _AROUND: _Slips = {
     ("remark", "interface", "what a call starts ends with it"): {
         "threads-left": "threads that it started went on when it had returned, and were told to end ({detail})",
     },
+    ("remark", "interface", "another check of the same functions may find more"): {
+        "search-ended-early": "the search of the text for the one edit that is wrong ended early, by the clock",
+    },
     ("remark", "interface", "the formulas are written, and not called"): {
         "calls-pybn": "it calls pybn's own batch normalization",
     },

@@ -22,6 +22,7 @@ from pybn.study.coursework.student.probes import Own
 TOGETHER = 20  # limits that all calls of one function may take
 BEYOND = 5.0  # another process keeps the limit itself, and is ended a second after it
 
+ROLE = {"alternative_backward": "alternative"}  # what the arguments call it
 ROLES = ("forward", "backward", "alternative", "spatial_forward", "spatial_backward")
 
 # Names that tell nothing, the adapters' own among them.
@@ -76,7 +77,7 @@ class Student:
         self.failures: dict[str, Failure] = {}  # part -> the first failure of one of its calls
         self._hung: dict[tuple[str, str], Failure] = {}
         self._spent: dict[tuple[str, str], float] = {}  # seconds of all calls
-        self.slowest = 0.0  # seconds of one call; a limit for one that did not return
+        self._quickest: dict[tuple[str, str], float] = {}  # seconds of one call
         apart = any(getattr(function, "apart", False) for function in functions.values())
         self.patience = limit + BEYOND if apart else limit
 
@@ -109,6 +110,16 @@ class Student:
     def seen(self) -> tuple[tuple[str, str, str], ...]:
         """Code, part and name of slips that an adapter has seen and its own settings hide."""
         return tuple(each for function in self.functions.values() for each in getattr(function, "seen", ()))
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that a call of the slowest function takes; on a busy machine one call in a hundred takes long."""
+        return np.inf if self._hung else max(self._quickest.values(), default=0.0)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left of what all calls of one function may take."""
+        return max(TOGETHER * self.limit - max(self._spent.values(), default=0.0), 0.0)
 
     @property
     def images_alone(self) -> bool:
@@ -218,7 +229,7 @@ class Student:
     def _spend(self, role: str, mode: str, seconds: float) -> None:
         """A function whose calls take long each must not keep a teacher waiting for a hundred of them."""
         self._spent[role, mode] = self._spent.get((role, mode), 0.0) + seconds
-        self.slowest = max(self.slowest, seconds)
+        self._quickest[role, mode] = min(self._quickest.get((role, mode), seconds), seconds)
         if self._spent[role, mode] > TOGETHER * self.limit:
             message = f"took more than {TOGETHER * self.limit:g} seconds in all of its calls"
             self._hung.setdefault((role, mode), Failure("hung", message))
