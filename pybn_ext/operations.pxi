@@ -25,6 +25,7 @@
 #   sums
 #     shift     what is taken from each element before it is squared
 #     sums      the primitive for sums: rows of lanes
+#     columns   some of them, a vector of lanes at once
 #     runs      and for elements of one feature that lie together
 #     peaks     whether one of the sums has most of the squares
 #     widened   sums of float32 in float64
@@ -91,6 +92,7 @@ include "sweep.pxi"
 include "mend.pxi"
 include "shift.pxi"
 include "sums.pxi"
+include "columns.pxi"
 include "runs.pxi"
 include "peaks.pxi"
 include "widened.pxi"
