@@ -104,6 +104,7 @@ FLOORS = {
         "pybn.study.adapters.not_judged",
         "pybn.study.adapters.modes",
         "pybn.study.adapters.making",
+        "pybn.study.adapters.handed",
         "pybn.study.adapters.running",
         "pybn.study.adapters.roles",
         "pybn.study.adapters.found_gradients",
