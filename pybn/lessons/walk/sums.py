@@ -89,7 +89,7 @@ def peaked(call: Call, way: Plan, lanes: np.ndarray, around: np.ndarray) -> np.n
     rows = len(d) // 4 * 4
     fours = [column_sums((d * d)[row : row + 4], 4) for row in range(0, rows, 4)] + list((d * d)[rows:])
     exact = np.float32 if call.features * call.inner >= SPARE else np.float64
-    return (np.max(fours, axis=0).astype(exact) > exact(share) * lanes.astype(exact)).any(axis=1)
+    return (np.max(fours, axis=0).astype(exact) > np.asarray(share, exact) * lanes.astype(exact)).any(axis=1)
 
 
 def compensated(values: np.ndarray, lost: Any = 0.0) -> np.ndarray:
