@@ -31,13 +31,13 @@ class Block:
         self.is_open = True
 
 
-# The blocks around a line, the innermost last.  One variable for all owners: a ContextVar is never
-# collected, so an owner must not have its own.
+# The blocks around a line, the innermost first, as they are looked through 70 times in a training step.  One variable
+# for all owners: a ContextVar is never collected, so an owner must not have its own.
 _around: ContextVar[tuple[Block, ...]] = ContextVar("pybn_blocks", default=())
 
 
-#: The blocks around this line in this thread or task, the innermost last; some may have ended.
-#: Not a function of ours around it: it is asked 400 times in a training step, at 60 ns more for each.
+#: The blocks around this line in this thread or task, the innermost first; some may have ended.
+#: Not a function of ours around it, which would take 60 ns more each time.
 around = _around.get
 
 
@@ -52,7 +52,7 @@ class Blocks:
 
     def get(self, key: str, default: Any = None) -> Any:
         """What the innermost block around has set for `key`."""
-        for block in around()[::-1]:
+        for block in around():
             if block.owner is self and block.key == key and block.is_open:
                 return block.value
         return default
@@ -88,7 +88,7 @@ class Setting(Generic[Value]):
         value, seen = self._begin()
         self._block = block = Block(self._owner, self._key, value, seen, self._is_aside)
         try:
-            _around.set((*_still_open(), block))
+            _around.set((block, *_still_open()))
         except BaseException:  # an interrupt: `__exit__` will not be called
             block.is_open = False
             raise

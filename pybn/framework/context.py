@@ -187,6 +187,7 @@ class Context:
         doomed = {variable.path for scope in (self, self._optimizer_s) for variable in scope.variables()}
         for path in doomed:
             del self._store.variables[path]
+        self._store.packs.clear()
         return len(doomed)
 
     @property
@@ -209,6 +210,11 @@ class Context:
         if step < 0:
             raise ValueError(f"global_step must be a number of steps, 0 or more, got {step!r}")
         self._store.global_step = step
+
+    @property
+    def packs(self) -> dict[Any, Any]:
+        """How optimizers have divided variables, for `pybn.framework.packs`; empty again where a variable goes."""
+        return self._store.packs
 
     @property
     def rng(self) -> np.random.Generator:
@@ -270,7 +276,7 @@ class Context:
     def run(self) -> Run:
         """The run that is under way in this thread or task."""
         store = self._store
-        for block in blocks.around()[::-1]:  # as `Blocks.get`; asked 22 times in a training step
+        for block in blocks.around():  # as `Blocks.get`; asked 22 times in a training step
             if block.key is _RUN and block.owner is store.blocks and block.is_open:
                 run: Run = block.value
                 return run

@@ -13,12 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from pybn.framework import schedules
-from pybn.framework.context import OPTIMIZER_SCOPE, Context
-from pybn.framework.graph import wide
-from pybn.framework.initializers import zeros
+from pybn.framework.context import Context
+from pybn.framework.packs import packs
 from pybn.framework.parameters import chosen, not_negative, number
 from pybn.framework.schedules import LearningRate
-from pybn.framework.variables import NewValues, Variable
+from pybn.framework.variables import Held, NewValues, Variable
 
 
 class Optimizer(Protocol):
@@ -44,13 +43,14 @@ class SGD:
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step down the gradient."""
         rate = schedules.rate_at(self.learning_rate, ctx.global_step)
-        new: NewValues = {}
-        for variable, gradient in zip(variables, _in_wide(gradients), strict=True):
+        new = Held()
+        for weights, gradient in packs(ctx, variables, gradients, ("velocity",) if self.momentum else ()):
             step = gradient
             if self.momentum:
-                velocity = state(ctx, variable, "velocity")
-                step = new[velocity] = self.momentum * velocity.value + gradient
-            new[variable] = variable.value - rate * step
+                (velocity,) = weights.kept
+                step = self.momentum * velocity.value + gradient
+                velocity.put(new, step)
+            weights.put(new, weights.value - rate * step)
         return new
 
 
@@ -69,22 +69,22 @@ class Adam:
     def new_values(self, ctx: Context, variables: Sequence[Variable], gradients: Sequence[np.ndarray]) -> NewValues:
         """One step with the moments of each gradient, corrected for their start at 0."""
         rate = schedules.rate_at(self.learning_rate, ctx.global_step)
-        new: NewValues = {}
-        for variable, gradient in zip(variables, _in_wide(gradients), strict=True):
-            first, second = state(ctx, variable, "first_moment"), state(ctx, variable, "second_moment")
-            steps = state(ctx, variable, "steps", shape=())
-            t = new[steps] = float(steps.value) + 1
-            m = new[first] = self.beta1 * first.value + (1 - self.beta1) * gradient
-            v = new[second] = self.beta2 * second.value + (1 - self.beta2) * gradient**2
+        new = Held()
+        for weights, gradient in packs(ctx, variables, gradients, ("first_moment", "second_moment", "steps")):
+            first, second, steps = weights.kept
+            t = steps.value + 1
+            m = self.beta1 * first.value + (1 - self.beta1) * gradient
+            v = self.beta2 * second.value + (1 - self.beta2) * gradient**2
             # NumPy's own numbers: the step is computed in float64, and rounded once, with the new weight.
-            step = m / np.float64(1 - self.beta1**t)
+            step = m / weights.for_elements([1 - self.beta1**each for each in np.ravel(t).tolist()])
             step *= rate
-            deviation = np.sqrt(v / np.float64(1 - self.beta2**t))
+            deviation = np.sqrt(v / weights.for_elements([1 - self.beta2**each for each in np.ravel(t).tolist()]))
             deviation += self.epsilon
             step /= deviation
             if self._weight_decay:
-                step += rate * self._weight_decay * variable.value
-            new[variable] = variable.value - step
+                step += rate * self._weight_decay * weights.value
+            for each, values in ((first, m), (second, v), (steps, t), (weights, weights.value - step)):
+                each.put(new, values)
         return new
 
 
@@ -132,22 +132,6 @@ def from_context(ctx: Context) -> Optimizer:
     optimizer = kind() if rate is None else kind(rate)
     optimizer.learning_rate = schedules.from_context(ctx, optimizer.learning_rate)
     return optimizer
-
-
-def state(ctx: Context, variable: Variable, name: str, shape: tuple[int, ...] | None = None) -> Variable:
-    """What an optimizer keeps for a variable: one of the same shape, float32 or wider, saved with the others."""
-    found = ctx.find_variable(f"{OPTIMIZER_SCOPE}{variable.path}/{name}")
-    if found is not None and found.shape == (variable.shape if shape is None else shape):
-        return found  # 4 us sooner than by way of the scope, 30 times in a step
-    scope = ctx.in_absolute_path(OPTIMIZER_SCOPE + variable.path).checked(False)
-    if shape is None:
-        return scope.variable(name, variable.shape, wide(variable.dtype), zeros, trainable=False)
-    return scope.variable(name, shape, np.float64, zeros, trainable=False)
-
-
-def _in_wide(gradients: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The gradients, those of 16 bits as float32, in which their squares are finite."""
-    return [each.astype(np.float32) if each.dtype.itemsize == 2 else each for each in gradients]
 
 
 def _positive(name: str, value: float) -> float:

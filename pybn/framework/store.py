@@ -31,6 +31,7 @@ class Store:
         self.variables: dict[str, Variable] = {}
         self.parameters = Parameters()
         self.rng = rng
+        self.packs: dict[Any, Any] = {}  # how optimizers have divided variables; of no copy, and of none that is gone
         self.notified: set[tuple[str, str]] = set()
         self.blocks = Blocks()  # what the blocks around a line set, the run among it
         self.outside = Outside()
@@ -103,5 +104,6 @@ class Store:
                 yield
             except BaseException:
                 self.variables, self.parameters, self.global_step = variables, parameters, step
+                self.packs.clear()
                 put_back(before)
                 raise

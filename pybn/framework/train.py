@@ -304,6 +304,8 @@ def _check_gradients(variables: list[Variable], gradients: list[np.ndarray]) -> 
 
 def _check_update(new_values: Held) -> None:
     """Raise where a weight or the optimizer's memory would be NaN or infinite, and stay so for ever."""
+    if all(map(all_finite, new_values.memory)):
+        return
     for variable, array in new_values.items():
         if not all_finite(array):
             raise NonFiniteUpdateError(

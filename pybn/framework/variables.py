@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Variable:
     @property
     def node(self) -> Node:
         """The value as a leaf of the graph, the same one until the value changes."""
-        for block in around()[::-1]:
+        for block in around():
             node: Node | None = block.seen.get(self)
             if node is not None and block.is_open:
                 return node
@@ -126,14 +126,45 @@ def check_numbers(path: str, new: Any, dtype: np.dtype) -> None:
 
 
 class Held(dict["Variable", np.ndarray]):
-    """New values as their variables would hold them: what `Variable.checked` gave."""
+    """New values as their variables would hold them: what `Variable.checked` gives, whichever way they come in."""
 
     @classmethod
     def of(cls, new_values: NewValues) -> Held:
         """Each value as its variable would hold it; those that are so already are taken as they are."""
         if isinstance(new_values, Held):
             return new_values
-        return cls({variable: variable.checked(value) for variable, value in new_values.items()})
+        held = cls()
+        held.update(new_values)
+        return held
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: list[np.ndarray] = []  # all values are in one of these, and perhaps some that were replaced
+
+    def __setitem__(self, variable: Variable, value: Any) -> None:
+        array = variable.checked(value)
+        super().__setitem__(variable, array)
+        self.memory.append(array)
+
+    def update(self, new_values: Any = (), /) -> None:
+        """As with a dict, each value checked."""
+        for variable, value in dict(new_values).items():
+            self[variable] = value
+
+    def __ior__(self, new_values: Any) -> Self:  # type: ignore[override,misc]  # as `update`
+        self.update(new_values)
+        return self
+
+    def setdefault(self, variable: Variable, value: Any = None, /) -> np.ndarray:
+        """As with a dict, the value checked."""
+        if variable not in self:
+            self[variable] = value
+        return self[variable]
+
+    def take(self, variables: Sequence[Variable], pieces: Sequence[np.ndarray], whole: np.ndarray) -> None:
+        """Values as `checked` gives them, of which nobody else can write to one; `whole` holds them all."""
+        super().update(zip(variables, pieces, strict=True))
+        self.memory.append(whole)
 
 
 def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
