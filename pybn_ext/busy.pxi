@@ -28,7 +28,7 @@ cdef extern from *:
     double seconds_now "pybn_seconds"() noexcept nogil
 
 cdef enum:
-    WATCHED = 64  # threads whose shares are timed; more than these are not weighed
+    CREW = 64  # threads of one call at most
 
 cdef double WAKING = 5e-4   # seconds that the start of sleeping threads may take, and pages that are new
 cdef double MORE = 1.25     # of what one thread needs: from there on the others were in the way
@@ -52,8 +52,6 @@ cdef void weigh(double took, const double* shares, int threads) noexcept nogil:
     cdef double alone = 0
     cdef double rest
     cdef int i
-    if threads > WATCHED:
-        return
     for i in range(threads):
         alone += shares[i]
     rest = rest_for(took, alone)

@@ -6,6 +6,7 @@
 #     vectors   a register of elements as a number
 #     mask      the mask of a stretch of elements
 #     busy      whether threads are in each other's way
+#     shares    who does what of shared work, and how others are waited for
 #     threads   where threads divide the work
 #     halves    numbers of 16 bits, and float32
 #     places    where the elements of a call are
@@ -73,6 +74,7 @@ include "call.pxi"
 include "vectors.pxi"
 include "mask.pxi"
 include "busy.pxi"
+include "shares.pxi"
 include "threads.pxi"
 include "halves.pxi"
 include "places.pxi"

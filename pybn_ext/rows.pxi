@@ -12,7 +12,7 @@ cdef void rows(Call* call) noexcept nogil:
     if takes_sums(call) or may_cancel(call) or groups(call) >= SLOW:
         run(rows_finish_task, call, groups(call), False)
     else:
-        share(rows_finish_task, call, groups(call), 0, 1, False)
+        alone(rows_finish_task, call, groups(call), False)
     if not has_result(call):
         return
     call.in_double = any_doubtful(call)

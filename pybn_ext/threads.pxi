@@ -1,6 +1,6 @@
-# Where threads divide the work.  A thread takes consecutive pieces; those that are summed are fixed by the shape.
+# Where threads divide the work into parts; those that are summed are fixed by the shape.
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, threadid
 import os
 import warnings
 
@@ -26,8 +26,6 @@ cdef extern from *:
     long second_level_cache "pybn_second_level_cache"() noexcept nogil
     const bint openmp "pybn_openmp"
     int openmp_threads "pybn_openmp_threads"() noexcept nogil
-
-ctypedef void (*Task)(const Call* call, Py_ssize_t part) noexcept nogil
 
 cdef enum:
     # Elements from which a second thread pays: starting it costs 1 to 2 microseconds while it is
@@ -110,33 +108,17 @@ cdef int threads_now() noexcept nogil:
     return 1 if usable > 1 and at_rest() else usable
 
 
-cdef void share(Task task, const Call* call, Py_ssize_t parts, int thread, int threads, bint backwards) noexcept nogil:
-    cdef Py_ssize_t start = parts * thread // threads
-    cdef Py_ssize_t stop = parts * (thread + 1) // threads
-    cdef Py_ssize_t i
-    for i in range(stop - start):
-        task(call, stop - 1 - i if backwards else start + i)
-
-
 cdef void run(Task task, const Call* call, Py_ssize_t parts, bint backwards) noexcept nogil:
     """Do each part once.  Backwards: a second pass starts with what the first left in the caches."""
-    cdef int threads = smaller(call.threads, parts)
-    cdef int thread
+    cdef int threads = smaller(smaller(call.threads, parts), CREW)
     cdef double begin
-    cdef double took[WATCHED]
+    cdef Crew crew
     if threads == 1:
-        share(task, call, parts, 0, 1, backwards)
+        alone(task, call, parts, backwards)
         return
     begin = seconds_now()
-    for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-        watched_share(task, call, parts, thread, threads, backwards, took)
-    weigh(seconds_now() - begin, took, threads)
-
-
-cdef void watched_share(
-    Task task, const Call* call, Py_ssize_t parts, int thread, int threads, bint backwards, double* took
-) noexcept nogil:
-    cdef double begin = seconds_now()
-    share(task, call, parts, thread, threads, backwards)
-    if thread < WATCHED:
-        took[thread] = seconds_now() - begin
+    gather(&crew, threads)
+    # Not `prange`, whose variable costs a barrier in front of the work.
+    with parallel(num_threads=threads):
+        work(task, call, parts, threadid(), threads, backwards, &crew)
+    weigh(seconds_now() - begin, &crew.took[0], threads)

@@ -55,6 +55,48 @@ def test_the_default_is_what_the_process_may_use():
         assert python(program.format(one)) == "1"
 
 
+def test_all_is_done_where_openmp_sends_fewer_threads():
+    """Whoever comes does what is left of the others' shares."""
+    program = """
+import numpy as np, pybn_ext
+x = np.random.default_rng(0).normal(size=(900, 513)).astype(np.float32)
+results = []
+for number in (1, 4):
+    pybn_ext.set_num_threads(number)
+    y, mean, variance = pybn_ext.batch_norm_training(x, None, None)
+    results.append([y, mean, variance, pybn_ext.batch_norm_gradient(x, None, mean, variance, x * x)[0]])
+print(all((a == b).all() for a, b in zip(*results)))
+"""
+    assert python(program, OMP_THREAD_LIMIT="2") == "True"
+    assert python(program, OMP_THREAD_LIMIT="1") == "True"
+
+
+def test_a_second_thread_comes_to_the_processor_that_it_may_use():
+    """After a pause, and beside the first on its only processor: the same bits, and the processors are as before."""
+    program = """
+import os, time, numpy as np, pybn_ext
+x = np.random.default_rng(0).normal(size=(900, 513)).astype(np.float32)
+pybn_ext.set_num_threads(1)
+right = pybn_ext.batch_norm_training(x, None, None)
+same = []
+def allowed():
+    return {tuple(sorted(os.sched_getaffinity(int(task)))) for task in os.listdir("/proc/self/task")}
+for processors in (os.sched_getaffinity(0), [min(os.sched_getaffinity(0))]):
+    for task in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(task), processors)
+    for pause in (0, 0.02, 0.05):
+        time.sleep(pause)
+        pybn_ext.set_num_threads(2)
+        got = pybn_ext.batch_norm_training(x, None, None)
+        same.append(all((a == b).all() for a, b in zip(got, right)))
+    same.append(allowed() == {tuple(sorted(processors))})
+print(all(same))
+"""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not tell a thread which processors it may use")
+    assert python(program) == "True"
+
+
 def test_threadpoolctl_limits_it(threads):
     threadpoolctl = pytest.importorskip(
         "threadpoolctl", reason="threadpoolctl is not installed; it may limit our threads"

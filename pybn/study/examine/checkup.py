@@ -23,6 +23,7 @@ from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean, measured
 from pybn.framework.structures import has_parts, labelled, number_of_examples
 from pybn.framework.train import Trainer
+from pybn.halves import is_floating
 from pybn.study.record import averages_kept, seen_in_inference
 
 Batches = list[tuple[Any, Any]]
@@ -301,4 +302,4 @@ def _finite(inputs: Any) -> bool:
     if isinstance(inputs, tuple | list):
         return all(_finite(each) for each in inputs)
     array = np.asarray(inputs)
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return not is_floating(array.dtype) or bool(np.isfinite(array).all())
