@@ -101,6 +101,7 @@ FLOORS = {
         "pybn.study.adapters.names",
         "pybn.study.adapters.places",
         "pybn.study.adapters.own_tensors",
+        "pybn.study.adapters.debiased",
         "pybn.study.adapters.not_judged",
         "pybn.study.adapters.modes",
         "pybn.study.adapters.making",
