@@ -16,7 +16,7 @@ import numpy as np
 
 from pybn.arguments import Moments
 from pybn.batchnorm import Averages, update_averages
-from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, in_mode, normalizing
+from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
@@ -216,13 +216,18 @@ def _as_found(layer: Layer) -> LayerCheckup:
 def _in_four_ways(trainer: Trainer, batches: Batches, layers: dict[str, LayerCheckup]) -> dict[str, Losses]:
     training = _means(trainer, batches, in_batch_statistics, training=True)
     batch = _means(trainer, batches, in_batch_statistics)
-    averages = _means(trainer, batches, in_mode)
+    averages = _means(trainer, batches, _as_it_is)
     with averages_kept(trainer.context):
         update_averages(trainer, batches)
-        exact = _means(trainer, batches, in_mode)
+        exact = _means(trainer, batches, _as_it_is)
         for scope, moments in seen_in_inference(trainer, batches).items():
             layers[scope].data = moments
     return {name: Losses(training[name], batch[name], exact[name], averages[name]) for name in training}
+
+
+def _as_it_is(layer: Layer, x: Node) -> Node:
+    """As in evaluation, without its warning of averages that are no numbers: the report tells of them."""
+    return layer.with_averages(x)
 
 
 def _means(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool = False) -> dict[str, float]:
