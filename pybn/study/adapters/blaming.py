@@ -12,7 +12,7 @@ AROUND = "hand in functions (x, gamma, beta, bn_param) and (dout, cache) around 
 
 
 def blamed(kind: type, layer: Any, error: Exception) -> tuple[str, str, str] | None:
-    """Setting, reason and remedy where forward waits for methods or for arrays of its own; None: it is the student's."""
+    """Setting, reason and remedy where forward waits for methods or wants no array; None: it is the student's."""
     raised = f"{type(error).__name__}: {error}"
     if isinstance(error, AttributeError) and has_setup(kind):
         methods = [name for name in NAMES["setup"] if callable(getattr(kind, name, None))]
