@@ -1,6 +1,6 @@
 """Which implementation computes: the readable reference or the compiled twin.
 
-The only file that names `pybn_ext`.  The default is the compiled implementation where it was
+The only file of pybn that imports `pybn_ext`.  The default is the compiled implementation where it was
 built; the environment variable PYBN_BACKEND ("reference" or "compiled") decides otherwise.
 Asking for what is not there is an ImportError, never another answer.  Where the compiled one should
 have been built and the compiler failed, the first computation warns that the reference does it.

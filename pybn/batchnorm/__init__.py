@@ -2,6 +2,7 @@
 
 from pybn.batchnorm.averages import (
     Averages,
+    NonFiniteAveragesWarning,
     NonFiniteStatisticsError,
     SmallBatchWarning,
     effective_momentum,
@@ -30,6 +31,7 @@ __all__ = [
     "Averages",
     "Config",
     "Layer",
+    "NonFiniteAveragesWarning",
     "NonFiniteStatisticsError",
     "SmallBatchWarning",
     "Strategy",

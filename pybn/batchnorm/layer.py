@@ -17,7 +17,14 @@ from typing import Any, NamedTuple, Protocol
 
 from pybn import backend
 from pybn.arguments import Moments
-from pybn.batchnorm.averages import Averages, SmallBatchWarning, check_finite
+from pybn.batchnorm.averages import (
+    Averages,
+    SmallBatchWarning,
+    both_finite,
+    check_finite,
+    check_moved,
+    warn_of_averages,
+)
 from pybn.batchnorm.ghosts import in_parts
 from pybn.framework import ops
 from pybn.framework.context import Context
@@ -161,7 +168,9 @@ class _PendingUpdate:
                 f"{layer.avg_weight.path} must be a number of batches, finite and not negative, got "
                 f"{before.avg_weight}; nothing was changed. reset_weights(ctx) lets the averages begin anew"
             )
-        return layer.new_values(before.after(batch.mean, batch.variance, layer.momentum))
+        after = before.after(batch.mean, batch.variance, layer.momentum)
+        check_moved(layer.scope, after)
+        return layer.new_values(after)
 
 
 class Strategy(Protocol):
@@ -202,7 +211,11 @@ def strategy_for(layer: Layer) -> Strategy:
 
 def in_mode(layer: Layer, x: Node) -> Node:
     """Batch statistics in training, unless the averages are frozen; the averages otherwise."""
-    return in_training(layer, x) if layer.normalizes_with_batch else layer.with_averages(x)
+    if layer.normalizes_with_batch:
+        return in_training(layer, x)
+    if not both_finite(layer.mean.value, layer.variance.value) and layer.ctx.first_time("averages"):
+        warn_of_averages(layer.scope, layer.averages, _level_of_the_model())
+    return layer.with_averages(x)
 
 
 def in_training(layer: Layer, x: Node) -> Node:

@@ -2,7 +2,7 @@
 
 What went wrong in training (averages that lag behind fast weights, too few batches, a data set
 that changed) is repaired without touching a weight.  Whatever happens on the way, an error or an
-interrupt, the averages are then as before.
+interrupt, the averages are then as before; and until all of them are new, other threads see the old ones.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
+
 from pybn import backend
 from pybn.arguments import Moments
 from pybn.batchnorm.averages import Averages, check_finite
 from pybn.batchnorm.config import AVERAGES_UPDATES_TRIGGER_PARAM
-from pybn.batchnorm.layer import Layer, Strategy, normalizing
+from pybn.batchnorm.layer import ROLES, Layer, Strategy, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node, ancestors_first
 from pybn.framework.parameters import whole_number
 from pybn.framework.structures import inputs_of
 from pybn.framework.train import Trainer, register_averages_updater
-from pybn.framework.variables import restored_on_error
+from pybn.framework.variables import Variable, restored_on_error
 
 # (batches done, batches in all where known, what is being done)
 Progress = Callable[[int, int | None, str], None]
@@ -74,7 +76,16 @@ def update_averages(
         return False
     epoch = _epochs(one_epoch_dataset, max_batches, progress)
     with trainer.together(), changing_averages(root, "an update of the averages"), restored_on_error(root.variables()):
-        return _METHODS[method](trainer, epoch)
+        with root.aside(statistics_in(root)) as view:  # another thread predicts with the old ones until all are new
+            before = dict(view)
+            updated = _METHODS[method](trainer, epoch)
+        root.assign({each: node.value for each, node in view.items() if node is not before[each]})
+    return updated
+
+
+def statistics_in(ctx: Context) -> list[Variable]:
+    """M, V and their weight of every batch normalization in and under ctx's scope."""
+    return [each for name in ("mean", "variance", "avg_weight") for each in ctx.variables(role=ROLES[name])]
 
 
 def changing_averages(ctx: Context, what: str) -> AbstractContextManager[None]:
@@ -279,7 +290,9 @@ def _feeders(calls: list[tuple[str, Node, Node]]) -> dict[str, set[str]]:
 def _run(trainer: Trainer, inputs: Any, strategy: Strategy) -> None:
     """The model on one batch in evaluation, its batch normalizations as `strategy` says."""
     with trainer.context.forward_pass(training=False), normalizing(trainer.context, strategy):
-        trainer.run_model(inputs)
+        # Averages that are to be replaced may be infinite, and NumPy warn of it; what is measured is looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            trainer.run_model(inputs)
 
 
 def _of_all_workers(trainer: Trainer, depths: list[dict[str, int]] | None) -> list[dict[str, int]]:

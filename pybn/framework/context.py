@@ -10,7 +10,7 @@ that trains; two that change the context at once are an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -321,6 +321,20 @@ class Context:
         does so already: it would see what this one is about to change.
         """
         return self._store.changing(what)
+
+    def aside(self, variables: Iterable[Variable]) -> AbstractContextManager[dict[Variable, Node]]:
+        """Keep what this block assigns to `variables` to itself: no other thread sees it, and it ends with the block.
+
+        Yields what they are for the code within, by variable; a new value is a new Node.
+        """
+        store = self._store
+
+        def begin() -> tuple[dict[Variable, Node], dict[Variable, Node]]:
+            with store.lock:
+                view = as_they_are(variables)
+            return view, view
+
+        return store.blocks.aside("aside", begin)
 
     def restored_on_error(self) -> AbstractContextManager[None]:
         """Put variables, those that there are too, and parameters back if the block raises or is interrupted."""

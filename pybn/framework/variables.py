@@ -169,17 +169,25 @@ class Held(dict["Variable", np.ndarray]):
 
 def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
     """What a run sees that begins now: what other threads assign meanwhile it will not see, nor half of a step."""
-    return {variable: variable._node for variable in variables}
+    nodes = {variable: variable._node for variable in variables}
+    for block in around():
+        if block.is_aside and block.is_open:
+            nodes |= block.seen
+    return nodes
 
 
 def hold_all(held: dict[Variable, np.ndarray]) -> None:
-    """Let each variable take what its `checked` gave."""
-    blocks = around()
+    """Let each variable take what its `checked` gave: for all to see, or for the block that keeps it aside."""
+    blocks = around()[::-1]
     for variable, array in held.items():
-        variable._node = node = Node(array)
+        node = Node(array)
         for block in blocks:
             if variable in block.seen:  # one's own assignment is seen, also in the run that is under way
                 block.seen[variable] = node
+                if block.is_aside and block.is_open:
+                    break
+        else:
+            variable._node = node
 
 
 @contextmanager
@@ -198,7 +206,9 @@ Before = list[tuple[Variable, np.ndarray, bool, str]]
 
 def as_they_were(variables: Iterable[Variable]) -> Before:
     """All that `put_back` needs."""
-    return [(variable, variable._node.value, variable.trainable, variable.role) for variable in variables]
+    variables = list(variables)
+    nodes = as_they_are(variables)
+    return [(variable, nodes[variable].value, variable.trainable, variable.role) for variable in variables]
 
 
 def put_back(before: Before) -> None:

@@ -17,7 +17,7 @@ from pybn import arguments, backend
 from pybn.arguments import Moments
 from pybn.batchnorm import BATCH_NORMALIZATION_SCOPE_NAME, Averages, update_averages
 from pybn.batchnorm.layer import ROLES, Layer, normalizing
-from pybn.batchnorm.update import changing_averages, lend
+from pybn.batchnorm.update import changing_averages, lend, statistics_in
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
@@ -194,17 +194,13 @@ def seen_in_inference(trainer: Trainer, dataset: Dataset) -> dict[str, Moments]:
 
 @contextmanager
 def averages_kept(ctx: Context) -> Iterator[None]:
-    """Put M, V and their weights back at the end of a block, whatever it does to them.
+    """Let a block make M, V and their weights what it likes: they end with it, and other threads never see them.
 
-    Nobody else can train meanwhile (ConcurrentTrainingError): the averages of that step would be gone with the block.
+    Nobody else can train meanwhile (ConcurrentTrainingError): what is measured would be of two models.
     """
     root = ctx.in_absolute_path("/")
-    with changing_averages(root, "a measurement with other averages"), lend(root):
-        before = {each: each.value for name in STATISTICS for each in root.variables(role=ROLES[name])}
-        try:
-            yield
-        finally:
-            root.assign(before)
+    with changing_averages(root, "a measurement with other averages"), lend(root), root.aside(statistics_in(root)):
+        yield
 
 
 def replay(record: LayerRecord, momentum: float) -> tuple[np.ndarray, np.ndarray]:

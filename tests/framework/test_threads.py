@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -136,6 +137,81 @@ def test_an_update_of_the_averages_is_seen_whole(batch):
             assert trainer.predict(inputs).tobytes() in allowed
 
     together(update, predict, predict)
+
+
+def in_another_thread(function):
+    """What it returns there, where nothing that this thread's blocks set is seen."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result(60)
+
+
+@pytest.mark.parametrize("method", ["exact", "two_phase", "one_pass"])
+def test_until_all_averages_are_new_others_see_the_old_ones(batch, method):
+    """Three layers deep: after the first pass of "exact" one layer was new and two were old, for all to see."""
+    inputs, labels = batch
+    trainer = a_trainer()
+    trainer.train_step(inputs, labels)
+    before, seen = trainer.predict(inputs).tobytes(), []
+    paths = [each.path for each in trainer.context.variables()]
+
+    def progress(done, total, text):
+        seen.append(in_another_thread(lambda: trainer.predict(inputs).tobytes()))
+        seen.append(in_another_thread(lambda: trainer.eval([(inputs, labels)])["loss"]))
+
+    loss = trainer.eval([(inputs, labels)])["loss"]
+    data = [(inputs * 2 + 3, labels)] * 2
+    assert trainer.batch_normalization_averages_update(data, method=method, progress=progress)
+    assert len(seen) >= 4
+    assert set(seen) == {before, loss}
+    after = trainer.predict(inputs).tobytes()
+    assert after != before
+    assert in_another_thread(lambda: trainer.predict(inputs).tobytes()) == after
+    assert [each.path for each in trainer.context.variables()] == paths
+
+
+def test_nobody_sees_the_averages_that_an_examination_tries(batch):
+    """Whatever the model asks for in the middle of it, another thread predicts as before."""
+    inputs, labels = batch
+    predicted = []
+
+    def watched(ctx, x):
+        if threading.current_thread() is threading.main_thread():
+            predicted.append(in_another_thread(lambda: trainer.predict(inputs).tobytes()))
+        return model(ctx, x)
+
+    trainer = a_trainer(watched)
+    trainer.train_step(inputs, labels)
+    predicted.clear()
+    expected = trainer.predict(inputs).tobytes()
+    values = [each.value for each in trainer.context.variables()]
+    pybn.study.examine(trainer, [(inputs * 2 + 3, labels)] * 2)
+    assert len(predicted) > 10
+    assert set(predicted) == {expected}
+    assert all(new.value is old for new, old in zip(trainer.context.variables(), values, strict=True))
+
+
+def test_what_is_assigned_aside_ends_with_its_block():
+    ctx = Context()
+    one, other = (ctx.variable(name, shape=(), initializer=pybn.framework.initializers.zeros) for name in "ab")
+
+    def elsewhere():
+        return in_another_thread(lambda: (float(one.value), float(other.value)))
+
+    with ctx.aside([one]) as view:
+        one.value, other.value = 1.0, 1.0
+        assert elsewhere() == (0, 1)
+        with ctx.forward_pass():  # a run that begins here sees what is kept here
+            assert float(one.value) == 1
+            one.value = 2.0
+        assert (float(one.value), float(view[one])) == (2, 2)
+        with ctx.aside([one]):
+            one.value = 3.0
+            with suppress(KeyError), ctx.restored_on_error():
+                one.value = 4.0
+                raise KeyError
+            assert float(one.value) == 3
+        assert float(one.value) == 2
+    assert (float(one.value), float(other.value)) == (0, 1) == elsewhere()
 
 
 def test_a_second_training_step_at_once_says_so_and_loses_nothing(batch):

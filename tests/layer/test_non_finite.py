@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,54 @@ def test_a_weight_that_is_no_number_of_batches(bn, weight):
     bn.reset_weights(subject.context)
     subject.train_step(*batch)
     assert variable.value == 1
+
+
+@pytest.mark.parametrize("mended_by", ["reset_weights", "update_averages"])
+@pytest.mark.parametrize("name", ["mean", "variance"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_averages_that_no_batch_would_mend(bn, name, value, mended_by):
+    """They stayed NaN for ever, step after step; now the step says so, and both ways out that it names are such."""
+    dataset = InMemoryDataset(*examples(np.random.default_rng(9)), batch_size=6)
+    batch = next(iter(dataset))
+    subject = trained(normalized_first(bn), dataset)
+    variable = subject.context.get_variable(f"/first/batch_normalization/{name}")
+    variable.value = np.where(np.arange(variable.shape[0]) == 1, value, variable.value)
+    text = r"in /first/batch_normalization: its averages are .* in features \[1\], .*reset_weights.*update_averages"
+    with unchanged(subject.context), pytest.raises(bn.NonFiniteStatisticsError, match=text):
+        subject.train_step(*batch)
+    if mended_by == "reset_weights":
+        bn.reset_weights(subject.context)
+    else:
+        bn.update_averages(subject, dataset)
+    subject.train_step(*batch)
+    assert np.isfinite(variable.value).all()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_who_normalizes_with_averages_that_are_no_numbers_is_told_once(frozen):
+    ctx, x = Context(), np.array([[1.0, 2.0], [3.0, 5.0]])
+    in_training(batchnorm, ctx, x)
+    ctx.get_variable("/batch_normalization/mean").value = [0.0, np.nan]
+
+    def built():
+        with ctx.forward_pass(training=frozen):
+            return batchnorm.batch_norm(ctx, x, frozen_averages=frozen).value
+
+    with pytest.warns(batchnorm.NonFiniteAveragesWarning, match=r"/batch_normalization .* features \[1\]") as caught:
+        first, second = built(), built()
+    assert [each.filename for each in caught] == [__file__]
+    for y in (first, second):
+        assert np.isnan(y).tolist() == [[False, True]] * 2
+
+
+def test_large_averages_are_numbers():
+    """The product of mean and variance, which is asked first, is infinite; they are not."""
+    ctx, x = Context(), np.full((2, 1), 1e200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", batchnorm.NonFiniteAveragesWarning)
+        in_training(batchnorm, ctx, x)
+        ctx.get_variable("/batch_normalization/variance").value = [1e200]
+        in_training(batchnorm, ctx, x)
+        with ctx.forward_pass():
+            batchnorm.batch_norm(ctx, x)
+    assert ctx.get_variable("/batch_normalization/mean").value == [1e200]

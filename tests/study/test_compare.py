@@ -16,6 +16,7 @@ from pybn.study.compare.bounds import Bounds
 from pybn.study.compare.comparison import HARD_SHAPES
 from pybn.study.compare.families import FAMILIES, HARD
 from pybn.study.compare.samples import OPERATIONS, Sample, results_of
+from tests.support import arrays
 
 SMALL = {"shapes": [(6, 5), ((2, 3, 4), 1)], "turns": 2}
 
@@ -48,7 +49,7 @@ def test_an_implementation_equals_itself():
     assert found.names == ("reference", "other")
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 def test_compiled_is_within_the_bound(compiled, dtype):
     shapes = [(6, 5), (200, 31), ((2, 3, 4), 1), ((3, 2, 5, 4), (1, 2)), (1, 4)]
     pair = {"reference": reference, "compiled": compiled}
@@ -97,16 +98,16 @@ def test_what_is_right_on_random_numbers_is_found_out():
 
 
 def test_every_family_is_tried_in_each_type():
-    found = against(copy_of_reference(), hard=True, dtypes=["float16", "float32", "float64"], shapes=[])
+    found = against(copy_of_reference(), hard=True, dtypes=arrays.DTYPES, shapes=[])
     assert [(row.family, row.dtype) for row in found.rows] == [
-        (family, dtype) for family in HARD for dtype in ("float16", "float32", "float64")
+        (family, np.dtype(dtype).name) for family in HARD for dtype in arrays.DTYPES
     ]
     assert found.ok
     assert all(row.seconds is row.ratio is row.ratio_low is row.ratio_high is None for row in found.rows)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", arrays.NAMES)
 def test_a_family_is_finite_and_what_it_says(family, dtype):
     """Whatever is in x is finite, but under the mask, and the true results are."""
     for shape, axis in HARD_SHAPES[::2]:
@@ -121,6 +122,20 @@ def test_a_family_is_finite_and_what_it_says(family, dtype):
                 unit, bound = Bounds(sample, operation).of(name, result)
                 assert np.broadcast_shapes(unit.shape, bound.shape, result.shape) == result.shape
                 assert (bound > 0).all()
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+@pytest.mark.parametrize(("places", "ok"), [(1, True), (2, False)])
+def test_places_of_sixteen_bits_are_counted(dtype, places, ok):
+    """Two that are rounded once each may be neighbours."""
+
+    def training(x, *args, **kwargs):
+        y, mean, variance = reference.batch_norm_training(x, *args, **kwargs)
+        return (y.view(np.int16) + np.int16(places)).view(x.dtype), mean, variance
+
+    other = copy_of_reference(batch_norm_training=training)
+    found = against(other, dtypes=[dtype], operations=["batch_norm_training"])
+    assert found.ok is ok, str(found)
 
 
 @pytest.mark.parametrize(("units", "ok"), [(3, True), (5, True), (7, False), (1000, False)])

@@ -20,6 +20,7 @@ from pybn import (
 )
 from pybn.lessons import experiments
 from pybn.study.examine import examine
+from tests.support import arrays
 
 SEEDS = (0, 1, 2)
 
@@ -203,6 +204,17 @@ def test_nan_in_the_data(seed):
     assert "1 of 22 batches, first in batch 3" in report.findings[0].sentence
     assert report.findings[0].layer == "/layer_0/batch_normalization"
     assert np.isfinite(report.checkup.losses).all()
+
+
+@pytest.mark.parametrize("dtype", arrays.HALVES)
+def test_nan_in_data_of_sixteen_bits(dtype):
+    """To NumPy bfloat16 is of no kind of float, and its NaN are in the data all the same."""
+    data = experiments.digits(0)
+    trainer = trained(0, experiments.classifier((32,)), data.train)
+    spoiled = data.train.inputs.astype(dtype)
+    spoiled[200, 3, 3] = np.nan
+    report = examine(trainer, InMemoryDataset(spoiled, data.train.labels, 64), max_batches=4)
+    assert kinds(report) == {"non_finite_data"}
 
 
 def test_nan_in_every_batch():

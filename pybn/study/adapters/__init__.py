@@ -15,7 +15,15 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, ModuleType
 from typing import Any
 
-from pybn.study.adapters.functions import CourseFunctions, course_forward, from_names, from_operations, one_pixel
+from pybn.study.adapters.functions import (
+    CourseFunctions,
+    course_forward,
+    from_names,
+    from_operations,
+    has_course_names,
+    one_pixel,
+)
+from pybn.study.adapters.handed import as_layer, from_pair
 from pybn.study.adapters.layers import LAYER, NAMEABLE, Adapted, Function
 from pybn.study.adapters.modes import Override, codes_of
 from pybn.study.adapters.names import NAMES
@@ -72,10 +80,15 @@ def course_functions(
     if hasattr(implementation, "batch_norm_training"):
         return from_operations(implementation)
     if isinstance(implementation, Mapping | ModuleType):
-        return from_names(implementation, names)
+        table = implementation if isinstance(implementation, Mapping) else vars(implementation)
+        pair = None if names or has_course_names(table) else from_pair(table)
+        if pair is None:
+            return from_names(implementation, names)
+        implementation = pair
     if inspect.isclass(implementation) and names is build is mode is None and is_namespace(implementation):
         return from_namespace(implementation)
     if inspect.isclass(implementation):
+        implementation = (None if build else as_layer(implementation)) or implementation
         return from_class(implementation, images=images, names=names, build=build, mode=mode, acquainted=acquainted)
     if hasattr(implementation, "forward") or hasattr(implementation, "backward"):
         raise TypeError(

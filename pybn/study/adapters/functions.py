@@ -103,6 +103,11 @@ def from_names(
     return CourseFunctions(**_of_the_course(functions))
 
 
+def has_course_names(table: Mapping[str, Any]) -> bool:
+    """Whether a forward of the course is there."""
+    return any(table.get(COURSE[role]) is not None for role in ("forward", "spatial_forward"))
+
+
 def _of_the_course(functions: Mapping[str, Any]) -> dict[str, Any]:
     forwards = {role: function for role, function in functions.items() if role.endswith("forward") and function}
     return {**functions, **{role: course_forward(function) for role, function in forwards.items()}}

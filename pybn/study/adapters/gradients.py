@@ -9,11 +9,11 @@ import numpy as np
 
 from pybn.study.adapters import trying
 from pybn.study.adapters.found_gradients import find_gradients
-from pybn.study.adapters.making import NotMade, Optimizer, required
+from pybn.study.adapters.making import NotMade, Optimizer
 from pybn.study.adapters.names import NAMES, bare, kin, means
 from pybn.study.adapters.places import Place, arrays_of, get, members, numbers_of, parsed, put, shown
 from pybn.study.adapters.roles import FEATURES, batch
-from pybn.study.adapters.running import STEP, method
+from pybn.study.adapters.running import STEP, method, rates_of
 from pybn.study.adapters.settings import MetWithSettings
 
 
@@ -161,7 +161,7 @@ class MetWithGradients(MetWithSettings):
     def runner_takes_rate(self, layer: Any) -> bool:
         """Whether backward is handed the learning rate."""
         call = method(layer, "backward", self.names.get("backward", ""))
-        return call is not None and any(means(each.name, "learning_rate") for each in required(call))
+        return call is not None and bool(rates_of(call))
 
     def set_rate(self, layer: Any) -> None:
         """A step of 1, where the layer keeps its own: then what a parameter loses is the gradient."""

@@ -108,6 +108,8 @@ class Adapted(MetWithGradients):
             if isinstance(value, np.ndarray):
                 value = value.reshape(self._shape_of(layer, role, place, value))
             put(layer, place, value)
+            if role in KEYS:
+                self.debiased.write(layer, place, value)
             if role == "momentum" and self.roles.of_variance is not None:
                 put(layer, self.roles.of_variance, value)
             if role in ("gamma", "beta") and not self.has_own_backward():

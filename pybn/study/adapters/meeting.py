@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pybn.study.adapters import trying
+from pybn.study.adapters.debiased import Debiased
 from pybn.study.adapters.making import Maker, NotMade, has_setup, required, uses_torch
 from pybn.study.adapters.modes import Mode, Override, find_mode
 from pybn.study.adapters.names import NAMES
@@ -60,6 +61,7 @@ class Met:
         self.runner: Runner | None = None
         self.own: dict[str, float | None] = dict.fromkeys(NUMBERS)  # eps and momentum where they are written into it
         self.gradients: dict[str, Place] = {}
+        self.debiased = Debiased()  # averages that are corrected for their start
         self.works = False  # a forward in training ran
         self.normalizes = False  # and each feature came out as its own x, shifted and scaled
         try:

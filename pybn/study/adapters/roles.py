@@ -166,7 +166,7 @@ def _averages(trial: Trial, layer: Any, roles: Roles) -> None:
         found = [
             each
             for each in sorted(arrays_of(layer, FEATURES), key=len)
-            if each not in taken and _kind_of_average(trial, each) == role
+            if each not in taken and kind_of_average(trial, each) == role
         ]
         if found:
             roles.places[role] = found[0]
@@ -188,7 +188,7 @@ def _as_named(trial: Trial, roles: Roles, named: Mapping[str, str]) -> None:
     if mean is None or variance is None or named:
         return
     crossed = _speaks(mean, VARIANCE_NAMES) and _speaks(variance, MEAN_NAMES)
-    if crossed and _role_in_test(trial, variance) == "running_mean" and _role_in_test(trial, mean) == "running_var":
+    if crossed and role_in_test(trial, variance) == "running_mean" and role_in_test(trial, mean) == "running_var":
         roles.places["running_mean"], roles.places["running_var"] = variance, mean
 
 
@@ -214,12 +214,12 @@ def _read_in_test(trial: Trial, layer: Any, roles: Roles) -> None:
             return
         if place in roles.places.values() or _effect(trial, place) != "none":
             continue
-        role = _role_in_test(trial, place)
+        role = role_in_test(trial, place)
         if role in missing:
             roles.places[role] = place
 
 
-def _role_in_test(trial: Trial, place: Place) -> str:
+def role_in_test(trial: Trial, place: Place) -> str:
     """What a number a feature is to test mode: "running_mean" shifts every row alike, "running_var" scales; ""."""
     first, move = np.linspace(1.0, 2.0, FEATURES), np.linspace(1.5, 0.5, FEATURES)
     try:
@@ -258,7 +258,7 @@ def kept_part(trial: Trial, place: Place, settings: Mapping[Place, Any] | None =
     return float(parts.mean()), values[0] - parts.mean() * old[0]
 
 
-def _kind_of_average(trial: Trial, place: Place) -> str:
+def kind_of_average(trial: Trial, place: Place) -> str:
     """ "running_mean", "running_var" or "" by what training takes in."""
     part, taken = kept_part(trial, place)
     if not np.isfinite(part) or np.abs(taken).max() < 1e-6:

@@ -161,12 +161,20 @@ class Runner:
                 return self._bare(call(given))
             named = {each.name for each in asked if each.kind is each.KEYWORD_ONLY}
             values = {name: beside.get(name, given) for name in wanted}
+            rates = [name for name in rates_of(call) if name not in wanted]
+            values |= dict.fromkeys(rates, STEP)
+            named |= set(rates)
             return self._bare(
                 call(
                     *(value for name, value in values.items() if name not in named),
                     **{name: value for name, value in values.items() if name in named},
                 )
             )
+
+
+def rates_of(call: Callable[..., Any]) -> list[str]:
+    """The parameters of a backward that are the rate of a step which it takes itself, with a default or not."""
+    return [name for name in inspect.signature(call).parameters if means(name, "learning_rate")]
 
 
 def _must_take_one(call: Callable[..., Any]) -> None:

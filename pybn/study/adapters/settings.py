@@ -8,11 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters.debiased import MANY, STEPS, Debiased, after_steps, corrected_pairs, counts_of
 from pybn.study.adapters.meeting import AROUND, Met
 from pybn.study.adapters.modes import codes_of
 from pybn.study.adapters.names import NAMES
 from pybn.study.adapters.places import NotSet, Place, arrays_of, as_array, get, parsed, put, shown, switches_of
-from pybn.study.adapters.roles import ARRAYS, COUNT, FEATURES, NUMBERS, UNABLE, batch, described, kept_part
+from pybn.study.adapters.roles import (
+    ARRAYS,
+    COUNT,
+    FEATURES,
+    NUMBERS,
+    UNABLE,
+    batch,
+    described,
+    kept_part,
+    kind_of_average,
+    role_in_test,
+)
 from pybn.study.adapters.running import names_of
 
 AVERAGES = ("running_mean", "running_var")
@@ -28,12 +40,52 @@ class MetWithSettings(Met):
     """A class that was met, with what could not be set in it."""
 
     def _checks(self) -> list[Callable[[], None]]:
-        return [*super()._checks(), self._check_settings, self._check_mode, self._check_what_stays, self._check_sums]
+        return [
+            *super()._checks(),
+            self._check_debiased,
+            self._check_settings,
+            self._check_mode,
+            self._check_what_stays,
+            self._check_sums,
+        ]
 
     def _holds(self, role: str, text: str) -> bool:
         """Whether what a teacher named is there, be it after the first forward."""
         held = get(self._trial({}, True)[1], parsed(text))
         return as_array(held) is not None if role in ARRAYS else isinstance(held, int | float)
+
+    def _check_debiased(self) -> None:
+        """Averages that are corrected for their start at zero, which a new layer cannot be asked for as they stand."""
+        named = any(role in self.names for role in AVERAGES)
+        try:
+            layers = [self._after(steps) for steps in range(STEPS)]
+        except UNABLE:  # what does not run is told when it is judged
+            return
+        counts = counts_of(layers)
+        pairs = corrected_pairs(after_steps(layers[1:], FEATURES))
+        roles = {
+            role: kept
+            for kept, read in pairs.items()
+            if (role := role_in_test(self._trial, read) or kind_of_average(self._trial, kept))
+        }
+        if set(roles) == set(AVERAGES) and not named:
+            self.roles.places |= roles
+            self.debiased = Debiased({kept: pairs[kept] for kept in roles.values()}, counts)
+        elif counts and not self.roles.missing(*AVERAGES) and self._needs_steps(counts):
+            self.debiased = Debiased(counts=counts)
+
+    def _after(self, steps: int) -> Any:
+        assert self.runner is not None
+        layer = self._fresh()
+        for seed in range(steps):
+            self.runner.forward(layer, self._shaped(batch(seed + 5)), True)
+        return layer
+
+    def _needs_steps(self, counts: list[Place]) -> bool:
+        """Whether test mode divides by nothing until a step was made, and not after many."""
+        averages = {self.roles.places[role]: np.linspace(1.0, 2.0, FEATURES) for role in AVERAGES}
+        first, after = (self._trial({**averages, **dict.fromkeys(places, MANY)}, False)[0] for places in ((), counts))
+        return bool(not np.isfinite(first).all() and np.isfinite(after).all())
 
     def _check_settings(self) -> None:
         assert self.runner is not None
@@ -138,7 +190,7 @@ class MetWithSettings(Met):
             anew = [role for role in roles if role in places and self._at_start(layer, places[role], written[role])]
             self.seen += [("made-anew", part, role) for part in parts for role in anew]
         told = any(setting in ("mode", "phase", "call") for setting, _, _ in self.records)
-        if len(places) == len(ARRAYS) and not told and not self.seen:
+        if len(places) == len(ARRAYS) and not told and not self.seen and not self.debiased.read:
             with contextlib.suppress(*UNABLE):  # what does not run is told when it is judged
                 self._check_last_batch({places[role]: written[role] for role in ARRAYS})
 

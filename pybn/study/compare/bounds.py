@@ -3,7 +3,7 @@
 Each may be so many units in the last place of x's type off, of the size that is named: the mean 2 of the larger of
 |mean| and the deviation, the variance 4, y 3 (in float64 4) of |scale| max(|x-hat|, 1) + |offset|, dx 4 of its
 feature's largest for every dy (in float64 of the largest of its three terms), dscale and doffset 4 of the norm of what
-they sum.  In float16 those are units of float32, before the result is rounded.
+they sum.  In float16 and bfloat16 those are units of float32, before the result is rounded.
 
 Where the truth is (nearly) 0, float64 leaves 1e-14 of dx's largest term, as often as the mean is deviations away.
 In float64 the rounding of the mean is |mean| / deviation roundings of y, and NumPy's sums, row after row, lose less
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.halves import is_bfloat16, is_floating, is_half
 from pybn.study.compare.samples import Sample
 
 UNITS = {"count": 0.5, "mean": 2, "variance": 4, "y": 3, "dx": 4, "dscale": 4, "doffset": 4}
@@ -26,7 +27,7 @@ class Bounds:
     """The bounds of one operation on one sample."""
 
     def __init__(self, sample: Sample, operation: str):
-        self.sample, self.result_dtype = sample, sample.dtype
+        self.sample = sample
         self.inference = "inference" in operation
         self.wide = sample.dtype == np.float64
         mean, variance = sample.averages if self.inference else sample.moments[1:]
@@ -47,10 +48,10 @@ class Bounds:
             return np.ones(value.shape), np.full(value.shape, 2 * UNITS["count"])
         size, also = getattr(self, f"_of_{result}")(np.abs(value.astype(np.float64)))
         units = UNITS[result] + (result == "y" and self.wide)
-        narrow = self.sample.dtype == np.float16
+        narrow = is_half(self.sample.dtype)
         bound = units * unit_of(size, np.float32 if narrow else self.sample.dtype) + also
-        if np.issubdtype(value.dtype, np.floating):  # its own rounding, where that type is narrower or ends
-            bound = bound + np.finfo(value.dtype).smallest_subnormal
+        if is_floating(value.dtype):  # its own rounding, where that type is narrower or ends
+            bound = bound + smallest_of(value.dtype)
             if narrow or value.dtype.itemsize < self.sample.dtype.itemsize:
                 bound = bound + unit_of(np.abs(value), value.dtype) / 2
         unit, bound = np.broadcast_arrays(unit_of(size, self.sample.dtype), 2 * bound)
@@ -99,4 +100,11 @@ class Bounds:
 def unit_of(size: Any, dtype: Any) -> np.ndarray:
     """One unit in the last place of a number of this size, as if the exponent of the type had no limits; 0 for 0."""
     size = np.asarray(size, np.float64)
-    return np.where(size == 0, 0, np.ldexp(np.float64(np.finfo(dtype).eps), np.frexp(size)[1] - 1))
+    dtype = np.dtype(dtype)
+    unit = 2.0**-7 if is_bfloat16(dtype) else np.float64(np.finfo(dtype).eps)  # NumPy's finfo knows its own types alone
+    return np.where(size == 0, 0, np.ldexp(unit, np.frexp(size)[1] - 1))
+
+
+def smallest_of(dtype: np.dtype) -> float:
+    """The smallest number of the type above 0."""
+    return 2.0**-133 if is_bfloat16(dtype) else float(np.finfo(dtype).smallest_subnormal)

@@ -113,7 +113,7 @@ def compare(
     implementations : names ("reference", "compiled"), modules or objects with the operations, or a dict that
         names them; default the reference and the compiled one
     shapes : shapes (features last), or pairs (shape, feature_axis); default two of rows and two of images
-    dtypes : of x
+    dtypes : of x; ml_dtypes.bfloat16 is one
     operations : their names; default those that every implementation has
     hard : also try, in shapes of their own, the inputs on which digits are lost: terms of dx that cancel, two rows, far
         means, ...; those with a mask or an epsilon only where every implementation takes one.  Left out, where no

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 # Far from the mean, far from 1: what each type can still hold with some room.
-FAR = {"float16": 1e2, "float32": 1e6, "float64": 1e9}
-LARGE = {"float16": 1e3, "float32": 1e18, "float64": 1e150}
-SMALL = {"float16": 1e-6, "float32": 1e-40, "float64": 1e-150}
+FAR = {"float16": 1e2, "bfloat16": 1e1, "float32": 1e6, "float64": 1e9}
+LARGE = {"float16": 1e3, "bfloat16": 1e18, "float32": 1e18, "float64": 1e150}
+SMALL = {"float16": 1e-6, "bfloat16": 1e-39, "float32": 1e-40, "float64": 1e-150}
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ import numpy as np
 
 from pybn.arguments import Moments
 from pybn.batchnorm import Averages, update_averages
-from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, in_mode, normalizing
+from pybn.batchnorm.layer import Layer, Strategy, in_batch_statistics, normalizing
 from pybn.framework.context import Context
 from pybn.framework.datasets import Dataset
 from pybn.framework.graph import Node
 from pybn.framework.metrics import WeightedMean, measured
 from pybn.framework.structures import has_parts, labelled, number_of_examples
 from pybn.framework.train import Trainer
+from pybn.halves import is_floating
 from pybn.study.record import averages_kept, seen_in_inference
 
 Batches = list[tuple[Any, Any]]
@@ -215,13 +216,18 @@ def _as_found(layer: Layer) -> LayerCheckup:
 def _in_four_ways(trainer: Trainer, batches: Batches, layers: dict[str, LayerCheckup]) -> dict[str, Losses]:
     training = _means(trainer, batches, in_batch_statistics, training=True)
     batch = _means(trainer, batches, in_batch_statistics)
-    averages = _means(trainer, batches, in_mode)
+    averages = _means(trainer, batches, _as_it_is)
     with averages_kept(trainer.context):
         update_averages(trainer, batches)
-        exact = _means(trainer, batches, in_mode)
+        exact = _means(trainer, batches, _as_it_is)
         for scope, moments in seen_in_inference(trainer, batches).items():
             layers[scope].data = moments
     return {name: Losses(training[name], batch[name], exact[name], averages[name]) for name in training}
+
+
+def _as_it_is(layer: Layer, x: Node) -> Node:
+    """As in evaluation, without its warning of averages that are no numbers: the report tells of them."""
+    return layer.with_averages(x)
 
 
 def _means(trainer: Trainer, batches: Batches, strategy: Strategy, training: bool = False) -> dict[str, float]:
@@ -301,4 +307,4 @@ def _finite(inputs: Any) -> bool:
     if isinstance(inputs, tuple | list):
         return all(_finite(each) for each in inputs)
     array = np.asarray(inputs)
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return not is_floating(array.dtype) or bool(np.isfinite(array).all())

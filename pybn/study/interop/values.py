@@ -14,7 +14,7 @@ from pybn import arguments
 
 
 def plain(value: Any) -> np.ndarray:
-    """`value` as a NumPy array; bfloat16 and the eight-bit floats, which NumPy cannot compute with, as float32."""
+    """`value` as a NumPy array; bfloat16 and the eight-bit floats as float32, which has each of their values."""
     if hasattr(value, "detach"):  # a torch tensor; numpy() knows neither its gradient, nor a GPU, nor bfloat16
         value = value.detach().to("cpu")
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
@@ -25,7 +25,6 @@ def plain(value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         return value  # refused where it is checked; asarray would drop its mask
     array = np.asarray(value)
-    # The types of ml_dtypes are strangers to NumPy; float32 holds each of their values.
     return array.astype(np.float32) if array.dtype.name.startswith(("bfloat16", "float8")) else array
 
 

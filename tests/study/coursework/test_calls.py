@@ -47,6 +47,20 @@ SLIPS = [
         ["momentum-swapped"],
     ),
     ("rate_from_momentum", "self.rate = 1 - momentum", "self.rate = momentum", ["momentum-swapped"]),
+    ("debiased", "(1 - self.decay) * var", "self.decay * var", ["momentum-rule"]),
+    (
+        "debiased",
+        "mean, var = self.moving_mean, self.moving_var",
+        "mean, var = x.mean(0), self.moving_var",
+        ["batch-mean-in-test"],
+    ),
+    ("debiased_in_test_mode", "self.running_var / c\n", "np.sqrt(self.running_var / c)\n", ["deviation-under-root"]),
+    (
+        "rate_with_a_default",
+        "dgamma, dbeta = (grad * self.xhat).sum(0)",
+        "dgamma, dbeta = grad.sum(0)",
+        ["dscale-from-dout"],
+    ),
 ]
 
 

@@ -368,3 +368,85 @@ class BatchNorm:
         self.dgamma, self.dbeta = (dy * self.xhat).sum(0), dy.sum(0)
         return self.gamma * self.inv * (dy - self.dbeta / n - self.xhat * self.dgamma / n)
 """
+
+RIGHT["debiased"] = """
+import numpy as np
+class DebiasedBatchNorm:
+    def __init__(self, d, decay=0.9, eps=1e-5):
+        self.gamma, self.beta = np.ones(d), np.zeros(d)
+        self.mean_acc, self.var_acc, self.t = np.zeros(d), np.zeros(d), 0
+        self.moving_mean, self.moving_var = np.zeros(d), np.ones(d)
+        self.decay, self.eps = decay, eps
+    def forward(self, x, training=True):
+        if training:
+            mean, var = x.mean(0), x.var(0)
+            self.t += 1
+            self.mean_acc = self.decay * self.mean_acc + (1 - self.decay) * mean
+            self.var_acc = self.decay * self.var_acc + (1 - self.decay) * var
+            correction = 1 - self.decay ** self.t
+            self.moving_mean = self.mean_acc / correction
+            self.moving_var = self.var_acc / correction
+        else:
+            mean, var = self.moving_mean, self.moving_var
+        self.inv = 1 / np.sqrt(var + self.eps)
+        self.xhat = (x - mean) * self.inv
+        return self.gamma * self.xhat + self.beta
+
+    def backward(self, dy):
+        n = len(dy)
+        self.dgamma, self.dbeta = (dy * self.xhat).sum(0), dy.sum(0)
+        return self.gamma * self.inv * (dy - self.dbeta / n - self.xhat * self.dgamma / n)
+"""
+
+RIGHT["debiased_in_test_mode"] = """
+import numpy as np
+class BN:
+    def __init__(self, d, rho=0.95, eps=1e-5):
+        self.gamma, self.beta = np.ones(d), np.zeros(d)
+        self.running_mean, self.running_var, self.steps = np.zeros(d), np.zeros(d), 0
+        self.rho, self.eps = rho, eps
+    def forward(self, x, train=True):
+        if train:
+            mean, var = x.mean(0), x.var(0)
+            self.steps += 1
+            self.running_mean = self.rho * self.running_mean + (1 - self.rho) * mean
+            self.running_var = self.rho * self.running_var + (1 - self.rho) * var
+        else:
+            c = 1 - self.rho**self.steps
+            mean, var = self.running_mean / c, self.running_var / c
+        self.inv = 1 / np.sqrt(var + self.eps)
+        self.xhat = (x - mean) * self.inv
+        return self.gamma * self.xhat + self.beta
+
+    def backward(self, dy):
+        n = len(dy)
+        self.dgamma, self.dbeta = (dy * self.xhat).sum(0), dy.sum(0)
+        return self.gamma * self.inv * (dy - self.dbeta / n - self.xhat * self.dgamma / n)
+"""
+
+RIGHT["rate_with_a_default"] = """
+import numpy as np
+
+
+class BatchNorm:
+    def __init__(self, n_in, decay=0.9, eps=1e-5):
+        self.gamma, self.beta = np.ones(n_in), np.zeros(n_in)
+        self.mean, self.var, self.decay, self.eps = np.zeros(n_in), np.ones(n_in), decay, eps
+
+    def forward(self, x, train=True):
+        mean, var = (x.mean(0), x.var(0)) if train else (self.mean, self.var)
+        if train:
+            self.mean = self.decay * self.mean + (1 - self.decay) * mean
+            self.var = self.decay * self.var + (1 - self.decay) * var
+        self.inv = 1 / np.sqrt(var + self.eps)
+        self.xhat = (x - mean) * self.inv
+        return self.xhat * self.gamma + self.beta
+
+    def backward(self, grad, lr=0.01):
+        dgamma, dbeta = (grad * self.xhat).sum(0), grad.sum(0)
+        dxhat = grad * self.gamma
+        dx = self.inv * (dxhat - dxhat.mean(0) - self.xhat * (dxhat * self.xhat).mean(0))
+        self.gamma -= lr * dgamma
+        self.beta -= lr * dbeta
+        return dx
+"""
