@@ -17,6 +17,11 @@ cdef Py_ssize_t look_closer(
     const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t number
 ) noexcept nogil:
     """How many of a block of features are to be computed again, and which, in f.doubt."""
+    cdef Py_ssize_t settled = 0, c
+    for c in range(begin, begin + number):
+        settled += f.doubt[c] < 0
+    if settled:
+        return settled
     if call.count <= FEW_TO_LOOK_AT and call.inner > 1 and look_at_rows(call, x, f, begin, number, True) == 0:
         return 0
     return look_at_rows(call, x, f, begin, number, False)

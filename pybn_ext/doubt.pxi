@@ -8,7 +8,7 @@
 # is not enough, more of the feature is looked at, until it is or all of it was.
 
 cdef enum:
-    TASTED = 64  # elements looked at of each feature in runs, at the most; of others it is SAMPLES
+    TASTED = 64  # elements looked at of each feature in runs, at the most; of others SAMPLES, and all of so many
 
 # What is taken away may be so many times the largest dx: of the elements that were tasted, and of those looked at.
 # With 2, one outlier of 32 elements left 5.4 units; with 1.25 for both, one of 100 000 such features as many.
@@ -39,63 +39,96 @@ cdef void find_least(const Call* call, const Features* f) noexcept nogil:
 cdef Py_ssize_t find_doubt(const Call* call, const float* x, const Features* f, bint in_double) noexcept nogil:
     """How many features are to be looked at more closely, and which, in f.doubt: else 0; dx is written.
 
-    Of these f.doubt is the largest dx that was tasted, or FAINT where there is none.  What went past the caches is
-    computed again, not fetched; what was finished in double did not, and float32 would not give it again.
+    Of these f.doubt is the largest dx that was tasted, or FAINT where there is none; below 0 where all was.  What went
+    past the caches is computed again, not fetched; what was finished in double did not, and float32 would not give it
+    again.
     """
-    cdef Py_ssize_t doubtful
+    cdef Py_ssize_t doubtful, c
     cdef bint past = call.stream and not in_double
     if call.inner >= SPARE and call.keep == NULL:
         return taste_runs(call, x, f, past)
     doubtful = taste_samples(call, x, f, past)
     if doubtful and call.count <= FEW_TO_LOOK_AT and call.inner == 1 and call.keep == NULL and f.number >= SPARE:
-        return look_at_x(call, x, f)
+        if call.count > TASTED or call.half != NEITHER:
+            return look_at_x(call, x, f)
+        taste_all(call, x, f, past)
+        doubtful = look_at_x(call, x, f)
+        for c in range(f.number):  # dx and x were seen as a whole: nobody has to look again
+            f.doubt[c] = -f.doubt[c]
     return doubtful
 
 
 cdef Py_ssize_t taste_samples(const Call* call, const float* x, const Features* f, bint past) noexcept nogil:
     """Of each feature the elements that were chosen for its shift."""
     cdef float largest[BAND]
-    cdef float table[TABLES * BAND]
-    cdef float rows[8 * BAND]
-    cdef Py_ssize_t in_rows[8]
-    cdef const float* dx
     cdef apart_from_others doubt
-    cdef Py_ssize_t inner = call.inner
-    cdef Py_ssize_t begin = 0, doubtful = 0, start, n, i, c
-    cdef bint half = call.half != NEITHER  # what was rounded is computed again
-    cdef bint anew = past and inner == 1 and not half
-    for i in range(8):
-        in_rows[i] = i * BAND
+    cdef Py_ssize_t begin = 0, doubtful = 0, n, c
     while begin < f.number:
         n = smaller(BAND, f.number - begin)
-        start = (f.begin + begin) * inner
-        dx = <const float*> call.y + start
         doubt = f.doubt + begin
-        memset(largest, 0, n * sizeof(float))
-        if anew or half:
-            for i in range(TABLES):
-                for c in range(n):
-                    table[i * BAND + c] = <float> f.table[i * f.reach + begin + c]
-        for i in range(SAMPLES):
-            check_range(start + call.samples[i], (n - 1) * inner + 1, size_of(call))
-            if half:
-                pick_dx(call, x, start + call.samples[i], n, <const float*> table, <float*> rows + i % 8 * BAND)
-                if i % 8 == 7:
-                    largest_of_eight(<const float*> rows, <const Py_ssize_t*> in_rows, n, 1, <float*> largest)
-            elif anew:
-                if i % 4 == 3:
-                    largest_anew(call, x, start, &call.samples[i - 3], n, <const float*> table, <float*> largest)
-            elif i % 8 == 7:
-                if inner == 1:
-                    largest_of_eight(dx, &call.samples[i - 7], n, 1, <float*> largest)
-                else:
-                    largest_of_eight(dx, &call.samples[i - 7], n, inner, <float*> largest)
+        taste_band(call, x, f, begin, n, call.samples, SAMPLES, past, <float*> largest)
         for c in range(n):
             doubt[c] = 0.0 if largest[c] >= doubt[c] else <double> largest[c] if largest[c] > 0 else FAINT
         for c in range(n):
             doubtful += doubt[c] != 0
         begin += n
     return doubtful
+
+
+cdef void taste_all(const Call* call, const float* x, const Features* f, bint past) noexcept nogil:
+    """Of the features in doubt each element, where few stand in rows: of 64, look by look took five times as long."""
+    cdef float largest[SPARE]
+    cdef Py_ssize_t places[TASTED + 8]
+    cdef Py_ssize_t number = (call.outer + 7) // 8 * 8  # the last one again, where they are not a multiple of eight
+    cdef Py_ssize_t begin = 0, n, i, c
+    check_range(0, number, TASTED + 8)
+    for i in range(number):
+        places[i] = smaller(i, call.outer - 1) * call.features
+    while begin < f.number:
+        n = smaller(SPARE, f.number - begin)
+        if any_in_doubt(f, begin, n):
+            taste_band(call, x, f, begin, n, <const Py_ssize_t*> places, number, past, <float*> largest)
+            for c in range(n):
+                if f.doubt[begin + c] != 0:
+                    f.doubt[begin + c] = <double> largest[c] if largest[c] > 0 else FAINT
+        begin += n
+
+
+cdef void taste_band(
+    const Call* call, const float* x, const Features* f, Py_ssize_t begin, Py_ssize_t n, const Py_ssize_t* places,
+    Py_ssize_t number, bint past, float* largest
+) noexcept nogil:
+    """The largest size of dx of n features, of a number of elements that is a multiple of eight."""
+    cdef float table[TABLES * BAND]
+    cdef float rows[8 * BAND]
+    cdef Py_ssize_t in_rows[8]
+    cdef Py_ssize_t inner = call.inner
+    cdef Py_ssize_t start = (f.begin + begin) * inner, i, c
+    cdef const float* dx = <const float*> call.y + start
+    cdef bint half = call.half != NEITHER  # what was rounded is computed again
+    cdef bint anew = past and inner == 1 and not half
+    for i in range(8):
+        in_rows[i] = i * BAND
+    check_range(0, n, BAND)
+    memset(largest, 0, n * sizeof(float))
+    if anew or half:
+        for i in range(TABLES):
+            for c in range(n):
+                table[i * BAND + c] = <float> f.table[i * f.reach + begin + c]
+    for i in range(number):
+        check_range(start + places[i], (n - 1) * inner + 1, size_of(call))
+        if half:
+            pick_dx(call, x, start + places[i], n, <const float*> table, <float*> rows + i % 8 * BAND)
+            if i % 8 == 7:
+                largest_of_eight(<const float*> rows, <const Py_ssize_t*> in_rows, n, 1, largest)
+        elif anew:
+            if i % 4 == 3:
+                largest_anew(call, x, start, places + i - 3, n, <const float*> table, largest)
+        elif i % 8 == 7:
+            if inner == 1:
+                largest_of_eight(dx, places + i - 7, n, 1, largest)
+            else:
+                largest_of_eight(dx, places + i - 7, n, inner, largest)
 
 
 cdef void pick_dx(
