@@ -48,6 +48,7 @@ cdef enum:
     SHORT_LANES = 40  # elements of a run below which a sum for each lane always pays: 5 x 5 took 0.8 of the time
     FEW_ELEMENTS = 8  # of a feature: their moments are taken in float64, and so is a gradient, whose terms often cancel
     WIDE_LANES = 64  # of a block of adjacent features whose gradient is looked at, or computed, once more
+    FEW_SUMS = 3  # of a feature, by lanes or parts, from which on it shows where one has most of its squares
     SAMPLES = 24  # elements of each feature from which the shift of its sums is taken
 
 # One number for each feature, as an argument brought it or as a result takes it.
@@ -221,6 +222,10 @@ cdef inline bint has_result(const Call* call) noexcept nogil:
 cdef inline bint has_all_terms(const Call* call) noexcept nogil:
     """Whether dx takes away what the mean and the variance of the batch had of it."""
     return call.operation == GRADIENT or call.operation == GRADIENT_FROM_SUMS
+
+
+cdef inline bint takes_moments(const Call* call) noexcept nogil:
+    return call.operation == MOMENTS or call.operation == TRAINING
 
 
 cdef inline Py_ssize_t sums_of_lane(const Call* call) noexcept nogil:

@@ -79,6 +79,8 @@ cdef void sum_low_tile(
     cdef real q_room[TILE_LANES + 2 * SPARE]
     cdef real* s = <real*> next_line(s_room)
     cdef real* q = <real*> next_line(q_room)
+    cdef real peaks_room[TILE_LANES + 2 * SPARE]
+    cdef real* peaks = <real*> next_line(peaks_room)
     cdef Py_ssize_t start = f.begin * call.inner
     cdef Py_ssize_t stride = call.features * call.inner
     cdef Rows rows = rows_of(call, call.outer, stride, shift)
@@ -88,6 +90,8 @@ cdef void sum_low_tile(
     check_range(0, call.outer, ROWS)
     check_range(s - <real*> s_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
     check_range(q - <real*> q_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
+    check_range(peaks - <real*> peaks_room, lanes + SPARE, TILE_LANES + 2 * SPARE)
+    rows.peaks = peaks
     if not all_are_real(call, start, (call.outer - 1) * stride + lanes):
         check_range(0, call.outer * lanes, ROWS * TILE_LANES)
         for row in range(call.outer):
@@ -97,8 +101,10 @@ cdef void sum_low_tile(
     sum_rows(
         &rows, seek_element(call, x, start), seek_element(call, <const real*> call.dy, start), lanes, shift, s, q
     )
-    total_partial(<const real*> s, f.number, call.inner, f.first)
-    total_partial(<const real*> q, f.number, call.inner, f.second)
+    if rows.share > 0 and any_above(<const real*> peaks, <const real*> q, lanes, rows.share):
+        strike(<const real*> peaks, lanes, rows.share, q)
+    total_partial(<const real*> s, f.number, call.inner, 0, f.first)
+    total_partial(<const real*> q, f.number, call.inner, share_of_sums(call), f.second)
 
 
 cdef void sum_high_tile(
@@ -110,8 +116,8 @@ cdef void sum_high_tile(
     add_block(
         call, x, f.begin * call.inner, call.outer, call.features * call.inner, lanes, shift, <double*> sums, lanes
     )
-    total_lanes(call, sums, lanes, f.number, call.inner, f.first)
-    total_lanes(call, <double*> sums + lanes, lanes, f.number, call.inner, f.second)
+    total_lanes(call, sums, lanes, f.number, call.inner, 0, f.first)
+    total_lanes(call, <double*> sums + lanes, lanes, f.number, call.inner, share_of_sums(call), f.second)
 
 
 cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, const real* shift) noexcept nogil:
@@ -121,8 +127,8 @@ cdef void sum_tile_runs(const Call* call, const real* x, const Features* f, cons
     # What is taken up at once has not lost anything; sixteen are so few that nothing of them is felt.
     cdef bint plain = call.single or call.outer * ((call.inner + SPARE - 1) // SPARE) <= rows_at_once(call, x[0])
     sum_runs(call, x, f.begin, f.number, 0, call.outer * call.inner, shift, <double*> sums)
-    total_runs(sums, lanes, f.number, plain, f.first)
-    total_runs(<double*> sums + lanes, lanes, f.number, plain, f.second)
+    total_runs(sums, lanes, f.number, plain, 0, f.first)
+    total_runs(<double*> sums + lanes, lanes, f.number, plain, share_of_sums(call), f.second)
 
 
 cdef void write_tile_runs(const Call* call, const real* x, const Features* f) noexcept nogil:
@@ -228,6 +234,10 @@ cdef void in_pieces(Call* call, const real* x) noexcept nogil:
             check_range(c * call.pieces, call.pieces, call.parts)
             f.first[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, 0)
             f.second[c] = sum_of_pieces(call, call.partial + c * call.pieces * size, SPARE)
+            if share_of_sums(call) > 0 and (
+                peak_of_pieces(call, call.partial + c * call.pieces * size + SPARE) > share_of_sums(call) * f.second[c]
+            ):
+                f.second[c] = NAN
     call.in_double = finish(call, x, f, <const real*> call.shift)
     if has_result(call):
         run(piece_write_task, call, call.parts, True)
@@ -243,8 +253,18 @@ cdef double sum_of_pieces(const Call* call, const double* sums, Py_ssize_t lane)
     total.plain = 0
     total.lost = 0
     for i in range(call.pieces):
-        add(&total, sum_of_lanes(call, sums + i * sums_of_lane(call) * SPARE + lane, SPARE, SPARE))
+        add(&total, sum_of_lanes(call, sums + i * sums_of_lane(call) * SPARE + lane, SPARE, SPARE, 0))
     return value_of(&total)
+
+
+cdef double peak_of_pieces(const Call* call, const double* sums) noexcept nogil:
+    """The largest lane of a feature, over its pieces."""
+    cdef double largest = 0
+    cdef Py_ssize_t i, j
+    for i in range(call.pieces):
+        for j in range(SPARE):
+            largest = greater(largest, sums[i * sums_of_lane(call) * SPARE + j])
+    return largest
 
 
 cdef inline Py_ssize_t piece_start(const Call* call, Py_ssize_t piece) noexcept nogil:

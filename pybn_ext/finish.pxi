@@ -145,9 +145,12 @@ cdef void finish_doubtful_moments(const Call* call, const real* x, const Feature
         return
     for c in range(f.number):
         # Features that are constant are common (dead units), and cost a glance instead of two careful passes.
-        if doubtful_moments(f.first[c] / n, f.variance[c], far_off, shift[c]) and not (
-            f.first[c] == 0 and f.second[c] == 0 and all_equal(call, x, f.begin + c, shift[c])
-        ):
+        f.doubt[c] = doubtful_moments(f.first[c] / n, f.variance[c], far_off, shift[c]) and not (
+            f.first[c] == 0 and (f.second[c] == 0) and all_equal(call, x, f.begin + c, shift[c])
+        )
+    look_again(call, x, f)
+    for c in range(f.number):
+        if f.doubt[c] != 0 and not (1e-280 <= f.variance[c] <= DBL_MAX):
             careful_moments(call, x, f, c)
 
 

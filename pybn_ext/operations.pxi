@@ -26,12 +26,15 @@
 #   sums
 #     shift     what is taken from each element before it is squared
 #     sums      the primitive for sums: rows of lanes
+#     columns   some of them, a vector of lanes at once
 #     runs      and for elements of one feature that lie together
+#     peaks     whether one of the sums has most of the squares
 #     widened   sums of float32 in float64
 #     widened_runs  and for elements of one feature that lie together
 #     totals    additions of which little is lost
 #   features: constants of each, in float64
-#     careful   the second look, where that was not good enough
+#     again     the second look, where that was not good enough
+#     careful   and where a square left the type's range
 #     doubt     where the terms of dx may cancel
 #     spread    how far x is from its mean there, where elements are few
 #     closer    and else, or where that was not enough, a closer look
@@ -91,10 +94,13 @@ include "sweep.pxi"
 include "mend.pxi"
 include "shift.pxi"
 include "sums.pxi"
+include "columns.pxi"
 include "runs.pxi"
+include "peaks.pxi"
 include "widened.pxi"
 include "widened_runs.pxi"
 include "totals.pxi"
+include "again.pxi"
 include "careful.pxi"
 include "doubt.pxi"
 include "spread.pxi"

@@ -99,12 +99,29 @@ cdef void rows_doubt_task(const Call* call, Py_ssize_t part) noexcept nogil:
 cdef void fold_rows(const Call* call, const Features* f, Py_ssize_t begin) noexcept nogil:
     """The sums of each feature of a group from those of its lanes in each part."""
     cdef Py_ssize_t lanes = f.number if call.glue == 1 else call.lanes  # a group is all features where rows are glued
+    cdef double share = share_of_sums(call)
     cdef Py_ssize_t kind
     check_range(begin, lanes, call.lanes)
+    if share > 0 and call.glue < FEW_SUMS:
+        find_peaks(call, call.partial + call.lanes + begin, f.number, lanes // f.number, f.doubt)
     for kind in range(sums_of_lane(call)):
         fold_parts(call, call.partial + kind * call.lanes + begin, lanes)
-    fold_lanes(call, call.partial + begin, f.number, f.first)
-    fold_lanes(call, call.partial + call.lanes + begin, f.number, f.second)
+    fold_lanes(call, call.partial + begin, f.number, 0, f.first)
+    fold_lanes(call, call.partial + call.lanes + begin, f.number, share, f.second)
+    if share > 0 and call.glue < FEW_SUMS:
+        strike(<const double*> f.doubt, f.number, share, f.second)
+
+
+cdef void find_peaks(
+    const Call* call, const double* squares, Py_ssize_t number, Py_ssize_t each, double* peaks
+) noexcept nogil:
+    """Of each feature the largest sum in all parts."""
+    cdef Py_ssize_t part, i
+    memset(peaks, 0, number * sizeof(double))
+    for part in range(call.parts):
+        for i in range(each):
+            raise_peaks(squares + i * number, number, peaks)
+        squares += sums_of_lane(call) * call.lanes
 
 
 cdef void fold_parts(const Call* call, double* sums, Py_ssize_t lanes) noexcept nogil:
@@ -119,24 +136,33 @@ cdef void fold_parts(const Call* call, double* sums, Py_ssize_t lanes) noexcept 
         apart *= 2
 
 
-cdef void fold_lanes(const Call* call, const double* lanes, Py_ssize_t number, double* total) noexcept nogil:
-    """One sum for each feature, over the rows that are glued together."""
+cdef inline void fold_lanes(
+    const Call* call, const double* lanes, Py_ssize_t number, double share, double* total
+) noexcept nogil:
+    """One sum for each feature, over the rows that are glued together; NaN where one lane has more than that share."""
     cdef const double* lost = lanes + 2 * call.lanes
     cdef Py_ssize_t features = call.features
     cdef Total sum_
+    cdef double peak
     cdef Py_ssize_t c, i
     check_range(0, call.glue * features, call.lanes)
     if call.glue == 1:
+        if loses_nothing(call):
+            memcpy(total, lanes, number * sizeof(double))
+            return
         for c in range(number):
-            total[c] = lanes[c] if loses_nothing(call) else lanes[c] + lost[c]
+            total[c] = lanes[c] + lost[c]
         return
     for c in range(features):
-        sum_.plain = sum_.lost = 0
+        sum_.plain = sum_.lost = peak = 0
         for i in range(call.glue):
             add(&sum_, lanes[i * features + c])
+            peak = greater(peak, lanes[i * features + c])
             if not loses_nothing(call):
                 sum_.lost += lost[i * features + c]
         total[c] = value_of(&sum_)
+        if share > 0 and call.glue >= FEW_SUMS and peak > share * total[c]:
+            total[c] = NAN
 
 
 cdef void spread_rows_table(const Call* call) noexcept nogil:

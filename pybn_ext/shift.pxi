@@ -8,6 +8,11 @@ cdef inline real median(real a, real b, real c) noexcept nogil:
     return greater(lesser(a, b), lesser(greater(a, b), c))
 
 
+cdef inline real grid_of(real any) noexcept nogil:
+    """Of which a sum ends in units of about a quarter of a number: 1.5 2^21, or 1.5 2^50."""
+    return <real> 3145728.0 if real is float else <real> 1688849860263936.0
+
+
 cdef void choose_shift(const Call* call, const real* x, const Features* f, real* shift) noexcept nogil:
     """Near the mean of each feature: the median of three means of eight elements from everywhere.
 
@@ -38,9 +43,23 @@ cdef void choose_shift(const Call* call, const real* x, const Features* f, real*
             else:
                 means_of_eight(first, &call.samples[8 * i], n, call.inner, <real*> means[i])
         for c in range(n):
-            shift[begin + c] = median(means[0][c], means[1][c], means[2][c])
+            shift[begin + c] = rough_median(means[0][c], means[1][c], means[2][c])
         begin += n
         first += n * call.inner
+
+
+cdef inline real rough_median(real a, real b, real c) noexcept nogil:
+    """Of three, with few digits: rounded by less than the nearer of the others is away, so that an outlier has no part.
+
+    From it most elements are exact, and squares of those that are often the same, zeros mostly, add up to what they
+    are; else all lose the same fraction of a unit: 1568 elements of which 98 % are 0 left 9 units of the variance.
+    """
+    cdef real middle = median(a, b, c)
+    cdef real below = lesser(lesser(a, b), c)
+    cdef real above = greater(greater(a, b), c)
+    cdef real gap = lesser(middle - below, above - middle) * grid_of(a)
+    cdef real rounded = (middle + gap) - gap
+    return rounded if rounded == rounded else middle  # where that overflows
 
 
 cdef inline void means_of_eight(

@@ -96,9 +96,9 @@ cdef inline double sum_of_sixteen_lossless(const double* a, const double* lost_b
 
 
 cdef void total_runs(
-    const double* lanes, Py_ssize_t width, Py_ssize_t features, bint plain, double* total
+    const double* lanes, Py_ssize_t width, Py_ssize_t features, bint plain, double share, double* total
 ) noexcept nogil:
-    """The sum of each feature, from its SPARE lanes; `plain`: of which nothing was lost."""
+    """The sum of each feature, from its SPARE lanes; `plain`: of which nothing was lost; `share` as in `peaks`."""
     cdef Py_ssize_t c
     check_range(0, features * SPARE, width)
     if plain:
@@ -107,6 +107,9 @@ cdef void total_runs(
     else:
         for c in range(features):
             total[c] = sum_of_sixteen_lossless(lanes + c * SPARE, lanes + 2 * width + c * SPARE)
+    if share > 0:
+        for c in range(features):
+            total[c] = unless_peaked(total[c], <const doubles*> (lanes + c * SPARE), share)
 
 
 cdef inline bint loses_nothing(const Call* call) noexcept nogil:
@@ -114,29 +117,34 @@ cdef inline bint loses_nothing(const Call* call) noexcept nogil:
     return call.single and not call.widened
 
 
-cdef double sum_of_lanes(const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n) noexcept nogil:
-    """The sum of n lanes; of float64, with what rounding lost of each."""
+cdef double sum_of_lanes(
+    const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t n, double share
+) noexcept nogil:
+    """The sum of n lanes; of float64, with what rounding lost of each; `share` as in `peaks`."""
     cdef double running[8]
+    cdef double sums[8]
     cdef double lost[8]
     memset(running, 0, sizeof(running))
     if loses_nothing(call):
         run_up(lanes, n, <double*> running)
-        return tree(running)
+        return unless_above(tree(running), running, share)
     memset(lost, 0, sizeof(lost))
     run_up_lossless(lanes, n, <double*> running, <double*> lost)
     run_up(lanes + 2 * width, n, <double*> lost)
-    return careful_tree(<double*> running, <double*> lost, 8)
+    memcpy(sums, running, sizeof(sums))
+    return unless_above(careful_tree(<double*> sums, <double*> lost, 8), running, share)
 
 
 cdef void total_lanes(
-    const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t features, Py_ssize_t each, double* total
+    const Call* call, const double* lanes, Py_ssize_t width, Py_ssize_t features, Py_ssize_t each, double share,
+    double* total
 ) noexcept nogil:
-    """The sum of each feature, from its `each` adjacent lanes."""
+    """The sum of each feature, from its `each` adjacent lanes; `share` as in `peaks`."""
     cdef Py_ssize_t c
     check_range(0, features * each, width)
     if each > 1:
         for c in range(features):
-            total[c] = sum_of_lanes(call, lanes + c * each, width, each)
+            total[c] = sum_of_lanes(call, lanes + c * each, width, each, share)
     elif loses_nothing(call):
         memcpy(total, lanes, features * sizeof(double))
     else:
@@ -144,11 +152,14 @@ cdef void total_lanes(
             total[c] = lanes[c] + lanes[2 * width + c]
 
 
-cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each, double* total) noexcept nogil:
+cdef void total_partial(
+    const real* lanes, Py_ssize_t features, Py_ssize_t each, double share, double* total
+) noexcept nogil:
     """As `total_lanes`, from what `sum_rows` left: up to `most_rows` there is nothing to add it to."""
     cdef double room[TILE_LANES]
     cdef const double* widened = <const double*> lanes
     cdef double running[8]
+    cdef double sums[8]
     cdef double lost[8]
     cdef Py_ssize_t c, j
     check_range(0, features * each, TILE_LANES)
@@ -167,4 +178,6 @@ cdef void total_partial(const real* lanes, Py_ssize_t features, Py_ssize_t each,
         else:
             memset(lost, 0, sizeof(lost))
             run_up_lossless(widened + c * each, each, <double*> running, <double*> lost)
-            total[c] = careful_tree(<double*> running, <double*> lost, 8)
+            memcpy(sums, running, sizeof(sums))
+            total[c] = careful_tree(<double*> sums, <double*> lost, 8)
+        total[c] = unless_above(total[c], running, share)

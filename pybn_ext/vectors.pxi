@@ -6,6 +6,9 @@ cdef extern from *:
     #if defined(__GNUC__) && !defined(PYBN_CHECK_SCALAR)
     #define PYBN_VECTORS
     #endif
+    #if defined(PYBN_VECTORS) && defined(__SSE2__)
+    #include <immintrin.h>
+    #endif
     #if defined(__AVX512F__)
     #define PYBN_VECTOR 64
     #elif defined(__AVX__)
@@ -23,6 +26,30 @@ cdef extern from *:
     #define pybn_prefetch_far(address) __builtin_prefetch(address, 0, 2)
     #define pybn_spread_floats(value) ((float) (value) - (pybn_floats) {0})
     #define pybn_spread_doubles(value) ((value) - (pybn_doubles) {0})
+    static inline pybn_floats pybn_most_floats(pybn_floats a, pybn_floats b) {
+    #if defined(__AVX512F__)
+        return (pybn_floats) _mm512_max_ps((__m512) a, (__m512) b);
+    #elif defined(__AVX__)
+        return (pybn_floats) _mm256_max_ps((__m256) a, (__m256) b);
+    #elif defined(__SSE2__)
+        return (pybn_floats) _mm_max_ps((__m128) a, (__m128) b);
+    #else
+        __typeof__(a > b) larger = a > b;
+        return (pybn_floats) (((__typeof__(larger)) a & larger) | ((__typeof__(larger)) b & ~larger));
+    #endif
+    }
+    static inline pybn_doubles pybn_most_doubles(pybn_doubles a, pybn_doubles b) {
+    #if defined(__AVX512F__)
+        return (pybn_doubles) _mm512_max_pd((__m512d) a, (__m512d) b);
+    #elif defined(__AVX__)
+        return (pybn_doubles) _mm256_max_pd((__m256d) a, (__m256d) b);
+    #elif defined(__SSE2__)
+        return (pybn_doubles) _mm_max_pd((__m128d) a, (__m128d) b);
+    #else
+        __typeof__(a > b) larger = a > b;
+        return (pybn_doubles) (((__typeof__(larger)) a & larger) | ((__typeof__(larger)) b & ~larger));
+    #endif
+    }
 
     /* The elements of a vector whose byte of the mask is not 0; and those of another vector in the other places. */
     #define PYBN_MASKED(kind, element) \
@@ -42,7 +69,7 @@ cdef extern from *:
             return (pybn_##kind) (((pybn_bits_##kind) value & ~masked) | ((pybn_bits_##kind) other & masked)); \
         }
     #if defined(__AVX512BW__) && defined(__AVX512VL__)
-    #include <immintrin.h>  /* a bit for each element, with which it is chosen */
+    /* A bit for each element, with which it is chosen. */
     #define pybn_bits_of_floats(keep) \
         _mm_test_epi8_mask(_mm_loadu_si128((const __m128i *) (keep)), _mm_set1_epi8(-1))
     #define pybn_bits_of_doubles(keep) \
@@ -71,6 +98,8 @@ cdef extern from *:
     #define pybn_prefetch_far(address) ((void) 0)
     #define pybn_spread_floats(value) (value)
     #define pybn_spread_doubles(value) (value)
+    #define pybn_most_floats(a, b) ((a) > (b) ? (a) : (b))
+    #define pybn_most_doubles(a, b) ((a) > (b) ? (a) : (b))
     #define pybn_kept_floats(value, keep) (*(keep) ? (value) : 0)
     #define pybn_kept_doubles(value, keep) (*(keep) ? (value) : 0)
     #define pybn_chosen_floats(value, other, keep) (*(keep) ? (value) : (other))
@@ -79,13 +108,10 @@ cdef extern from *:
 
     /* Past the caches, to an address aligned to the vector. */
     #if defined(PYBN_VECTORS) && defined(__AVX512F__)
-    #include <immintrin.h>
     #define PYBN_STREAM(to, value) _mm512_stream_si512((__m512i *) (to), (__m512i) (value))
     #elif defined(PYBN_VECTORS) && defined(__AVX__)
-    #include <immintrin.h>
     #define PYBN_STREAM(to, value) _mm256_stream_si256((__m256i *) (to), (__m256i) (value))
     #elif defined(PYBN_VECTORS) && defined(__SSE2__)
-    #include <emmintrin.h>
     #define PYBN_STREAM(to, value) _mm_stream_si128((__m128i *) (to), (__m128i) (value))
     #endif
     /* Whether the size of one of the elements is at least that. */
@@ -104,6 +130,37 @@ cdef extern from *:
         return found;
     #else
         return value >= least || -value >= least;
+    #endif
+    }
+    /* Whether one of the elements is more than that. */
+    static inline int pybn_exceeds_floats(pybn_floats value, float limit) {
+    #if defined(PYBN_VECTORS) && defined(__AVX512F__)
+        return _mm512_cmp_ps_mask((__m512) value, _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__AVX__)
+        return _mm256_movemask_ps(_mm256_cmp_ps((__m256) value, _mm256_set1_ps(limit), _CMP_GT_OQ)) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__SSE2__)
+        return _mm_movemask_ps(_mm_cmpgt_ps((__m128) value, _mm_set1_ps(limit))) != 0;
+    #elif defined(PYBN_VECTORS)
+        int i, found = 0;
+        for (i = 0; i < (int) (sizeof(value) / sizeof(float)); i++) found |= value[i] > limit;
+        return found;
+    #else
+        return value > limit;
+    #endif
+    }
+    static inline int pybn_exceeds_doubles(pybn_doubles value, double limit) {
+    #if defined(PYBN_VECTORS) && defined(__AVX512F__)
+        return _mm512_cmp_pd_mask((__m512d) value, _mm512_set1_pd(limit), _CMP_GT_OQ) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__AVX__)
+        return _mm256_movemask_pd(_mm256_cmp_pd((__m256d) value, _mm256_set1_pd(limit), _CMP_GT_OQ)) != 0;
+    #elif defined(PYBN_VECTORS) && defined(__SSE2__)
+        return _mm_movemask_pd(_mm_cmpgt_pd((__m128d) value, _mm_set1_pd(limit))) != 0;
+    #elif defined(PYBN_VECTORS)
+        int i, found = 0;
+        for (i = 0; i < (int) (sizeof(value) / sizeof(double)); i++) found |= value[i] > limit;
+        return found;
+    #else
+        return value > limit;
     #endif
     }
     /* to[i] = from[places[i]] for 16 bytes, of which all are read. */
@@ -143,9 +200,13 @@ cdef extern from *:
     ) noexcept nogil
     const bint picks "pybn_picks"  # whether that is one instruction
     int reaches "pybn_reaches"(floats value, float least) noexcept nogil
+    int exceeds_floats "pybn_exceeds_floats"(floats value, float limit) noexcept nogil
+    int exceeds_doubles "pybn_exceeds_doubles"(doubles value, double limit) noexcept nogil
     doubles widened "pybn_widened"(const float* x) noexcept nogil  # as many elements as fit
     floats spread_floats "pybn_spread_floats"(float value) noexcept nogil
     doubles spread_doubles "pybn_spread_doubles"(double value) noexcept nogil
+    floats most_floats "pybn_most_floats"(floats a, floats b) noexcept nogil  # in each place; b where one is NaN
+    doubles most_doubles "pybn_most_doubles"(doubles a, doubles b) noexcept nogil
     void prefetch "pybn_prefetch"(const void* address) noexcept nogil
     void prefetch_far "pybn_prefetch_far"(const void* address) noexcept nogil  # into the second-level cache
 
@@ -172,6 +233,22 @@ cdef inline vector spread(real value, const vector* any) noexcept nogil:
         return spread_floats(value)
     else:
         return spread_doubles(value)
+
+
+cdef inline vector most(vector a, vector b) noexcept nogil:
+    """The larger one in each place."""
+    if vector is floats:
+        return most_floats(a, b)
+    else:
+        return most_doubles(a, b)
+
+
+cdef inline int exceeds(vector value, double limit) noexcept nogil:
+    """Whether one of the elements is more than the limit."""
+    if vector is floats:
+        return exceeds_floats(value, <float> limit)
+    else:
+        return exceeds_doubles(value, limit)
 
 
 cdef inline vector unmasked(vector value, const unsigned char* keep) noexcept nogil:

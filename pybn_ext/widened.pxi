@@ -245,8 +245,8 @@ cdef void sum_widened(const Call* call, const real* x, const Features* f) noexce
     if inner >= SHORT_LANES:
         for c in range(f.number):
             sum_wide_runs(call, <const float*> x, f.begin + c, 0, call.outer * inner, f.mean[c], <double*> sums)
-            total_runs(<const double*> sums, SPARE, 1, False, &f.first[c])
-            total_runs(<const double*> sums + SPARE, SPARE, 1, False, &f.second[c])
+            total_runs(<const double*> sums, SPARE, 1, False, 0, &f.first[c])
+            total_runs(<const double*> sums + SPARE, SPARE, 1, False, 0, &f.second[c])
         return
     check_range(0, lanes, TILE_LANES)
     for c in range(f.number):
@@ -257,8 +257,8 @@ cdef void sum_widened(const Call* call, const real* x, const Features* f) noexce
             call, x, <const float*> call.dy, f.begin * inner, call.outer, call.features * inner, lanes,
             <const double*> mean, <double*> sums, lanes
         )
-    total_lanes(call, <const double*> sums, lanes, f.number, inner, f.first)
-    total_lanes(call, <const double*> sums + lanes, lanes, f.number, inner, f.second)
+    total_lanes(call, <const double*> sums, lanes, f.number, inner, 0, f.first)
+    total_lanes(call, <const double*> sums + lanes, lanes, f.number, inner, 0, f.second)
 
 
 cdef void sum_wide_block(

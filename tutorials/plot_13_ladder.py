@@ -174,7 +174,8 @@ if names:
 
 # %%
 # Far means, NaN in one feature, masks, any layout, the same bits for any number of threads and every kind of processor,
-# and four units in the last place for *every* input: that is what the rest of ``pybn_ext`` is for.
+# and four units in the last place on all but the worst inputs (the page "Two implementations" lists those found):
+# that is what the rest of ``pybn_ext`` is for.
 
 # Folded: the check that behind a far row rung 5 breaks the promise of four units
 if names:

@@ -164,7 +164,7 @@ class _Call:
                 self.order, self.axis = order, -1
 
     def train(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, moved: Moved) -> Any:
-        """Y, mean and variance, by which the running statistics are moved."""
+        """y, mean and variance, by which the running statistics are moved."""
         y, mean, variance = self.kernels.batch_norm_training(
             self.array(x), tensors.array(weight), tensors.array(bias), feature_axis=self.axis, epsilon=self.epsilon
         )
@@ -172,7 +172,7 @@ class _Call:
         return self.tensor(y), mean, variance
 
     def infer(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
-        """Y, by the running statistics."""
+        """y, by the running statistics."""
         arrays = map(tensors.array, (weight, bias, mean, variance))
         return self.tensor(
             self.kernels.batch_norm_inference(self.array(x), *arrays, feature_axis=self.axis, epsilon=self.epsilon)

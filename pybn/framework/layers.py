@@ -14,7 +14,7 @@ a model is tried in several ways without another line of code:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -214,8 +214,10 @@ def _padded(x: Node, size: tuple[int, int], strides: tuple[int, int], padding: s
 
 def _axes(layer: str, x: Node, axes: int | tuple[int, ...]) -> tuple[int, ...]:
     """The axes counted from the front, in ascending order."""
-    given = (axes,) if isinstance(axes, int) else tuple(axes)
-    found = tuple(sorted(axis % x.ndim for axis in given if -x.ndim <= axis < x.ndim))
+    given = tuple(axes) if isinstance(axes, Iterable) else (axes,)
+    for axis in given:
+        whole_number(f"an axis of {layer}", axis)
+    found = tuple(sorted(int(axis) % x.ndim for axis in given if -x.ndim <= axis < x.ndim))
     if not given or len(set(found)) != len(given):
         raise ValueError(f"{layer}'s axes must be one or more different ones of the {x.ndim} of x, got {axes!r}")
     return found

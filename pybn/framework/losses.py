@@ -36,7 +36,7 @@ def binary_cross_entropy_with_logits(labels: Any, logits: Node) -> Node:
     log(1 + e ** x), which neither overflows nor loses a small loss: at logit 40 and label 1 it is 4e-18.
     """
     logits = _predictions(logits)
-    labels = _labels(labels).astype(logits.dtype)
+    labels = _numbers(labels).astype(logits.dtype)
     if labels.shape != logits.shape or labels.size == 0:
         raise ValueError(f"labels must have the shape of the logits {logits.shape}, one or more, got {labels.shape}")
     if not ((labels >= 0) & (labels <= 1)).all():
@@ -47,10 +47,7 @@ def binary_cross_entropy_with_logits(labels: Any, logits: Node) -> Node:
 def mean_squared_error(labels: Any, predictions: Node) -> Node:
     """Mean of (predictions - labels) ** 2 over all elements; the shapes must agree."""
     predictions = _predictions(predictions)
-    labels = _labels(labels)
-    if labels.dtype.kind not in "biuf" and not is_floating(labels.dtype):
-        raise TypeError(f"labels must be numbers, got {labels.dtype}")
-    labels = labels.astype(predictions.dtype)
+    labels = _numbers(labels).astype(predictions.dtype)
     if labels.shape != predictions.shape:
         raise ValueError(f"labels must have the shape of the predictions {predictions.shape}, got {labels.shape}")
     difference = predictions - labels
@@ -61,6 +58,13 @@ def _labels(labels: Any) -> np.ndarray:
     if isinstance(labels, Node):
         raise TypeError("a loss takes (labels, predictions) in this order, got a Node for the labels")
     return plain_labels(labels)
+
+
+def _numbers(labels: Any) -> np.ndarray:
+    labels = _labels(labels)
+    if labels.dtype.kind not in "biuf" and not is_floating(labels.dtype):
+        raise TypeError(f"labels must be real numbers, got {labels.dtype}")
+    return labels
 
 
 def _predictions(predictions: Any) -> Node:

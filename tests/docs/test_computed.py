@@ -224,7 +224,7 @@ def test_what_remains_of_an_average_of_haiku():
                 here = here * min(state.momentum, 1 - 1 / weight)
                 most = max(most, abs(float(there.mean[0] - here[0])))
     assert 0.07 < most < 0.085
-    says("conventions", "there never remains more than 0.085 more or less")
+    says("conventions", "the share of them that is still what was imported differs from Haiku's by less than 0.085")
 
 
 def test_the_limits_of_a_check():

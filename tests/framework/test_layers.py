@@ -297,6 +297,18 @@ def test_layer_norm_axes_that_are_none(ctx, axes):
         layers.layer_norm(ctx, np.ones((2, 3, 4)), axes=axes)
 
 
+@pytest.mark.parametrize("axes", [True, 1.0, (1, 2.0), "1"])
+def test_layer_norm_axes_that_are_no_numbers(ctx, axes):
+    with pytest.raises(TypeError, match="an axis of layer_norm must be a whole number, got"):
+        layers.layer_norm(ctx, np.ones((2, 3, 4)), axes=axes)
+
+
+@pytest.mark.parametrize("axes", [np.int64(1), [1], range(1, 2), np.array([-1])], ids=str)
+def test_layer_norm_takes_axes_of_any_kind_of_whole_number(ctx, axes):
+    layers.layer_norm(ctx, np.ones((2, 3)), axes=axes)
+    assert ctx.get_variable("/layer_norm/scale").shape == (3,)
+
+
 def test_relu():
     np.testing.assert_array_equal(layers.relu(np.array([-1.0, 0.0, 2.0])).value, [0, 0, 2])
 

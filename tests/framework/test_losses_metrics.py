@@ -136,8 +136,10 @@ def test_nan_is_never_the_right_class():
 
 @pytest.mark.parametrize("labels", [np.ones(2) * 1j, np.array(["1", "2"]), np.array([None, None])], ids=str)
 def test_labels_that_are_no_numbers(labels):
-    with pytest.raises(TypeError, match="labels must be numbers, got"):
+    with pytest.raises(TypeError, match="labels must be real numbers, got"):
         losses.mean_squared_error(labels, Node(np.ones(2)))
+    with pytest.raises(TypeError, match="labels must be real numbers, got"):
+        losses.binary_cross_entropy_with_logits(labels, Node(np.ones(2)))
 
 
 def test_masked_labels_are_refused():

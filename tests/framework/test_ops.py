@@ -173,6 +173,11 @@ def test_concatenate(rng, axis):
     check_orders(lambda *parts: ops.tanh(ops.concatenate(parts, axis)), arrays, rng)
 
 
+def test_concatenate_nothing():
+    with pytest.raises(ValueError, match="concatenate needs at least one part, got none"):
+        ops.concatenate([])
+
+
 def test_concatenate_a_node_with_itself(rng):
     check_orders(lambda x: ops.concatenate([x, x * x, x]), [rng.standard_normal(3)], rng)
 

@@ -152,7 +152,7 @@ def cast(x: Any, dtype: Any) -> Node:
 
 
 def stop_gradient(x: Any) -> Node:
-    """X, taken for a constant by `gradient`."""
+    """x, taken for a constant by `gradient`."""
     x = as_node(x)
     return Node(x.value, (x, None))
 

@@ -82,7 +82,9 @@ def max(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
 
 
 def concatenate(parts: Sequence[Node], axis: int = 0) -> Node:
-    """The parts one after the other along `axis`."""
+    """The parts one after the other along `axis`; at least one."""
+    if not parts:
+        raise ValueError("concatenate needs at least one part, got none")
     ends = np.cumsum([part.shape[axis] for part in parts])
     before = (slice(None),) * (axis % parts[0].ndim)
 

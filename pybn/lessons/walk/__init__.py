@@ -20,14 +20,13 @@ from pybn.lessons.walk.backward import (
     mend,
     write_gradient,
 )
-from pybn.lessons.walk.forward import careful, finish_moments, moments, table, write
-from pybn.lessons.walk.sums import lane_sums, shift, totals
+from pybn.lessons.walk.forward import finish_moments, look_again, moments, table, write
+from pybn.lessons.walk.sums import lane_sums, peaked, shift, totals
 from pybn.lessons.walk.way import Call, Plan, entry, plan
 
 __all__ = [
     "Call",
     "Plan",
-    "careful",
     "doubt",
     "entry",
     "finish_moments",
@@ -35,9 +34,11 @@ __all__ = [
     "gradient_shift",
     "gradient_table",
     "lane_sums",
+    "look_again",
     "look_closer",
     "mend",
     "moments",
+    "peaked",
     "plan",
     "shift",
     "table",

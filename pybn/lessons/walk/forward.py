@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pybn.lessons.walk.sums import compensated, lane_sums, shift, totals
-from pybn.lessons.walk.way import FEW_ELEMENTS, Call, Plan
+from pybn.lessons.walk.sums import compensated, lane_sums, peaked, shift, totals
+from pybn.lessons.walk.way import FEW_ELEMENTS, SPARE, Call, Plan
 
 # Squared distance of shift and mean, in variances, from which the sums are taken again: of fewer than 1024 elements.
 FAR = 0.5
@@ -37,21 +37,32 @@ def finish_moments(call: Call, around: np.ndarray, first: np.ndarray, second: np
     return Moments(mean, variance, (around - mean) + distance, again)
 
 
-def careful(call: Call, moments: Moments, constant: np.ndarray) -> Moments:
-    """Once more where `again` says so, in compensated float64: around the first element, then around the mean."""
-    x = np.moveaxis(call.x, 1, 2)[call.keep].astype(np.float64)
-    near = x[0] + compensated(x - x[0]) / call.count
-    first, second = compensated(x - near), compensated((x - near) * (x - near))
-    variance = (second - first * (first / call.count)) / call.count
-    rest = first / call.count
-    mean = near + rest
+def look_again(call: Call, moments: Moments, constant: np.ndarray) -> Moments:
+    """Once more where `again` says so, in float64 around the mean: sixteen lanes, and their compensated sum."""
+    keep = call.keep[:, None, :]
+    d = np.where(keep, np.where(keep, call.x, 0).astype(np.float64) - moments.mean[None, :, None], 0.0)
+    first, second = (compensated(_sixteen_lanes(each)) for each in (d, d * d))
+    drift = first / call.count
+    variance = second / call.count - drift * drift
+    mean = moments.mean + drift
     taken = moments.again & ~constant
     return Moments(
         np.where(taken, mean, moments.mean),
         np.where(taken, variance, moments.variance),
-        np.where(taken, (near - mean) + rest, moments.low),
+        np.where(taken, (moments.mean - mean) + drift, moments.low),
         taken,
     )
+
+
+def _sixteen_lanes(values: np.ndarray) -> np.ndarray:
+    """Plain sums of each feature, (16, features): by rows, or where the elements lie in runs by their place there."""
+    if values.shape[2] == 1:
+        values = values.transpose(2, 1, 0)
+    lanes = np.zeros((SPARE, values.shape[1]))
+    for run in values:
+        for place, each in enumerate(run.T):
+            lanes[place % SPARE] += each
+    return lanes
 
 
 def few_moments(call: Call) -> Moments:
@@ -75,11 +86,12 @@ def moments(call: Call, way: Plan) -> Moments:
     if call.count <= FEW_ELEMENTS:
         return few_moments(call)
     around = shift(call, way)
-    first, second = (totals(way, lanes) for lanes in lane_sums(call, way, around))
-    found = finish_moments(call, around, first, second)
+    first_lanes, second_lanes = lane_sums(call, way, around)
+    first, second = totals(way, first_lanes), totals(way, second_lanes)
+    found = finish_moments(call, around, first, np.where(peaked(call, way, second_lanes, around), np.nan, second))
     values = np.where(call.keep[:, None, :], call.x, around[None, :, None])
     constant = (first == 0) & (second == 0) & (values == around[None, :, None]).all(axis=(0, 2))
-    return careful(call, found, constant)
+    return look_again(call, found, constant)
 
 
 def inverse_deviation(variance: np.ndarray, epsilon: float) -> np.ndarray:

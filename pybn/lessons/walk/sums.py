@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from pybn.lessons.walk.way import Call, Plan, at
+from pybn.lessons.walk.way import SPARE, Call, Plan, at
 
 
 def shift(call: Call, way: Plan) -> np.ndarray:
-    """Near the mean of each feature: the median of three means of eight elements from everywhere, in float32."""
+    """Near the mean of each feature: the median of three means of eight elements from everywhere, in float32.
+
+    It has few digits: it is rounded by less than the nearer of the other two is away.
+    """
     taken = at(call, way.samples, call.x).reshape(3, 8, call.features)
     pairs = taken[:, 0::2] + taken[:, 1::2]
     fours = pairs[:, 0::2] + pairs[:, 1::2]
-    return np.median(np.float32(0.125) * (fours[:, 0] + fours[:, 1]), axis=0)
+    below, middle, above = np.sort(np.float32(0.125) * (fours[:, 0] + fours[:, 1]), axis=0)
+    gap = np.minimum(middle - below, above - middle) * np.float32(1.5 * 2**21)
+    return (middle + gap) - gap
 
 
 def lane_sums(call: Call, way: Plan, around: np.ndarray, dy: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -50,12 +55,41 @@ def totals(way: Plan, lanes: np.ndarray) -> np.ndarray:
     lanes = lanes.astype(np.float64)
     if way.by_rows:
         return compensated(lanes)
-    running = np.zeros((len(lanes), 8))
-    for position, lane in enumerate(lanes.T):
-        running[:, position % 8] += lane
+    running = _running(lanes)
     while running.shape[1] > 1:
         running = running[:, 0::2] + running[:, 1::2]
     return running[:, 0]
+
+
+def _running(lanes: np.ndarray) -> np.ndarray:
+    """The eight running sums of each feature: lane j belongs to the one of j % 8."""
+    running = np.zeros((len(lanes), 8))
+    for position, lane in enumerate(lanes.T.astype(np.float64)):
+        running[:, position % 8] += lane
+    return running
+
+
+def share_among(n: int) -> float:
+    """Of the squares of n elements, that one partial sum may have."""
+    return 0.75 if n < 32 else 0.6 if n < 64 else 0.5 if n < 256 else 0.4
+
+
+def peaked(call: Call, way: Plan, lanes: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Whether one partial sum has most of a feature's squares, whose lanes are given."""
+    share = share_among(call.count)
+    if way.by_rows:
+        return lanes.astype(np.float64).max(axis=0) > share * totals(way, lanes)
+    if call.inner > 2:
+        return _running(lanes).max(axis=1) > share * totals(way, lanes)
+    # Of a run of two the lanes do not tell: in each, sums of four rows.
+    share = share_among(call.count // call.inner)
+    d = np.where(
+        call.keep[:, None, :], np.where(call.keep[:, None, :], call.x, 0) - around[None, :, None], np.float32(0)
+    )
+    rows = len(d) // 4 * 4
+    fours = [column_sums((d * d)[row : row + 4], 4) for row in range(0, rows, 4)] + list((d * d)[rows:])
+    exact = np.float32 if call.features * call.inner >= SPARE else np.float64
+    return (np.max(fours, axis=0).astype(exact) > np.asarray(share, exact) * lanes.astype(exact)).any(axis=1)
 
 
 def compensated(values: np.ndarray, lost: Any = 0.0) -> np.ndarray:
