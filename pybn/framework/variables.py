@@ -170,7 +170,7 @@ class Held(dict["Variable", np.ndarray]):
 def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
     """What a run sees that begins now: what other threads assign meanwhile it will not see, nor half of a step."""
     nodes = {variable: variable._node for variable in variables}
-    for block in around():
+    for block in around()[::-1]:  # the innermost last, which counts
         if block.is_aside and block.is_open:
             nodes |= block.seen
     return nodes
@@ -178,7 +178,7 @@ def as_they_are(variables: Iterable[Variable]) -> dict[Variable, Node]:
 
 def hold_all(held: dict[Variable, np.ndarray]) -> None:
     """Let each variable take what its `checked` gave: for all to see, or for the block that keeps it aside."""
-    blocks = around()[::-1]
+    blocks = around()
     for variable, array in held.items():
         node = Node(array)
         for block in blocks:
