@@ -65,10 +65,10 @@ def test_a_mode_that_nobody_can_set_is_not_judged_in_training_either():
     """A layer that normalizes with its averages, for lack of being told, has shown nothing of its training."""
     text = (
         classes.RIGHT["sized"]
-        .replace("not Tensor.training", "not Tensor.is_learning")
-        .replace("Tensor.training", "Tensor.is_learning")
+        .replace("not Tensor.training", "not Tensor.is_awake")
+        .replace("Tensor.training", "Tensor.is_awake")
     )
-    text = text.replace("    training = False", "    is_learning = False")
+    text = text.replace("    training = False", "    is_awake = False")
     pytest.importorskip("torch")
     report = check_batch_norm(last_class(text))
     assert not report.findings, report.text
