@@ -9,7 +9,8 @@
 # bits, each time with a reader of the result behind it.  The time of the operation and that of both count alike: one
 # thread's inference of 17 MB took 1.7 times as long into the caches if nobody read it, 0.74 with a sum of it behind,
 # and 1.18 with relu, which writes as much as it reads and was near the mean of the two everywhere.  What was found
-# holds for smaller calls of the operation, or for larger ones, so that few are tried.
+# holds for smaller calls of the operation, or for larger ones, so that few are tried; and since others may come and go
+# that share the third level, or have been busy just then, it is tried again after some thousand calls.
 
 cdef enum:
     SMALL_CACHES = 1 << 20  # bytes that the caches hold at least
@@ -17,6 +18,11 @@ cdef enum:
     OPERATIONS = 7
     ROUNDS = 3        # of a trial
     DOUBTS = 3        # trials in doubt after which what was faster at its best is taken
+    # Calls of an operation after which what was found is tried again: a trial takes the time of 24 at the most, so all
+    # of them together take a hundredth.  A prime, that it is not always the same layer's turn.
+    AGAIN = 1999
+
+cdef double ALIKE = 1.1  # times as long is as long: what a shortest time may be missed by, and yet be believed
 
 ctypedef enum Way:
     INTO
@@ -30,7 +36,8 @@ cdef struct Border:
     Py_ssize_t outside
     int doubts  # trials in doubt since one was not
     Py_ssize_t doubted  # bytes moved in the first of them
-    double past_is_better  # of these: the product of the best time into the caches over the best past them; 0: none
+    double best[2]  # of these: the shortest seconds for a byte, into the caches and past them
+    int calls  # since the last trial
 
 # The interpreter's lock guards all of this.
 cdef Border borders[OPERATIONS][2]  # for one thread, and for several
@@ -82,7 +89,8 @@ cdef bint choose_way(Call* call) noexcept:
     the caches; so what fits there is not asked about.  Nor is a result in x's own place, whose lines were read anyway.
     """
     cdef Py_ssize_t moved = moved_by(call)
-    cdef const Border* border = border_of(call)
+    cdef Border* border = border_of(call)
+    cdef bint known
     call.stream = False
     if not has_result(call):
         return False
@@ -91,14 +99,16 @@ cdef bint choose_way(Call* call) noexcept:
         return False
     if not streams or call.y == call.x or bytes_in(call) < larger(SMALL_CACHES, cache_of_a_core * call.threads // 2):
         return False
+    border.calls = smaller(border.calls + 1, AGAIN)
     if moved <= border.inside:
-        return False
-    if moved >= (border.outside or FAR):
-        call.stream = True
-        return False
-    call.stream = moved > larger(larger(border.inside, third_level), SMALL_CACHES)  # until it is known
-    # Where the border is known to a quarter, either will do.
-    return not (trying or at_rest() or 0 < 4 * border.outside <= 5 * border.inside)
+        known = True
+    elif moved >= (border.outside or FAR):
+        known = call.stream = True
+    else:
+        call.stream = moved > larger(larger(border.inside, third_level), SMALL_CACHES)  # until it is known
+        # Where the border is known to a quarter, either will do.
+        known = 0 < 4 * border.outside <= 5 * border.inside
+    return (not known or (border.calls == AGAIN and moved < FAR)) and not trying and not at_rest()
 
 
 cdef void try_ways(Call* call, double* took) noexcept nogil:
@@ -120,51 +130,64 @@ cdef void try_ways(Call* call, double* took) noexcept nogil:
             took[i] = sqrt((written - begin) * (seconds_now() - begin))
 
 
-cdef double best_of(const double* took, Way way) noexcept:
-    cdef double best = took[<int> way]
-    cdef int i
-    for i in range(<int> way, 2 * ROUNDS, 2):
-        best = min(best, took[i])
-    return best
+cdef void shortest(const double* took, double* best, double* second) noexcept:
+    """Of each way the two shortest times."""
+    cdef int i, way
+    for way in range(2):
+        best[way] = second[way] = DBL_MAX
+        for i in range(way, 2 * ROUNDS, 2):
+            if took[i] < best[way]:
+                best[way], second[way] = took[i], best[way]
+            else:
+                second[way] = min(second[way], took[i])
 
 
 cdef Way verdict(const double* took) noexcept:
-    """Which way was better: in doubt unless it was so each time, and took a quarter longer at most than at its best."""
-    cdef double worst[2]
+    """Which way was better at its best: a time is never too short.
+
+    In doubt where a shortest time was reached only once, or where the two are alike.
+    """
     cdef double best[2]
-    cdef int i
-    best[0], best[1] = best_of(took, INTO), best_of(took, PAST)
-    worst[0], worst[1] = best[0], best[1]
-    for i in range(2 * ROUNDS):
-        worst[i % 2] = max(worst[i % 2], took[i])
-    for i in range(2):
-        if worst[i] < best[1 - i] and worst[i] <= 1.25 * best[i]:
-            return PAST if i == PAST else INTO
-    return IN_DOUBT
+    cdef double second[2]
+    shortest(took, best, second)
+    if second[0] > ALIKE * best[0] or second[1] > ALIKE * best[1]:
+        return IN_DOUBT
+    if best[1] * ALIKE < best[0]:
+        return PAST
+    return INTO if best[0] * ALIKE < best[1] else IN_DOUBT
 
 
 cdef void learn(Border* border, Py_ssize_t moved, const double* took, bint steady) noexcept:
     """Keep what a trial said.
 
-    On a machine that is always busy each is in doubt; a time is never too short there, so the shortest ones decide.
+    On a machine that is always busy each is in doubt: then the shortest times of several trials decide.
     """
     global trials, trials_in_doubt
     cdef Way way = verdict(took) if steady else IN_DOUBT
+    cdef double best[2]
+    cdef double second[2]
     trials += 1
+    border.calls = 0
     if way == IN_DOUBT:
         trials_in_doubt += 1
         if not border.doubted // 4 * 3 <= moved <= border.doubted // 4 * 5:  # calls of another size say nothing of this
-            border.doubts, border.doubted, border.past_is_better = 0, moved, 0
+            border.doubts, border.doubted = 0, moved
+            border.best[0] = border.best[1] = DBL_MAX
         border.doubts += 1
-        border.past_is_better = (border.past_is_better or 1.0) * best_of(took, INTO) / best_of(took, PAST)
+        shortest(took, best, second)
+        border.best[0] = min(border.best[0], best[0] / moved)
+        border.best[1] = min(border.best[1], best[1] / moved)
         if border.doubts < DOUBTS:
             return
-        way = PAST if border.past_is_better > 1 else INTO
-    border.doubts, border.doubted, border.past_is_better = 0, 0, 0
+        way = PAST if border.best[1] < border.best[0] else INTO
+    border.doubts = border.doubted = 0
+    # What was found before, and is not so any more, goes.
     if way == PAST:
-        border.outside = moved
+        border.outside = smaller(border.outside or moved, moved)
+        border.inside = 0 if border.inside >= moved else border.inside
     else:
-        border.inside = moved
+        border.inside = larger(border.inside, moved)
+        border.outside = 0 if border.outside <= moved else border.outside
 
 
 cdef void execute_both_ways(Call* call) noexcept:

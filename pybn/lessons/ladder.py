@@ -6,6 +6,7 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -60,7 +61,7 @@ def climb(folder: Path | None = None) -> Ladder:
     except metadata.PackageNotFoundError:
         raise CannotCompile("Cython is not installed: pip install cython") from None
     text = source().read_bytes()
-    made_of = (text, sys.version, cython, *FLAGS, os.environ.get("CC", ""), os.uname().machine)
+    made_of = (text, sys.version, cython, *FLAGS, os.environ.get("CC", ""), platform.machine())
     name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     folder = _cache() / f"ladder-{name}" if folder is None else folder
     for flags in ((*FLAGS, OPENMP), FLAGS):

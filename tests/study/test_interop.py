@@ -12,6 +12,7 @@ from pybn.framework.initializers import zeros
 from pybn.framework.runs import ConcurrentTrainingError
 from pybn.study import interop
 from pybn.study.interop import LIBRARIES, State, rules
+from tests.support.arrays import WITHOUT
 
 CHANNELS = 5
 
@@ -361,6 +362,18 @@ def test_a_number_that_the_layers_type_cannot_hold_is_not_written(state):
     large = State(state.mean, state.variance, scale=np.full(CHANNELS, 1e39), offset=state.offset)
     with pytest.raises(ValueError, match=r"scale must fit float32, whose largest number is 3.4e\+38, got 1e\+39"):
         interop.write_layer(ctx, SCOPE, large)
+
+
+@WITHOUT
+def test_a_number_that_bfloat16_cannot_hold_is_told_without_finfo(state):
+    large = State(state.mean, np.full(CHANNELS, 1e39))
+    with pytest.raises(ValueError, match=r"moving_variance must fit bfloat16, got 1e\+39"):
+        interop.to_keras(large, dtype="bfloat16")
+
+
+def test_a_type_of_raw_bytes_is_no_type_of_floats(state):
+    with pytest.raises(TypeError, match=r"dtype must be a type of floats: .* got \|V4"):
+        interop.to_keras(state, dtype="V4")
 
 
 def test_a_layer_with_spoilt_averages_is_not_read(state):

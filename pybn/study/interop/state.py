@@ -21,7 +21,7 @@ from pybn.study.interop.conventions import (
     population_variance,
     sample_variance,
 )
-from pybn.study.interop.values import checked, features, number, plain
+from pybn.study.interop.values import checked, features, is_of_ml_dtypes, number, plain
 
 Arrays = dict[str, np.ndarray]
 
@@ -138,15 +138,13 @@ def _needed(count: float | None, row: Library) -> float:
 
 def fitting(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
     """`values` in `dtype`; TypeError where that is no float type, ValueError where one of them is too large for it."""
-    if np.dtype(dtype).kind not in "fV":  # V: bfloat16 and its like, strangers to NumPy
+    if np.dtype(dtype).kind != "f" and not is_of_ml_dtypes(np.dtype(dtype)):
         raise TypeError(f"dtype must be a type of floats: {name} may be a fraction; got {np.dtype(dtype)}")
     with np.errstate(over="ignore"):
         array = np.array(values, dtype)
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} must fit {array.dtype}, whose largest number is {np.finfo(array.dtype).max:.3g}, "
-            f"got {np.abs(values).max():.3g}"
-        )
+        most = f", whose largest number is {np.finfo(array.dtype).max:.3g}" if array.dtype.kind == "f" else ""
+        raise ValueError(f"{name} must fit {array.dtype}{most}, got {np.abs(values).max():.3g}")
     return array
 
 

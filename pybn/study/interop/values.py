@@ -25,7 +25,12 @@ def plain(value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray):
         return value  # refused where it is checked; asarray would drop its mask
     array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype.name.startswith(("bfloat16", "float8")) else array
+    return array.astype(np.float32) if is_of_ml_dtypes(array.dtype) else array
+
+
+def is_of_ml_dtypes(dtype: np.dtype) -> bool:
+    """Whether it is bfloat16 or a float of eight bits, which to NumPy are of no kind of float and have no finfo."""
+    return dtype.name.startswith(("bfloat16", "float8"))
 
 
 def number(value: Any) -> Any:
