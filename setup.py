@@ -23,8 +23,18 @@ from setuptools.errors import CompileError
 ERROR_LINE = re.compile(r"^.*\berror\b.*$", re.IGNORECASE | re.MULTILINE)
 FAILURES = "build_failures.txt"  # in pybn_ext: a line for each module that did not compile
 
-REQUIRED = os.environ.get("PYBN_REQUIRE_EXT") == "1"
-LIMITED_API = os.environ.get("PYBN_LIMITED_API") == "1"  # one build for this Python and every later one
+
+def switch(name):
+    """What a variable of the environment says that is 1 for yes and 0 for no; None where it is not set."""
+    value = os.environ.get(name)
+    if value not in (None, "0", "1"):
+        sys.exit(f"{name} must be 1 or 0, or not set, got {value!r}")
+    return None if value is None else value == "1"
+
+
+REQUIRED = switch("PYBN_REQUIRE_EXT")
+LIMITED_API = bool(switch("PYBN_LIMITED_API"))  # one build for this Python and every later one
+OPENMP = switch("PYBN_OPENMP")  # no: without; yes: with it, untried; not set: where a program with it runs
 CHECK = os.environ.get("PYBN_CHECK", "")  # "bounds", "sanitize", or "scalar": as without gcc and clang
 
 # No -ffast-math: NaN must survive.  -O3 because gcc's -O2 leaves the loops 3 to 5 times slower.
@@ -150,8 +160,7 @@ class Build(build_ext):
         """The flags of each module: those that this compiler knows."""
         msvc = self.compiler.compiler_type == "msvc"
         openmp = ["/openmp"] if msvc else ["-fopenmp"]
-        asked = os.environ.get("PYBN_OPENMP")  # "0": without; "1": with it, untried; else where a program with it runs
-        has_openmp = asked == "1" or (asked != "0" and self.status_of(OPENMP_PROGRAM, openmp) == 0)
+        has_openmp = self.status_of(OPENMP_PROGRAM, openmp) == 0 if OPENMP is None else OPENMP
         if not has_openmp:
             self.tell("no OpenMP: everything will be computed on one thread")
         known = MSVC_FLAGS if msvc else NEEDED_FLAGS + self.known(FLAGS)

@@ -118,7 +118,7 @@ def feature_axes(feature_axis: Any, ndim: int) -> tuple[int, ...]:
     """The feature axes as ascending non-negative ints: `feature_axis` is one int or a tuple of ints."""
     if type(feature_axis) is int and -ndim <= feature_axis < ndim > 1:  # as nearly always; the rest takes 1.5 us
         return (feature_axis % ndim,)
-    one = isinstance(feature_axis, INTEGER) or not isinstance(feature_axis, Sequence)
+    one = isinstance(feature_axis, (*INTEGER, bytes, bytearray, memoryview)) or not isinstance(feature_axis, Sequence)
     given = (feature_axis,) if one else tuple(feature_axis)
     if not given:
         raise ValueError("feature_axis must name at least one axis, got an empty tuple")

@@ -2,6 +2,7 @@
 
 from cython.parallel cimport parallel, threadid
 import os
+import re
 import warnings
 
 cdef extern from *:
@@ -31,12 +32,18 @@ cdef enum:
     # Elements from which a second thread pays: starting it costs 1 to 2 microseconds while it is
     # awake, 80 and more when it sleeps, and one thread does 64 k elements in 20.
     SERIAL = 65536
+    MOST_THREADS = 1024  # for whoever asks for more
 
 
 def _default_threads():
-    """The processors that the process may use, or OMP_NUM_THREADS."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return openmp_threads()
+    """The processors that the process may use, or OMP_NUM_THREADS: the first number of its list."""
+    said = os.environ.get("OMP_NUM_THREADS")
+    if said is not None:
+        number = re.match(r"\s*\+?0*([1-9][0-9]*)\s*(,|$)", said)
+        # OpenMP keeps 32 bits of it: 4294967297 is 1 there.  What is no such number it refuses itself, and says so.
+        if number is None:
+            return openmp_threads()
+        return MOST_THREADS if len(number[1]) > 4 else min(int(number[1]), MOST_THREADS)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -84,7 +91,7 @@ def set_num_threads(n):
             RuntimeWarning,
             stacklevel=2,
         )
-    thread_count = min(n, 1024) if openmp else 1
+    thread_count = min(n, MOST_THREADS) if openmp else 1
     end_rest()
 
 

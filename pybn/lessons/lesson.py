@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -28,8 +29,11 @@ def seeds(count: int = 3) -> range:
     Raises ValueError where PYBN_LESSON_SEEDS is no whole number of 0 or more.
     """
     said = os.environ.get("PYBN_LESSON_SEEDS", "0")
-    if not said.strip().isdecimal():
-        raise ValueError(f"PYBN_LESSON_SEEDS must be the first seed, a whole number of 0 or more, got {said!r}")
+    if not re.fullmatch(r"\s*[0-9]{1,12}\s*", said):
+        raise ValueError(
+            "PYBN_LESSON_SEEDS must be the first seed, a whole number of 0 or more with up to 12 digits, got "
+            f"{said[:40]!r}"
+        )
     first = int(said)
     return range(first, first + count)
 

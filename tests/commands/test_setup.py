@@ -60,6 +60,14 @@ def test_an_unknown_level_is_refused(clone, levels):
     assert repr(levels) in done.stderr
 
 
+@pytest.mark.parametrize("name", ["PYBN_REQUIRE_EXT", "PYBN_LIMITED_API", "PYBN_OPENMP"])
+def test_a_switch_is_1_or_0(clone, name):
+    """With "yes" the extension was not required, and an installation without it ended well."""
+    done = build(clone, **{name: "yes"})
+    assert done.returncode != 0
+    assert f"{name} must be 1 or 0, or not set, got 'yes'" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_failed_compile_is_told_kept_and_shown(clone):
     """The compiler's first error line: at the end of the installation, and by `python -m pybn info` ever after."""

@@ -55,6 +55,15 @@ def test_the_default_is_what_the_process_may_use():
         assert python(program.format(one)) == "1"
 
 
+@pytest.mark.parametrize(
+    ("said", "threads"), [("99999999999", 1024), ("4294967297", 1024), ("3000000000", 1024), (" 4,2 ", 4), ("+0003", 3)]
+)
+def test_omp_num_threads_is_read_whole(said, threads):
+    """32 bits of it were told: 1215752191, 1 and -1294967296."""
+    expected = threads if pybn_ext.build_info()["openmp"] else 1
+    assert python("import pybn_ext; print(pybn_ext.get_num_threads())", OMP_NUM_THREADS=said) == str(expected)
+
+
 def test_all_is_done_where_openmp_sends_fewer_threads():
     """Whoever comes does what is left of the others' shares."""
     program = """

@@ -72,7 +72,7 @@ def test_the_seeds_come_from_one_place(monkeypatch):
     monkeypatch.setenv("PYBN_LESSON_SEEDS", "20")
     assert list(lesson.seeds()) == [20, 21, 22]
     assert list(lesson.seeds(2)) == [20, 21]
-    for wrong in ("", "-1", "1.5", "20,21"):
+    for wrong in ("", "-1", "1.5", "20,21", "9" * 5000, "\u0663"):
         monkeypatch.setenv("PYBN_LESSON_SEEDS", wrong)
         with pytest.raises(ValueError, match="PYBN_LESSON_SEEDS must be the first seed"):
             lesson.seeds()

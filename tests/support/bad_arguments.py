@@ -89,6 +89,10 @@ AXES = {
     "a bool": Bad({"feature_axis": True}, TypeError, ("feature_axis", "int", "True")),
     "None": Bad({"feature_axis": None}, TypeError, ("feature_axis", "int", "None")),
     "a word": Bad({"feature_axis": "last"}, TypeError, ("feature_axis", "int", "'last'")),
+    "bytes": Bad({"feature_axis": b"\1"}, TypeError, ("feature_axis", "int", "x01")),
+    "a view of numbers": Bad(
+        {"feature_axis": memoryview(np.ones((2, 2)))}, TypeError, ("feature_axis", "int", "memory")
+    ),
     "a float in a tuple": Bad({"feature_axis": (0, 1.5)}, TypeError, ("feature_axis", "int", "(0, 1.5)")),
 }
 X = {
