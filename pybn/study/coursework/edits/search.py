@@ -23,7 +23,7 @@ from pybn.study.coursework.student.probes import Own, of_own
 
 # Edits that are tried in all searches of one check: some .25 ms each of functions on arrays.  The count ends a search,
 # so that a busy machine finds what an idle one does; the clock, in processor seconds, is for functions of many loops.
-RUNS, PATIENCE = 4000, 1.5
+RUNS, PATIENCE = 3000, 1.7
 BEYOND = 3.0  # seconds after which the search is ended from outside: an edit may make a loop endless
 
 _ROLES: dict[str, tuple[str, ...]] = {
