@@ -261,18 +261,19 @@ def test_progress_that_raises():
 
 
 @every_method
-def test_a_model_that_changes_its_weights(method):
+@pytest.mark.parametrize("error", [Stop("on purpose"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
+def test_a_model_that_changes_its_weights(bn, method, error):
     """Even what the model itself assigned is put back when the update fails."""
     rng = np.random.default_rng(51)
     inputs, labels = examples(rng, 12)
     batches = split(inputs, labels, (5, 4, 3))
-    subject = trained(normalized_first(batchnorm), Batches(batches))
+    subject = trained(normalized_first(bn), Batches(batches))
 
     def run(ctx, x):
         weights = ctx.get_variable("/out/dense/weights")
         weights.value = weights.value + 1
-        return normalized_first(batchnorm)(ctx, x)
+        return normalized_first(bn)(ctx, x)
 
     subject.model_fn = run
-    with unchanged(subject.context), pytest.raises(Stop):
-        update_averages(subject, FailsAt(batches, 2, Stop()), method=method)
+    with unchanged(subject.context), pytest.raises(type(error)):
+        bn.update_averages(subject, FailsAt(batches, 2, error), method=method)

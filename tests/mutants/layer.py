@@ -81,15 +81,27 @@ RULE = {
     ),
     "NaN let through": Mutant(
         "averages.py",
-        "if all_finite(batch.mean) and all_finite(batch.variance):",
+        "if both_finite(batch.mean, batch.variance):",
         "if True:",
         of(untouched.test_nan_in_the_data, "exact"),
     ),
     "an infinite variance let through": Mutant(
         "averages.py",
-        "all_finite(batch.mean) and all_finite(batch.variance)",
-        "all_finite(batch.mean)",
+        "if both_finite(batch.mean, batch.variance):",
+        "if all_finite(batch.mean):",
         non_finite.test_pooled_to_infinity,
+    ),
+    "an infinite variance beside a finite mean": Mutant(
+        "averages.py",
+        "return all_finite(mean) and all_finite(variance)",
+        "return all_finite(mean)",
+        non_finite.test_pooled_to_infinity,
+    ),
+    "averages that are NaN already let through": Mutant(
+        "averages.py",
+        "if both_finite(averages.mean, averages.variance):",
+        "if True:",
+        of(non_finite.test_averages_that_no_batch_would_mend, "mean", np.nan, "reset_weights"),
     ),
     "averages in the type of x": Mutant(
         "config.py",

@@ -49,7 +49,8 @@ def copy(tmp_path, monkeypatch):
 def test_refused(copy, name):
     mutant = ALL[name]
     changed = copy(mutant.file, mutant.old, mutant.new)
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
+    # Or the mutant refuses the check's input by itself, as the package does with averages that became NaN.
+    with pytest.raises((AssertionError, pytest.fail.Exception, ArithmeticError)):
         mutant.check(changed)
 
 
