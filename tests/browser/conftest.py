@@ -25,7 +25,7 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # while it is open, its event loop runs in this thread, where no other may
 def browser():
     """A headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[browser]'")
