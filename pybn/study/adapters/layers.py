@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pybn.study.adapters.blaming import AROUND
 from pybn.study.adapters.gradients import MetWithGradients
 from pybn.study.adapters.making import NotMade
 from pybn.study.adapters.names import NAMES, bare
@@ -61,6 +62,10 @@ class Adapted(MetWithGradients):
         if own is None or its is None or own.shape != rows.shape or its.shape != arranged.shape:
             return False
         return np.allclose(np.moveaxis(its, axis, -1).reshape(own.shape), own, rtol=1e-5, atol=1e-6)
+
+    def leave_open(self, reason: str) -> None:
+        """Have nothing of the class judged."""
+        self._record("call", reason, AROUND)
 
     def leave_images_open(self) -> None:
         """Have the 4-D pair not judged, where nobody knows whether images are meant."""

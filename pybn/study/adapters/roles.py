@@ -33,7 +33,7 @@ def batch(seed: int = 0) -> np.ndarray:
     return means + deviations * random.normal(size=(COUNT, FEATURES))
 
 
-UNABLE = (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+UNABLE = (NotSet, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError)
 
 Trial = Callable[[Mapping[Place, Any], bool], tuple[np.ndarray, Any]]
 """Make a layer, write to these places, call forward (True: in training); its output (n, d) and the layer."""

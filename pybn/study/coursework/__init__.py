@@ -17,6 +17,7 @@ import numpy as np
 
 from pybn.study import adapters
 from pybn.study.adapters import CourseFunctions, course_functions
+from pybn.study.adapters.layers import Function
 from pybn.study.coursework import command
 from pybn.study.coursework.apart.host import Host, NoVerdict
 from pybn.study.coursework.averages.judge import CONVENTIONS, CUMULATIVE, judge_statistics, measure_statistics
@@ -159,7 +160,7 @@ ACQUAINTANCE = 4.0
 
 
 def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFunctions:
-    """The course's functions; a class that does not let itself be met within the limit is adapted by name alone."""
+    """The course's functions; of a class that does not let itself be met within the limit, nothing is judged."""
     given = {"names": names, "build": build, "mode": mode}
     if not inspect.isclass(implementation):
         return course_functions(implementation, **given)
@@ -167,7 +168,25 @@ def _adapted(implementation: Any, limit: float, names, build, mode) -> CourseFun
     met = sandbox.run(lambda: course_functions(implementation, **given), limit=ACQUAINTANCE * limit)
     if met.failure == "raised" and isinstance(met.error, TypeError | ValueError):
         raise met.error
-    return met.value if not met.failure else course_functions(implementation, acquainted=False, **given)
+    if not met.failure:
+        return met.value
+    unmet = course_functions(implementation, acquainted=False, **given)
+    if met.failure == "raised":
+        _leave_open(unmet, f"the class cannot be tried out: {met.message}")
+    elif not sandbox.run(lambda: _one_step(unmet.forward), limit=limit).failure:  # else it is told that this hangs
+        until = f"within {ACQUAINTANCE * limit:g} seconds, of which time_limit= gives more"
+        _leave_open(unmet, f"the class was not tried out {until}")
+    return unmet
+
+
+def _leave_open(functions: CourseFunctions, reason: str) -> None:
+    """Have nothing judged of a class of which it is not known what was set: none of its verdicts would be its own."""
+    for adapted in {each.adapted for each in vars(functions).values() if isinstance(each, Function)}:
+        adapted.leave_open(reason)
+
+
+def _one_step(forward: Any) -> Any:
+    return forward(np.zeros((2, 3)), np.ones(3), np.zeros(3), {"mode": "train"})
 
 
 def _judge(student: Student, convention: str | None) -> dict[str, list[Finding]]:

@@ -1,6 +1,7 @@
 """What stands beside a layer and is no mistake: an inverse, a score, a strict order of calls, other values."""
 
 import sys
+import time
 import types
 
 import numpy as np
@@ -57,7 +58,16 @@ class Strict(Layer):
         return self.gamma * self.inverse * (dy - self.dbeta / len(dy) - self.x_hat * self.dgamma / len(dy))
 
 
-@pytest.mark.parametrize(("kind", "points"), [(Inverted, 7), (Centred, 7), (Scored, 7), (Strict, 10)])
+class Asserting(Strict):
+    def forward(self, x):
+        assert not (self.training and self.waits), "call backward first"
+        return super().forward(x)
+
+
+STRICT = [(Strict, 10), (Asserting, 10)]
+
+
+@pytest.mark.parametrize(("kind", "points"), [(Inverted, 7), (Centred, 7), (Scored, 7), *STRICT])
 def test_a_method_that_is_no_backward_is_not_taken_for_one(kind, points):
     report = check_batch_norm(kind)
     assert report.ok
@@ -186,3 +196,44 @@ def test_static_functions_on_tensors_keep_their_cache(name, monkeypatch):
     report = check_batch_norm(getattr(module_of(TENSORS, monkeypatch), name))
     assert report.ok, str(report)
     assert "10 of 10 points" in str(report)
+
+
+class Slow(Layer):
+    def forward(self, x):
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+class FailsLater(Layer):
+    calls = 0
+
+    def forward(self, x):
+        FailsLater.calls += 1
+        if FailsLater.calls > 3:
+            raise KeyError("full")
+        return super().forward(x)
+
+
+def test_a_class_too_slow_to_be_met_is_not_judged():
+    """By name alone its parameters were never set, and all of it was called wrong."""
+    report = check_batch_norm(Slow, time_limit=0.1)
+    assert not report.ok
+    assert all(verdict.status == "not judged" for verdict in report.parts.values())
+    assert "not tried out within 0.4 seconds, of which time_limit= gives more" in str(report).replace("\n  ", " ")
+    assert "7 of 7 points" in str(check_batch_norm(Slow, time_limit=2))
+
+
+def test_a_class_that_soon_fails_is_accused_of_nothing_else():
+    said = " ".join(str(check_batch_norm(FailsLater)).split())
+    assert "gamma and beta are not applied" not in said
+    assert "KeyError" in said
+
+
+def test_a_forward_that_hangs_is_told_so():
+    class Hangs(Layer):
+        def forward(self, x):
+            while True:
+                pass
+
+    report = check_batch_norm(Hangs, time_limit=0.1)
+    assert report.findings[0].code == "hung"

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import io
 import sys
 import sysconfig
@@ -213,6 +214,8 @@ def _interrupt_until(interrupt: Callable[[], None], ended: Callable[[float], boo
     sys.setprofile(None)
     interval, start, made = sys.getswitchinterval(), time.monotonic(), 0
     sys.setswitchinterval(BETWEEN_INTERRUPTS)
+    collects = gc.isenabled()
+    gc.disable()  # an exception that arrives in a callback of the collector ends nothing, and is told on stderr
     try:
         while (waited := time.monotonic() - start) < GRACE or (made < INTERRUPTS and waited < 10 * GRACE):
             interrupt()
@@ -221,6 +224,8 @@ def _interrupt_until(interrupt: Callable[[], None], ended: Callable[[float], boo
                 return
     finally:
         sys.setswitchinterval(interval)
+        if collects:
+            gc.enable()
         _receive_one()
 
 
