@@ -61,8 +61,11 @@ def test_a_loop_is_ended(function):
 WITHOUT_THREADS = """
 import sys
 from pybn.study.coursework import check_batch_norm
+from pybn.study.coursework.edits import judge, search
 from pybn.study.coursework.student import sandbox
 from tests.support.students.right import staged_backward, staged_forward
+
+search.PATIENCE = judge.BEYOND = 60.0  # where each line looks at the clock the search takes longer, and is to end alike
 
 def for_ever(*arguments):
     while True:
