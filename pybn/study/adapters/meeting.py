@@ -6,6 +6,7 @@ verdict rests on it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -278,8 +279,15 @@ class Met:
     def _turn_columns(self, made: Any) -> None:
         """Parameters of shape (d, 1): examples are columns."""
         assert self.runner is not None
+        if self.dims != 2:
+            return
         shapes = {array.shape for array in arrays_of(made, FEATURES).values()}
-        self.runner.columns = self.dims == 2 and shapes == {(FEATURES, 1)}
+        if not arrays_of(made):  # they are made at the first forward, which took the rows of this one for features
+            with contextlib.suppress(Exception):  # whatever of theirs: the trial tells it
+                self.runner.forward(made := self._fresh(), batch(), True)
+                rows = {array.shape for array in arrays_of(made, COUNT).values()}
+                shapes = {(FEATURES, 1)} if rows == {(COUNT, 1)} and not arrays_of(made, FEATURES) else shapes
+        self.runner.columns = shapes == {(FEATURES, 1)}
 
     def _trial(self, settings: Mapping[Place, Any], training: bool) -> tuple[np.ndarray, Any]:
         """One layer, some places written, one forward; for lazy ones a forward before it."""

@@ -79,7 +79,14 @@ def find_forward(make: Callable[[], Any], rows: np.ndarray, given: Callable[[np.
             (alone if np.allclose(one[0], two[0], rtol=NEAR, atol=NEAR) else whole).append(name)
     if len(whole) != 1:
         return Methods(alone[0] if not whole and len(alone) == 1 else "")
+    alone = [name for name in alone if name not in _called_by(make(), whole[0])]  # scale and shift alone, perhaps
     return Methods(whole[0], alone[0] if len(alone) == 1 else "")
+
+
+def _called_by(layer: Any, name: str) -> tuple[str, ...]:
+    """What a method of the layer names."""
+    code = getattr(inspect.unwrap(getattr(type(layer), name)), "__code__", None)
+    return code.co_names if code else ()
 
 
 def first_array(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -237,3 +237,62 @@ def test_a_forward_that_hangs_is_told_so():
 
     report = check_batch_norm(Hangs, time_limit=0.1)
     assert report.findings[0].code == "hung"
+
+
+class Scaled:
+    """Its scale and shift are a method of their own, which treats each row alone, as test mode does."""
+
+    def __init__(self, d, eps=1e-5, inertia=0.9):
+        self.eps, self.inertia = eps, inertia
+        self.a, self.c, self.average, self.spread = np.ones(d), np.zeros(d), np.zeros(d), np.ones(d)
+
+    def affine(self, h):
+        return self.a * h + self.c
+
+    def propagate(self, x, learns=True):
+        mean, var = self.average, self.spread
+        if learns:
+            mean, var = x.mean(0), x.var(0)
+            self.average = self.inertia * self.average + (1 - self.inertia) * mean
+            self.spread = self.inertia * self.spread + (1 - self.inertia) * var
+        return self.affine((x - mean) / np.sqrt(var + self.eps))
+
+
+class Columns:
+    """Examples are columns, and the first batch says how many rows, the features, there are."""
+
+    def __init__(self, eps=1e-5, momentum=0.9):
+        self.eps, self.momentum, self.built = eps, momentum, False
+
+    def forward(self, x, training=True):
+        if not self.built:
+            d, self.built = len(x), True
+            self.gamma, self.beta = np.ones((d, 1)), np.zeros((d, 1))
+            self.running_mean, self.running_var = np.zeros((d, 1)), np.ones((d, 1))
+        mean, var = self.running_mean, self.running_var
+        if training:
+            mean, var = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+            self.running_mean = self.momentum * self.running_mean + (1 - self.momentum) * mean
+            self.running_var = self.momentum * self.running_var + (1 - self.momentum) * var
+        self.inverse = 1 / np.sqrt(var + self.eps)
+        self.x_hat = (x - mean) * self.inverse
+        return self.gamma * self.x_hat + self.beta
+
+
+@pytest.mark.parametrize("kind", [Scaled, Columns])
+def test_right_classes_in_other_manners(kind):
+    report = check_batch_norm(kind)
+    assert report.ok, str(report)
+    assert "7 of 7 points" in str(report)
+
+
+def test_columns_that_are_made_late_and_wrong():
+    class Wrong(Columns):
+        def forward(self, x, training=True):
+            y = super().forward(x, training)
+            return y if training else y * np.sqrt(self.running_var + self.eps) / (self.running_var + self.eps)
+
+    report = check_batch_norm(Wrong)
+    assert not report.ok
+    assert report.parts["training"].ok
+    assert not report.parts["test"].ok
