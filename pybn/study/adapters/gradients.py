@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from pybn.study.adapters import trying
 from pybn.study.adapters.found_gradients import find_gradients
 from pybn.study.adapters.making import NotMade, Optimizer
 from pybn.study.adapters.names import NAMES, bare, kin, means
-from pybn.study.adapters.places import Place, arrays_of, get, members, numbers_of, parsed, put, shown
+from pybn.study.adapters.places import Place, arrays_of, as_array, get, members, numbers_of, parsed, put, shown
 from pybn.study.adapters.roles import FEATURES, batch
 from pybn.study.adapters.running import STEP, method, rates_of
 from pybn.study.adapters.settings import MetWithSettings
+
+PARALLEL = 0.999  # of two directions the cosine; float32 keeps it to 1e-6
 
 
 class MetWithGradients(MetWithSettings):
@@ -47,7 +50,10 @@ class MetWithGradients(MetWithSettings):
             self.raises_backward = True
             self._blame_backward(error, layer)
             return  # else the student's: it is told when it is judged
-        if self.answer(result, dout.shape, layer) is not None or out.shape != rows.shape:
+        answer = self.answer(result, dout.shape, layer)
+        if answer is not None:
+            self.steps = self._stepped(layer, before, answer[1:])
+        if answer is not None or out.shape != rows.shape:
             return
         hat = (out - out.mean(0)) / np.where(out.std(0) > 0, out.std(0), 1)
         right = {"dgamma": (rows * hat).sum(0), "dbeta": rows.sum(0)}
@@ -59,6 +65,10 @@ class MetWithGradients(MetWithSettings):
             self._record("gradients", f"names= says {role} is {self.names[role]!r}; after backward the class has {has}",
                          "names={...} anew")  # fmt: skip
         missing = [role for role in ("dgamma", "dbeta") if role not in self.gradients]
+        if not missing:
+            self.steps = self._stepped(
+                layer, before, [get(layer, self.gradients[role]) for role in ("dgamma", "dbeta")]
+            )
         if missing and not self._by_difference(layer, before):
             self.unread.update(missing)
             self._record("gradients", *self._looked_for(missing, layer))
@@ -147,15 +157,52 @@ class MetWithGradients(MetWithSettings):
         if any(place is None or place not in before or place not in after for place in places):
             return False
         stands = any(isinstance(held, Optimizer) for held in members(layer).values())
-        if not self.runner_takes_rate(layer) and self.rate is None and not stands:
-            return False
-        self.learns = all(not np.array_equal(before[p], after[p]) for p in places if p is not None)
+        moved = {place: before[place] - after[place] for place in places if place is not None}
+        self.steps = all(step.any() for step in moved.values())
+        known = self.runner_takes_rate(layer) or self.rate is not None or stands
+        self.learns = self.steps and (known or self._rate_by_trying(moved))
         return self.learns
+
+    def _stepped(self, layer: Any, before: Mapping[Place, np.ndarray], gradients: Sequence[Any]) -> bool:
+        """Whether backward has moved gamma and beta along their gradients: a step, and no slip."""
+        for role, gradient in zip(("gamma", "beta"), gradients, strict=True):
+            place, along = self.roles.places.get(role), as_array(gradient)
+            if place is None or along is None or place not in before or along.size != before[place].size:
+                return False
+            step = np.ravel(before[place] - as_array(get(layer, place)))
+            lengths = np.linalg.norm(step) * np.linalg.norm(along)
+            if lengths == 0 or abs(step @ np.ravel(along)) < PARALLEL * lengths:
+                return False
+        return True
+
+    def _rate_by_trying(self, moved: Mapping[Place, np.ndarray]) -> bool:
+        """The one number with a default that backward takes, if the parameters move in proportion to it."""
+        assert self.runner is not None
+        call = method(self._fresh(), "backward", self.names.get("backward", ""))
+        assert call is not None
+        numbers = {
+            name: float(each.default)
+            for name, each in inspect.signature(call).parameters.items()
+            if isinstance(each.default, int | float) and not isinstance(each.default, bool) and each.default != 0
+        }
+        if len(numbers) != 1:
+            return False
+        self.runner.rate, default = next(iter(numbers.items()))
+        layer = self._fresh()
+        run = self.runner.forward(layer, self._shaped(batch()), True)
+        before = arrays_of(layer)
+        self.runner.backward(run, self._shaped(batch(3)))
+        after = arrays_of(layer)
+        if all(np.allclose(default * (before[p] - after[p]), STEP * step, rtol=1e-3) for p, step in moved.items()):
+            return True
+        self.runner.rate = ""
+        return False
 
     suspected = False  # a method may be the backward
     differentiates = False  # the file's own tensors give gradients
     raises_backward = False  # on the trial's batch
-    learns = False
+    learns = False  # what its step has changed is the gradient, which stands nowhere else
+    steps = False  # it moves the parameters itself
     rate: Place | None = None  # where the layer keeps the learning rate of its own steps
 
     def runner_takes_rate(self, layer: Any) -> bool:

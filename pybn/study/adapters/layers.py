@@ -41,9 +41,9 @@ class Adapted(MetWithGradients):
         if fresh and self.roles.lazy:
             return self._first_of_lazy(layer, x, gamma, beta, bn_param)
         self._write(layer, {"gamma": gamma, "beta": beta})
-        before = self._averages(layer)
+        before, parameters = self._averages(layer), self._parameters(layer)
         run = self.runner.forward(layer, x, training)
-        run.averages, run.settings = before, dict(self.runner.settings)
+        run.averages, run.parameters, run.settings = before, parameters, dict(self.runner.settings)
         self._store(layer, before, bn_param)
         return self._course_out(run.out), run
 
@@ -178,17 +178,19 @@ class Adapted(MetWithGradients):
         if self.learns:
             after = self._parameters(run.layer)
             found = [a - b if a is not None and b is not None else None for a, b in zip(before, after, strict=True)]
-            self._write(run.layer, dict(zip(("gamma", "beta"), before, strict=True)))
+            self._put_back(run.layer, before)
         else:
             places = [self.gradients.get(role) for role in ("dgamma", "dbeta")]
             found = [None if place is None else _number(get(run.layer, place)) for place in places]
         return self.runner.plain(dx), *self._like_parameters(run.layer, *found)
 
     def _again(self, run: Run) -> Run:
-        """The forward once more, the averages as they were: a layer may use up in backward what its forward left."""
+        """The forward once more, all as it was: backward may use up what its forward left, or take a step."""
         assert self.runner is not None
         now = self._averages(run.layer)
         self._write(run.layer, run.averages)
+        if self.steps:
+            self._put_back(run.layer, run.parameters)
         self.runner.settings.update(run.settings)
         again = self.runner.forward(run.layer, run.rows, True)
         self._write(run.layer, now)
@@ -200,8 +202,16 @@ class Adapted(MetWithGradients):
         return next((get(layer, (name,)) for name in vars(layer) if bare(name) in NAMES["dx"]), None)
 
     def _parameters(self, layer: Any) -> list[np.ndarray | None]:
+        """Copies of gamma and beta as the layer keeps them."""
         places = [self.roles.places.get(role) for role in ("gamma", "beta")]
-        return [None if place is None else as_array(get(layer, place)) for place in places]
+        held = [None if place is None else as_array(get(layer, place)) for place in places]
+        return [None if each is None else np.array(each) for each in held]
+
+    def _put_back(self, layer: Any, before: list[np.ndarray | None]) -> None:
+        """gamma and beta as they were, where a backward has moved them."""
+        for role, old, now in zip(("gamma", "beta"), before, self._parameters(layer), strict=False):
+            if old is not None and now is not None and not np.array_equal(old, now):
+                put(layer, self.roles.places[role], old)
 
     def _clear(self, layer: Any) -> None:
         """Gradients that add up start from 0, as an optimizer's zero_grad has it."""

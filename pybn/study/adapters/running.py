@@ -31,6 +31,7 @@ class Run:
     cache: Any = None  # of a forward that returns (out, cache)
     used: bool = False  # a backward has been called
     averages: dict[str, np.ndarray | None] = field(default_factory=dict)  # as they were before it
+    parameters: list[np.ndarray | None] = field(default_factory=list)  # gamma and beta, as the layer keeps them
     settings: dict[str, Any] = field(default_factory=dict)  # eps and momentum that it was handed
 
 
@@ -72,6 +73,7 @@ class Runner:
         self.arguments: dict[str, str] = {}  # eps and momentum where forward itself is handed them
         self.settings = dict(USUAL)  # what they are to be
         self.tensor: OwnTensor | None = None  # the kind that x is to be, where the file has one of its own
+        self.rate = ""  # what backward calls the rate of its step, where no name tells
 
     def forward(self, layer: Any, x: np.ndarray, training: bool) -> Run:
         """Call forward in a mode, with the settings that it takes."""
@@ -161,7 +163,7 @@ class Runner:
                 return self._bare(call(given))
             named = {each.name for each in asked if each.kind is each.KEYWORD_ONLY}
             values = {name: beside.get(name, given) for name in wanted}
-            rates = [name for name in rates_of(call) if name not in wanted]
+            rates = [name for name in (*rates_of(call), *[self.rate] * bool(self.rate)) if name not in wanted]
             values |= dict.fromkeys(rates, STEP)
             named |= set(rates)
             return self._bare(
