@@ -92,6 +92,32 @@ def test_without_threads_a_loop_ends_at_its_next_line_and_the_report_is_the_same
     assert result.returncode == 0, result.stderr
 
 
+def test_pytorch_s_default_dtype_is_everybody_s():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
+
+    def changes():
+        torch.set_default_dtype(torch.float64)
+        for_ever()
+
+    assert run(changes, limit=0.1).failure == "hung"
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_no_exception_reaches_the_end_of_a_call_s_thread():
+    """Of many calls that are too late by little: one that hit the thread's own last lines would be told on stderr."""
+    result = run_python(
+        "import sys, threading, time\n"
+        "from pybn.study.coursework.student.sandbox import run\n"
+        "seen = []\n"
+        "threading.excepthook = seen.append\n"
+        "sys.unraisablehook = seen.append\n"
+        "for at in range(60):\n"
+        "    run(time.sleep, 0.02 + at % 7 * 0.0002, limit=0.02)\n"
+        "print(seen)\n"
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
 def test_a_sleep_is_left_behind():
     woken = threading.Event()
     assert run(woken.wait, 60, limit=0.1).failure == "hung"

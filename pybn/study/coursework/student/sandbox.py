@@ -103,21 +103,27 @@ class _Call(threading.Thread):
         self.error: BaseException | None = None
         self.message = ""
         self.interrupted = False
+        self.inside = False  # in the function: an exception that arrives later would hit the thread's own end
 
     def run(self) -> None:
         try:
             self._call()
+            self.inside = False
             with self.lock:
                 self.done.set()
                 if self.interrupted:  # one that was on its way must not hit the thread's own end
                     _set_exception(self.ident, None)
-        except TimeIsUp as late:  # it arrived between the function's end and the line above
+        except TimeIsUp as late:
+            self.inside = False
             self.error = late
             self.done.set()
 
     def _call(self) -> None:
         if HAS_THREADS:
             sys.settrace(None)  # an exception that arrives in a tracer's own lines would never reach the loop
+        self.inside = True
+        if self.interrupted:  # on a busy machine before it began
+            raise TimeIsUp
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
@@ -131,9 +137,11 @@ class _Call(threading.Thread):
     def interrupt(self) -> None:
         """Raise TimeIsUp in the thread unless it is done."""
         with self.lock:
-            if not self.done.is_set():
-                self.interrupted = True
+            self.interrupted = True
+            if self.inside and not self.done.is_set():
                 _set_exception(self.ident, TimeIsUp)
+            if not self.inside:  # since that look
+                _set_exception(self.ident, None)
 
 
 def _let_go(error: BaseException) -> None:
@@ -147,7 +155,7 @@ def _let_go(error: BaseException) -> None:
 def run(function: Callable[..., Any], *arguments: Any, limit: float) -> Outcome:
     """Call `function(*arguments)` for at most `limit` seconds; never raises what the function raises."""
     call, printed, before = _Call(function, arguments), Printed(), set(threading.enumerate())
-    with _silence(printed):
+    with _silence(printed), _torch_as_it_was():
         _start(call, limit)
         try:
             in_time = call.done.wait(limit)
@@ -193,6 +201,18 @@ def _silence(printed: io.StringIO) -> Iterator[None]:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """PyTorch's default dtype is everybody's.  In the calling thread: one that is interrupted might not undo it."""
+    torch = sys.modules.get("torch")
+    before = torch.get_default_dtype() if hasattr(torch, "get_default_dtype") else None
+    try:
+        yield
+    finally:
+        if torch is not None and before is not None and torch.get_default_dtype() != before:
+            torch.set_default_dtype(before)
 
 
 def _end(call: _Call) -> None:
