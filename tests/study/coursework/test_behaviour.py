@@ -118,6 +118,33 @@ def test_no_exception_reaches_the_end_of_a_call_s_thread():
     assert result.stdout.strip() == "[]", result.stderr
 
 
+COLLECTING = """
+import gc, sys, time
+from pybn.study.coursework.student.sandbox import run
+
+def callback(phase, info):
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+
+def student():
+    gc.collect()
+    while True:
+        pass
+
+seen = []
+sys.unraisablehook = seen.append
+gc.callbacks.append(callback)
+print(run(student, limit=0.05).failure, seen)
+"""
+
+
+def test_no_exception_reaches_a_callback_of_the_collector():
+    """In a large program a collection alone may take longer than the limit; an exception in a callback ends nothing."""
+    result = run_python(COLLECTING)
+    assert result.stdout.strip() == "hung []", result.stderr
+
+
 def test_a_sleep_is_left_behind():
     woken = threading.Event()
     assert run(woken.wait, 60, limit=0.1).failure == "hung"

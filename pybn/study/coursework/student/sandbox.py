@@ -138,7 +138,7 @@ class _Call(threading.Thread):
         """Raise TimeIsUp in the thread unless it is done."""
         with self.lock:
             self.interrupted = True
-            if self.inside and not self.done.is_set():
+            if self.inside and not self.done.is_set() and not _collects(self):
                 _set_exception(self.ident, TimeIsUp)
             if not self.inside:  # since that look
                 _set_exception(self.ident, None)
@@ -206,7 +206,7 @@ def _silence(printed: io.StringIO) -> Iterator[None]:
 @contextlib.contextmanager
 def _torch_as_it_was() -> Iterator[None]:
     """PyTorch's default dtype is everybody's.  In the calling thread: one that is interrupted might not undo it."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     before = torch.get_default_dtype() if hasattr(torch, "get_default_dtype") else None
     try:
         yield
@@ -235,7 +235,7 @@ def _interrupt_until(interrupt: Callable[[], None], ended: Callable[[float], boo
     interval, start, made = sys.getswitchinterval(), time.monotonic(), 0
     sys.setswitchinterval(BETWEEN_INTERRUPTS)
     collects = gc.isenabled()
-    gc.disable()  # an exception that arrives in a callback of the collector ends nothing, and is told on stderr
+    gc.disable()  # see _collects
     try:
         while (waited := time.monotonic() - start) < GRACE or (made < INTERRUPTS and waited < 10 * GRACE):
             interrupt()
@@ -261,11 +261,28 @@ def _receive_one() -> None:
             time.sleep(0)
 
 
+def _collects(thread: threading.Thread) -> bool:
+    """Whether a callback of the collector of garbage runs there: an exception in it ends nothing, and is told."""
+    callbacks = {getattr(each, "__code__", None) for each in gc.callbacks}
+    return any(frame.f_code in callbacks for frame in _frames(thread))
+
+
+def _frames(thread: threading.Thread) -> Iterator[FrameType]:
+    """Where a thread is, from the innermost call outwards."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 def _end_others(before: set[threading.Thread]) -> int:
     """End threads that the call has started and that still run the student's own code; how many there were."""
     mine = [thread for thread in threading.enumerate() if thread not in before and _runs_own_code(thread)]
     if not mine:
         return 0
+    for thread in mine:
+        # Of a SystemExit a hook has nothing to tell; one that takes long (a test runner's) would be hit by the next.
+        vars(thread)["_invoke_excepthook"] = bool
 
     def interrupt() -> None:
         sys.setswitchinterval(1.0)  # nobody moves between the look and the exception
@@ -287,13 +304,7 @@ def _end_others(before: set[threading.Thread]) -> int:
 
 def _runs_own_code(thread: threading.Thread) -> bool:
     """Whether a frame of this thread belongs neither to a library nor to pybn nor to another call of ours."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and not isinstance(thread, _Call):
-        name = frame.f_code.co_filename
-        if is_own(name):
-            return True
-        frame = frame.f_back
-    return False
+    return not isinstance(thread, _Call) and any(is_own(frame.f_code.co_filename) for frame in _frames(thread))
 
 
 def is_own(filename: str) -> bool:
