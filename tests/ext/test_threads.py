@@ -60,7 +60,10 @@ def test_the_default_is_what_the_process_may_use():
 )
 def test_omp_num_threads_is_read_whole(said, threads):
     """32 bits of it were told: 1215752191, 1 and -1294967296."""
-    expected = threads if pybn_ext.build_info()["openmp"] else 1
+    info = pybn_ext.build_info()
+    if info["openmp"] and info["compiler"].startswith("clang") and said in ("99999999999", "+0003"):
+        pytest.skip("LLVM's OpenMP reads the variable, too, and ends the process where it cannot take what it says")
+    expected = threads if info["openmp"] else 1
     assert python("import pybn_ext; print(pybn_ext.get_num_threads())", OMP_NUM_THREADS=said) == str(expected)
 
 
